@@ -1,0 +1,1 @@
+"""Tar at the border: layers in and out, docker and OCI archives."""

@@ -1,0 +1,1 @@
+"""Command and option tables, parsing, formatting; thin."""

@@ -1,0 +1,1 @@
+"""The verbs users know; the only room that joins storage, store and runtime."""

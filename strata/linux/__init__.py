@@ -1,0 +1,1 @@
+"""Thin wrappers over what the kernel offers and the standard library lacks."""

@@ -1,0 +1,1 @@
+"""Pure functions over the OCI documents: reference, digest, manifest, runtime spec."""

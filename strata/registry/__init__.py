@@ -1,0 +1,1 @@
+"""The distribution protocol: client, authentication, blob downloads."""

@@ -1,0 +1,1 @@
+"""Running containers: conmon, crun, exec, attach, logs."""

@@ -1,0 +1,1 @@
+"""Datasets: the driver interface, its capability facts, and the drivers."""

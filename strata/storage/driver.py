@@ -1,0 +1,318 @@
+"""The driver interface: datasets and snapshots, whatever keeps them.
+
+Words. A *dataset* is a writable tree of files with a name relative to the store's root dataset,
+such as ``layers/4f1c`` or ``volumes/_/pgdata.9a3e``. A *snapshot* is a frozen moment of one
+dataset, written ``dataset@name``. A *clone* is a dataset that starts as a snapshot. *Identity*
+is a small set of properties that say what a dataset is (``id``, ``kind``, ``name``, ``lineage``,
+``generation``, ``schema``); every local user may read them, so they never carry configuration.
+
+Story of an image and a container::
+
+    create("layers/a", identity)             the base layer is unpacked into it
+    snapshot(["layers/a@layer"])             from now on it never changes
+    clone("layers/a@layer", "layers/b", …)   the next layer starts as its parent
+    snapshot(["layers/b@layer"])
+    clone("layers/b@layer", "containers/c", …)     the container's own file system
+
+Laws, asserted by the contract suite for every driver:
+
+- A dataset is created with its identity in one step: no crash leaves one without an id.
+- ``guid`` names a dataset or snapshot for its whole life, across renames.
+- ``destroy`` of something absent raises `DatasetNotFound`; of something with snapshots or clones
+  raises `HasDependants`, and nothing is lost.
+- What differs between drivers is a fact in `Facts` and both answers have a defined behaviour.
+- Names were checked by `strata.storage.layout` before they come here.
+"""
+
+from __future__ import annotations
+
+from strata.errors import AlreadyExists, NotFound, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strata.linux.mount import MountStep
+
+
+class DatasetNotFound(NotFound):
+    """No such dataset or snapshot."""
+
+    id = "dataset-not-found"
+
+
+class DatasetExists(AlreadyExists):
+    """The dataset or snapshot name is taken."""
+
+    id = "dataset-exists"
+
+
+class DatasetBusy(StorageError):
+    """Something holds the dataset: a mount, an open file, a running send."""
+
+    id = "dataset-busy"
+
+
+class HasDependants(StorageError):
+    """Clones or snapshots need it; ``dependants`` names them when the driver could tell."""
+
+    id = "has-dependants"
+
+    def __init__(self, message: str, dependants: Sequence[str] = (), *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.dependants = list(dependants)
+
+
+class Unsupported(StorageError):
+    """This driver cannot do it (see its `Facts`)."""
+
+    id = "unsupported"
+
+
+class Facts:
+    """What a driver can do. Each has a defined behaviour for "no".
+
+    ========================  ==========================================================
+    ``private_mount``         a dataset can be mounted in one namespace only. No: it is
+                              mounted in the home namespace and bound from there.
+    ``rename_busy``           a dataset in use can be renamed (trash is a rename). No: the
+                              trash is logical, the dataset stays under its name.
+    ``atomic_set``            several snapshots of one moment. No: one after another.
+    ``properties_at_create``  identity arrives in the creating step. No: a staging name
+                              and a rename give the same law.
+    ``reports_busy``          destroying a mounted dataset is refused. No: it succeeds
+                              under a running user, so the engine must look first.
+    ``clones_pin``            a snapshot with clones cannot be destroyed. No: clones are
+                              independent from the start.
+    ``native_properties``     compression, recordsize, quota … can be set per dataset.
+    ``quota``                 a size limit per dataset can be set.
+    ``send``                  send and receive.   ``send_since``  incremental ones.
+    ``idmap``                 idmapped mounts.
+    ``waits``                 every change waits for a transaction group.
+    ========================  ==========================================================
+    """
+
+    __slots__ = (
+        "atomic_set", "clones_pin", "idmap", "native_properties", "private_mount",
+        "properties_at_create", "quota", "rename_busy", "reports_busy", "send", "send_since",
+        "waits",
+    )  # fmt: skip
+
+    def __init__(self, **facts: bool) -> None:
+        for name in self.__slots__:
+            setattr(self, name, facts.pop(name))
+        if facts:
+            raise TypeError(f"unknown facts: {', '.join(facts)}")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> bool: ...
+
+    def to_dict(self) -> dict[str, bool]:
+        """For ``system info``."""
+        return {name: bool(getattr(self, name)) for name in self.__slots__}
+
+
+class Dataset:
+    """What the driver knows about one dataset, read at one moment."""
+
+    __slots__ = ("createtxg", "creation", "guid", "identity", "name", "origin")
+
+    def __init__(
+        self, name: str, guid: str, createtxg: int, creation: int, origin: str | None,
+        identity: dict[str, str],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.guid = guid
+        #: transaction (zfs) or generation (btrfs) of creation; grows, never reused
+        self.createtxg = createtxg
+        #: seconds since the epoch
+        self.creation = creation
+        #: ``dataset@snapshot`` this is a clone of, None for an original or when unknown
+        self.origin = origin
+        self.identity = identity
+
+
+class Snapshot:
+    """One snapshot. ``clones`` are dataset names, empty where clones do not pin."""
+
+    __slots__ = ("clones", "createtxg", "creation", "dataset", "guid", "name")
+
+    def __init__(
+        self, dataset: str, name: str, guid: str, createtxg: int, creation: int,
+        clones: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.dataset = dataset
+        self.name = name
+        self.guid = guid
+        self.createtxg = createtxg
+        self.creation = creation
+        self.clones = list(clones)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.dataset}@{self.name}"
+
+
+class Usage:
+    """Space in bytes. None where the driver cannot tell without a quota group."""
+
+    __slots__ = ("compressratio", "logical", "referenced", "used")
+
+    def __init__(
+        self, used: int | None, referenced: int | None, logical: int | None,
+        compressratio: float | None,
+    ) -> None:  # fmt: skip
+        self.used = used
+        self.referenced = referenced
+        self.logical = logical
+        self.compressratio = compressratio
+
+
+class PoolSpace:
+    """Size and free bytes of the pool the store lives on."""
+
+    __slots__ = ("free", "size")
+
+    def __init__(self, size: int, free: int) -> None:
+        self.size = size
+        self.free = free
+
+
+class Driver:
+    """What every storage driver does. All names are relative to the root dataset.
+
+    Methods raise the errors of this module, `NoSpace` when the pool or a quota is full, and
+    `CommandFailed` for text nobody could interpret.
+    """
+
+    name: str
+    facts: Facts
+
+    # -- changing ------------------------------------------------------------------------------
+
+    def create(
+        self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
+    ) -> Dataset:
+        """Make an empty dataset. ``properties`` are native ones, already allow-listed."""
+        raise NotImplementedError
+
+    def clone(
+        self, snapshot: str, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None = None,
+    ) -> Dataset:  # fmt: skip
+        """Make a dataset that starts as ``dataset@snapshot``."""
+        raise NotImplementedError
+
+    def snapshot(self, names: Sequence[str]) -> None:
+        """Freeze each ``dataset@name``; of one moment where ``facts.atomic_set``.
+
+        On failure none of the names exists afterwards.
+        """
+        raise NotImplementedError
+
+    def rollback(self, snapshot: str) -> None:
+        """Put a dataset back to its newest snapshot, losing what came after. For internal use
+        (a layer whose unpacking broke off); what users call rollback is a clone."""
+        raise NotImplementedError
+
+    def rename(self, name: str, new: str) -> None:
+        """Rename a dataset (its snapshots move along) or a snapshot (``d@a`` to ``d@b``)."""
+        raise NotImplementedError
+
+    def promote(self, name: str) -> None:
+        """Make a clone independent of its origin: the origin's dataset becomes the clone's clone,
+        and the origin snapshot (with older ones) moves to ``name``. A no-op without
+        ``facts.clones_pin`` except that the snapshots move."""
+        raise NotImplementedError
+
+    def destroy(self, name: str) -> None:
+        """Destroy one dataset without snapshots, or one snapshot without clones."""
+        raise NotImplementedError
+
+    def destroy_recursive(self, name: str) -> None:
+        """Destroy a dataset with its snapshots; `HasDependants` when clones outside need them."""
+        raise NotImplementedError
+
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
+        """Set native properties, or identity ones written ``strata:KEY``."""
+        raise NotImplementedError
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get(self, name: str) -> Dataset:
+        """Read one dataset now. Identity is believed only when set on the dataset itself."""
+        raise NotImplementedError
+
+    def find(self, name: str) -> Dataset | None:
+        """Like `get`, None when absent."""
+        try:
+            return self.get(name)
+        except DatasetNotFound:
+            return None
+
+    def list_datasets(self, parent: str) -> list[Dataset]:
+        """The datasets directly below ``parent`` (``layers``, ``volumes/_`` …)."""
+        raise NotImplementedError
+
+    def list_snapshots(self, name: str) -> list[Snapshot]:
+        """The snapshots of one dataset, oldest first, foreign ones too."""
+        raise NotImplementedError
+
+    def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
+        """Native properties as text; a key the driver does not have is absent."""
+        raise NotImplementedError
+
+    def get_usage(self, name: str) -> Usage:
+        """Space of one dataset."""
+        raise NotImplementedError
+
+    def get_pool_space(self) -> PoolSpace:
+        """Size and free space of the pool."""
+        raise NotImplementedError
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def prepare_mount(self, name: str) -> MountStep:
+        """How to mount a dataset: a step whose ``target`` is empty and set by the caller.
+
+        With ``facts.private_mount`` this has no effect outside; without, it makes the dataset
+        reachable in the home namespace first. ``name`` may be a snapshot; then it is read-only.
+        """
+        raise NotImplementedError
+
+    def open(self, name: str) -> str:
+        """Make the files of a dataset or snapshot reachable in the home namespace; return the
+        path of its root. Idempotent; the path is below a directory of mode 0700, and mounted
+        nosuid,nodev. `close` undoes it."""
+        raise NotImplementedError
+
+    def close(self, name: str) -> None:
+        """Undo `open` (and what `prepare_mount` mounted at home). Idempotent."""
+        raise NotImplementedError
+
+    # -- moving --------------------------------------------------------------------------------
+
+    def send(self, snapshot: str, output: int, since: str | None = None) -> None:
+        """Write a stream of ``snapshot`` (its changes after ``since``) to a descriptor."""
+        raise Unsupported(f"the {self.name} driver cannot send")
+
+    def receive(self, name: str, input: int) -> None:
+        """Make a dataset from a stream."""
+        raise Unsupported(f"the {self.name} driver cannot receive")
+
+    # -- the store -----------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Make the pool reachable after a reboot (loop device, import, mounts of the root).
+
+        Idempotent and safe under a race; raises `StoreMissing` rather than making anything."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Undo `attach`: unmount and free the loop device. Idempotent."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, object]:
+        """Version, features and place for ``system info``."""
+        raise NotImplementedError

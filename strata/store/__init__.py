@@ -1,0 +1,1 @@
+"""What Strata remembers: records, journal, locks, leases, trash."""
