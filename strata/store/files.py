@@ -1,0 +1,107 @@
+"""Small files written so that a reader sees the old or the new content, never a part.
+
+A record is written to a temporary name in the same directory, flushed, and renamed over the old
+one. What was interrupted before the rename leaves a temporary name that `remove_leftovers`
+clears. Records are read with a size limit and refused when they are not what they claim to be.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+from strata import trace
+from strata.errors import NoSpace, RecordError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Record = dict[str, Any]
+
+MAX_RECORD = 16 << 20
+_TEMPORARY = ".new-"
+
+
+def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
+    """Replace the file atomically. ``durable`` waits until the bytes are on disk (fsync)."""
+    folder, name = os.path.split(path)
+    temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{name[:180]}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        trace.point("record:written")
+        os.rename(temporary, path)
+    except OSError as error:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                "the pool is full; nothing was changed",
+                hint="free space with `strata image prune`, or enlarge the pool",
+            ) from None
+        raise
+
+
+def write_json(path: str, record: Record, *, durable: bool = True) -> None:
+    """Write a record; see `write_bytes`."""
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=True)
+    write_bytes(path, text.encode("ascii"), durable=durable)
+
+
+def read_bytes(path: str, limit: int = MAX_RECORD) -> bytes:
+    """Read a whole regular file, never through a final symbolic link. FileNotFoundError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        size = os.fstat(fd).st_size
+        if size > limit:
+            raise RecordError(f"{path} has {size} bytes, more than any record may have")
+        chunks = []
+        while chunk := os.read(fd, 1 << 20):
+            chunks.append(chunk)
+            if sum(map(len, chunks)) > limit:
+                raise RecordError(f"{path} has more bytes than any record may have")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: str) -> Record:
+    """Read a JSON object. FileNotFoundError when absent, `RecordError` when it is not one."""
+    data = read_bytes(path)
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError):
+        raise RecordError(
+            f"the record {path} is damaged",
+            hint="`strata system check --repair` restores it from the dataset's own copy",
+        ) from None
+    if not isinstance(record, dict):
+        raise RecordError(f"the record {path} is not a JSON object")
+    return record
+
+
+def remove_leftovers(folder: str) -> int:
+    """Remove temporary names of writers that are gone; return how many."""
+    count = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_TEMPORARY):
+                continue
+            pid = entry.name[len(_TEMPORARY) :].partition("-")[0]
+            if pid.isdigit() and os.path.exists(f"/proc/{pid}"):
+                continue
+            os.unlink(entry.path)
+            count += 1
+    return count
