@@ -1,0 +1,53 @@
+"""The documents say what the source says."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from types import ModuleType
+
+import pytest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _load_tool(name: str) -> ModuleType:
+    path = os.path.join(TOP, "tools", f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _read(path: str) -> str:
+    with open(os.path.join(TOP, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_the_page_of_exit_codes_is_current() -> None:
+    tool = _load_tool("write_exit_codes")
+    expected = tool.render(tool.list_classes(os.path.join(TOP, "strata")))
+    assert _read("docs/exit-codes.md") == expected, "run tools/write_exit_codes.py"
+
+
+def test_error_ids_are_unique() -> None:
+    ids = re.findall(r"^\| `([a-z-]+)`", _read("docs/exit-codes.md"), re.M)
+    assert len(ids) == len(set(ids))
+    assert {"usage", "not-found", "store-missing", "in-use", "no-space"} <= set(ids)
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        ["README.md", "SCOPE.md", "STYLE.md", "CHANGELOG.md"]
+        + [f"docs/{name}" for name in os.listdir(os.path.join(TOP, "docs")) if name.endswith(".md")]
+    ),
+)
+def test_links_between_documents_lead_somewhere(page: str) -> None:
+    folder = os.path.dirname(os.path.join(TOP, page))
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", _read(page)):
+        if "://" not in target:
+            assert os.path.exists(os.path.join(folder, target)), f"{page}: {target}"
