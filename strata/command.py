@@ -85,10 +85,12 @@ def spawn(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     new_session: bool = False,
+    keep_locks: bool = True,
 ) -> int:
     """Start a program and return its pid. None as a standard descriptor means /dev/null.
 
-    ``pass_fds`` keep their numbers in the program and must be above 2.
+    ``pass_fds`` keep their numbers in the program and must be above 2. A program that outlives
+    the operation (a daemon) is started without ``keep_locks``, or it would hold them for ever.
     """
     if observer is not None:
         observer(argv)
@@ -101,7 +103,8 @@ def spawn(
         else:
             # dup2 onto itself leaves close-on-exec set in older C libraries, so go through a copy.
             actions.append((os.POSIX_SPAWN_DUP2, source, target))
-    marked = [fd for fd in {*pass_fds, *inherited} if not os.get_inheritable(fd)]
+    held = inherited if keep_locks else ()
+    marked = [fd for fd in {*pass_fds, *held} if not os.get_inheritable(fd)]
     marked += [fd for fd in (stdin, stdout, stderr) if fd is not None and fd < 3
                and not os.get_inheritable(fd)]  # fmt: skip
     for fd in marked:

@@ -21,6 +21,7 @@ Laws, asserted by the contract suite for every driver:
 - ``destroy`` of something absent raises `DatasetNotFound`; of something with snapshots or clones
   raises `HasDependants`, and nothing is lost.
 - What differs between drivers is a fact in `Facts` and both answers have a defined behaviour.
+- Parents of a new name are made as needed; they have no identity of their own.
 - Names were checked by `strata.storage.layout` before they come here.
 """
 
@@ -187,7 +188,11 @@ class Driver:
     """
 
     name: str
+    #: which properties it honours: ``btrfs``, ``openzfs`` or ``zfs-fuse``
+    flavour: str
     facts: Facts
+    #: steps so far that waited for the pool to write something down
+    changes: int
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -222,8 +227,9 @@ class Driver:
 
     def promote(self, name: str) -> None:
         """Make a clone independent of its origin: the origin's dataset becomes the clone's clone,
-        and the origin snapshot (with older ones) moves to ``name``. A no-op without
-        ``facts.clones_pin`` except that the snapshots move."""
+        and the origin snapshot (with older ones) moves to ``name``, GUIDs unchanged. Without
+        ``facts.clones_pin`` only the snapshots move. `DatasetExists` when ``name`` has a
+        snapshot of the same name as one that would move."""
         raise NotImplementedError
 
     def destroy(self, name: str) -> None:
@@ -312,6 +318,14 @@ class Driver:
     def detach(self) -> None:
         """Undo `attach`: unmount and free the loop device. Idempotent."""
         raise NotImplementedError
+
+    def sync(self) -> None:
+        """Make everything done so far survive a power cut. Nothing where ``facts.waits``: there
+        every change is durable when it returns. Elsewhere only `snapshot` is."""
+
+    def collect(self) -> list[str]:
+        """Remove what killed commands left behind inside the driver; return what it was."""
+        return []
 
     def describe(self) -> dict[str, object]:
         """Version, features and place for ``system info``."""

@@ -1,0 +1,233 @@
+"""btrfs by ioctl: subvolumes, snapshots, what the file system knows about them, quota groups.
+
+The numbers and layouts are those of <linux/btrfs.h> and <linux/btrfs_tree.h>. Every function takes
+descriptors and raises `OSError`. A subvolume is named by a descriptor of its root directory, or by
+its id (``tree_id``) within the file system. Searching trees needs CAP_SYS_ADMIN.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+
+ROOT_INODE = 256
+"""Inode number of every subvolume's root directory."""
+PLACEHOLDER_INODE = 2
+"""Inode number of the empty directory that a snapshot has where its source has a subvolume."""
+
+READONLY = 1 << 1
+
+_SNAP_CREATE_V2 = 0x50009417
+_SUBVOL_CREATE_V2 = 0x50009418
+_SNAP_DESTROY = 0x5000940F
+_SUBVOL_GETFLAGS = 0x80089419
+_SUBVOL_SETFLAGS = 0x4008941A
+_GET_SUBVOL_INFO = 0x81F8943C
+_GET_SUBVOL_ROOTREF = 0xD000943D
+_INO_LOOKUP = 0xD0009412
+_INO_LOOKUP_USER = 0xD000943E
+_TREE_SEARCH = 0xD0009411
+_SYNC = 0x9408
+_QUOTA_CTL = 0xC0109428
+_QUOTA_RESCAN_WAIT = 0x942E
+_QGROUP_CREATE = 0x4010942A
+_QGROUP_LIMIT = 0x8030942B
+
+_VOL_ARGS_V2 = struct.Struct("=qQQ32x4040s")  # fd, transid, flags, size/unused, name
+_VOL_ARGS = struct.Struct("=q4088s")
+_SEARCH_KEY = struct.Struct("=7Q4I32x")
+_SEARCH_HEADER = struct.Struct("=QQQII")
+_BACKREF = struct.Struct("<QQH")
+_QGROUP_INFO = struct.Struct("<5Q")
+
+_ROOT_TREE = 1
+_TOP_LEVEL = 5
+_QUOTA_TREE = 8
+_UUID_TREE = 9
+_ROOT_BACKREF_KEY = 144
+_QGROUP_INFO_KEY = 242
+_UUID_KEY_SUBVOL = 251
+_ANY = (1 << 64) - 1
+
+_QUOTA_ENABLE = 1
+_LIMIT_REFERENCED = 1
+
+
+class SubvolumeInfo:
+    """What GET_SUBVOL_INFO tells: ids as 32 hex digits ("" for none), times in seconds."""
+
+    __slots__ = ("created_in", "creation", "parent_uuid", "readonly", "tree_id", "uuid")
+
+    def __init__(
+        self, tree_id: int, uuid: str, parent_uuid: str, created_in: int, creation: int,
+        readonly: bool,
+    ) -> None:  # fmt: skip
+        self.tree_id = tree_id
+        self.uuid = uuid
+        self.parent_uuid = parent_uuid
+        self.created_in = created_in
+        self.creation = creation
+        self.readonly = readonly
+
+
+def open_directory(path: str, dir_fd: int | None = None) -> int:
+    """A descriptor of a directory, never through a symbolic link at its end."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def is_subvolume(fd: int) -> bool:
+    """Whether a descriptor (of something on btrfs) is a subvolume's root."""
+    return os.fstat(fd).st_ino == ROOT_INODE
+
+
+def create_subvolume(dir_fd: int, name: str) -> None:
+    """An empty subvolume ``name`` in a directory."""
+    fcntl.ioctl(dir_fd, _SUBVOL_CREATE_V2, bytearray(_VOL_ARGS_V2.pack(0, 0, 0, os.fsencode(name))))
+
+
+def create_snapshot(source: int, dir_fd: int, name: str, *, readonly: bool) -> None:
+    """Snapshot the subvolume ``source`` as ``name``. Waits for a transaction to be written.
+
+    Subvolumes inside the source become empty directories in the snapshot.
+    """
+    flags = READONLY if readonly else 0
+    arguments = bytearray(_VOL_ARGS_V2.pack(source, 0, flags, os.fsencode(name)))
+    fcntl.ioctl(dir_fd, _SNAP_CREATE_V2, arguments)
+
+
+def destroy_subvolume(dir_fd: int, name: str) -> None:
+    """Remove a subvolume; ENOTEMPTY when others are inside. Freeing its space happens later."""
+    fcntl.ioctl(dir_fd, _SNAP_DESTROY, bytearray(_VOL_ARGS.pack(0, os.fsencode(name))))
+
+
+def set_readonly(fd: int, readonly: bool) -> None:
+    """Set or clear the read-only flag of a subvolume."""
+    (flags,) = struct.unpack("=Q", fcntl.ioctl(fd, _SUBVOL_GETFLAGS, bytes(8)))
+    wanted = flags | READONLY if readonly else flags & ~READONLY
+    if wanted != flags:
+        fcntl.ioctl(fd, _SUBVOL_SETFLAGS, struct.pack("=Q", wanted))
+
+
+def _uuid(raw: bytes) -> str:
+    return raw.hex() if any(raw) else ""
+
+
+def get_info(fd: int) -> SubvolumeInfo:
+    """What the file system knows about the subvolume that ``fd`` lies in."""
+    raw = fcntl.ioctl(fd, _GET_SUBVOL_INFO, bytes(504))
+    (tree_id,) = struct.unpack_from("=Q", raw, 0)
+    (flags,) = struct.unpack_from("=Q", raw, 0x120)
+    (created_in,) = struct.unpack_from("=Q", raw, 0x160)
+    (creation,) = struct.unpack_from("=Q", raw, 0x188)
+    return SubvolumeInfo(
+        tree_id, _uuid(raw[0x128:0x138]), _uuid(raw[0x138:0x148]), created_in, creation,
+        bool(flags & 1),
+    )  # fmt: skip
+
+
+def list_children(fd: int) -> list[str]:
+    """Paths, relative to the subvolume's root, of the subvolumes directly inside it."""
+    found: list[str] = []
+    low = 0
+    while True:
+        buffer = bytearray(4096)
+        struct.pack_into("=Q", buffer, 0, low)
+        more = False
+        try:
+            fcntl.ioctl(fd, _GET_SUBVOL_ROOTREF, buffer)
+        except OSError as error:
+            if error.errno != 75:  # EOVERFLOW: 255 filled, ask again from min_treeid
+                raise
+            more = True
+        (low,) = struct.unpack_from("=Q", buffer, 0)
+        for number in range(buffer[0xFF8]):
+            tree_id, directory = struct.unpack_from("=QQ", buffer, 8 + 16 * number)
+            try:
+                found.append(_child_path(fd, tree_id, directory))
+            except FileNotFoundError:
+                continue
+        if not more:
+            return found
+
+
+def _child_path(fd: int, tree_id: int, directory: int) -> str:
+    buffer = bytearray(4096)
+    struct.pack_into("=QQ", buffer, 0, directory, tree_id)
+    fcntl.ioctl(fd, _INO_LOOKUP_USER, buffer)
+    name = bytes(buffer[0x10:0x110]).split(b"\0", 1)[0]
+    path = bytes(buffer[0x110:]).split(b"\0", 1)[0]
+    return os.fsdecode(path + name)
+
+
+def _search(fd: int, tree: int, objectid: int, kind: int, offset: int | None) -> tuple[int, bytes]:
+    """The first item with this key: its offset and bytes; FileNotFoundError without one."""
+    low, high = (0, _ANY) if offset is None else (offset, offset)
+    key = _SEARCH_KEY.pack(tree, objectid, objectid, low, high, 0, _ANY, kind, kind, 1, 0)
+    buffer = bytearray(4096)
+    buffer[: len(key)] = key
+    fcntl.ioctl(fd, _TREE_SEARCH, buffer)
+    (count,) = struct.unpack_from("=I", buffer, 64)
+    if count == 0:
+        raise FileNotFoundError(2, "no such item")
+    _, _, found, _, length = _SEARCH_HEADER.unpack_from(buffer, 104)
+    return found, bytes(buffer[136 : 136 + length])
+
+
+def find_path(fd: int, uuid: str) -> str | None:
+    """Where the subvolume with this uuid is, relative to the file system's top; None if nowhere.
+
+    Only subvolumes that lie in the top-level one itself, not inside others, are found.
+    """
+    raw = bytes.fromhex(uuid)
+    first, second = struct.unpack("<QQ", raw)
+    try:
+        _, data = _search(fd, _UUID_TREE, first, _UUID_KEY_SUBVOL, second)
+        (tree_id,) = struct.unpack_from("<Q", data)
+        parent, data = _search(fd, _ROOT_TREE, tree_id, _ROOT_BACKREF_KEY, None)
+    except FileNotFoundError:
+        return None
+    if parent != _TOP_LEVEL:
+        return None
+    directory, _, length = _BACKREF.unpack_from(data)
+    name = data[_BACKREF.size : _BACKREF.size + length]
+    buffer = bytearray(4096)
+    struct.pack_into("=QQ", buffer, 0, parent, directory)
+    fcntl.ioctl(fd, _INO_LOOKUP, buffer)
+    return os.fsdecode(bytes(buffer[16:]).split(b"\0", 1)[0] + name)
+
+
+def sync(fd: int) -> None:
+    """Write the running transaction; what was done before survives a power cut afterwards."""
+    fcntl.ioctl(fd, _SYNC, 0)
+
+
+def enable_quota(fd: int) -> None:
+    """Switch quota groups on and wait until present use is counted. Idempotent."""
+    try:
+        fcntl.ioctl(fd, _QUOTA_CTL, bytearray(struct.pack("=QQ", _QUOTA_ENABLE, 0)))
+    except FileExistsError:
+        pass
+    fcntl.ioctl(fd, _QUOTA_RESCAN_WAIT, 0)
+
+
+def set_limit(fd: int, tree_id: int, limit: int | None) -> None:
+    """Limit the bytes a subvolume may refer to; None takes the limit away."""
+    value = _ANY if limit is None else limit  # (u64)-1 clears, see btrfs_limit_qgroup()
+    fcntl.ioctl(fd, _QGROUP_LIMIT,
+                struct.pack("=QQQQQQ", tree_id, _LIMIT_REFERENCED, value, 0, 0, 0))  # fmt: skip
+
+
+def destroy_quota_group(fd: int, tree_id: int) -> None:
+    """Forget the quota group of a destroyed subvolume."""
+    fcntl.ioctl(fd, _QGROUP_CREATE, struct.pack("=QQ", 0, tree_id))
+
+
+def find_quota(fd: int, tree_id: int) -> tuple[int, int, int, int] | None:
+    """Bytes (referenced, exclusive), each as counted and as compressed; None without quota."""
+    try:
+        _, data = _search(fd, _QUOTA_TREE, 0, _QGROUP_INFO_KEY, tree_id)
+    except FileNotFoundError:
+        return None
+    _, referenced, referenced_packed, exclusive, exclusive_packed = _QGROUP_INFO.unpack_from(data)
+    return referenced, exclusive, referenced_packed, exclusive_packed

@@ -1,0 +1,848 @@
+"""The btrfs driver: a subvolume is a dataset. Ioctls only, no programs.
+
+Below the mounted pool::
+
+    .strata-store            the marker
+    layers/… containers/… volumes/_/…  records images logs     datasets, under their names
+    .snapshots/<guid>/<name>           snapshots, by the GUID of their dataset
+    .staging/                          what is not finished or not wanted any more
+
+Snapshots lie under the GUID, so renaming a dataset is one rename and its snapshots follow.
+
+A dataset is made in ``.staging``, gets its identity as ``trusted.strata.*`` attributes, and is
+renamed into place: it never exists without. btrfs copies attributes into every snapshot; so the
+attribute ``self`` holds the subvolume's own uuid, and attributes beside a foreign ``self`` (copies,
+also those made by hand) are not believed. ``guid`` is the uuid the dataset began with, ``origin``
+the uuid of the snapshot it was cloned from.
+
+A snapshot leaves out the subvolumes that a container made inside a dataset (systemd does), and a
+subvolume that holds others cannot be deleted. So snapshot, clone and destroy look for inner
+subvolumes (one ioctl when there are none) and take them along.
+
+What is durable: snapshot and clone wait for a transaction; the rename that follows a clone, and
+everything else, is durable after the next one or after `Btrfs.sync`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata.errors import NoSpace, StorageError, StrataError
+from strata.linux import btrfs
+from strata.linux.mount import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MountStep,
+)
+from strata.storage import layout
+from strata.storage.driver import (
+    Dataset,
+    DatasetBusy,
+    DatasetExists,
+    DatasetNotFound,
+    Driver,
+    Facts,
+    HasDependants,
+    PoolSpace,
+    Snapshot,
+    Usage,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+MARKER = ".strata-store"
+SNAPSHOTS = ".snapshots"
+STAGING = ".staging"
+
+_PREFIX = "trusted.strata."
+_SELF = "trusted.strata.self"
+_GUID = "trusted.strata.guid"
+_ORIGIN = "trusted.strata.origin"
+_HEADS = "trusted.strata.heads"
+_INTERNAL = frozenset({"self", "guid", "origin"})
+_COMPRESSION = "btrfs.compression"
+
+_HOLDERS = 10  # how often a removal goes back for inner subvolumes made meanwhile
+
+FACTS = Facts(
+    private_mount=False, rename_busy=True, atomic_set=False, properties_at_create=False,
+    reports_busy=False, clones_pin=False, native_properties=True, quota=True, send=False,
+    send_since=False, idmap=True, waits=False,
+)  # fmt: skip
+
+
+def _translate(error: OSError, what: str) -> StrataError:
+    """The error of this room for an errno; the one place that knows what btrfs means by them."""
+    number = error.errno
+    if number in {28, 122}:  # ENOSPC, EDQUOT
+        where = "the pool is full" if number == 28 else "its quota is used up"
+        return NoSpace(f"{what}: {where}", hint="see `strata system df`; prune, or enlarge it")
+    if number in {2, 20}:  # ENOENT, ENOTDIR
+        return DatasetNotFound(f"{what}: no such dataset")
+    if number == 17:
+        return DatasetExists(f"{what}: the name is taken")
+    if number in {16, 1, 26}:  # EBUSY; EPERM while a send reads it; ETXTBSY
+        return DatasetBusy(f"{what}: dataset is busy")
+    if number == 30:
+        return StorageError(f"{what}: the pool is read-only",
+                            hint="the kernel log says why btrfs stopped writing")  # fmt: skip
+    return StorageError(f"{what}: {error.strerror}")
+
+
+class _Doing:
+    """Turns an `OSError` inside a ``with`` block into the error of this room."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
+            raise _translate(error, self.what) from error
+
+
+class Btrfs(Driver):
+    """Datasets on a btrfs pool mounted at ``<root>/pool``; ``file`` is the pool file."""
+
+    name = "btrfs"
+    flavour = "btrfs"
+    facts = FACTS
+
+    def __init__(self, root: str, store_id: str, file: str | None) -> None:
+        self.root = root
+        self.pool = f"{root}/pool"
+        self.store_id = store_id
+        self.file = file
+        self.changes = 0
+        self._staging_number = 0
+        self._owner = ""
+
+    # -- changing ------------------------------------------------------------------------------
+
+    def create(
+        self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
+    ) -> Dataset:
+        layout.check_dataset(name)
+        with _Doing(name):
+            self._check_free(name)
+            staging = self._staging_path()
+            folder = btrfs.open_directory(f"{self.pool}/{STAGING}")
+            try:
+                btrfs.create_subvolume(folder, staging.rpartition("/")[2])
+            finally:
+                os.close(folder)
+            return self._settle(staging, name, identity, properties, origin="")
+
+    def clone(
+        self, snapshot: str, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None = None,
+    ) -> Dataset:  # fmt: skip
+        layout.check_dataset(name)
+        with _Doing(snapshot):
+            source = btrfs.open_directory(self._snapshot_path(snapshot))
+        try:
+            with _Doing(name):
+                self._check_free(name)
+                staging = self._staging_path()
+                origin = btrfs.get_info(source).uuid
+                try:
+                    self._copy(source, staging, readonly=False)
+                except BaseException:
+                    self._discard(staging)
+                    raise
+                return self._settle(staging, name, identity, properties, origin)
+        finally:
+            os.close(source)
+
+    def _check_free(self, name: str) -> None:
+        """Refuse a taken name before work is done; the rename into place decides a race."""
+        if os.path.lexists(f"{self.pool}/{name}"):
+            raise DatasetExists(f"{name}: the name is taken")
+
+    def _settle(
+        self, staging: str, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None, origin: str,
+    ) -> Dataset:  # fmt: skip
+        """Give a staged subvolume its identity and its name; on failure nothing is left."""
+        try:
+            fd = btrfs.open_directory(staging)
+            try:
+                info = btrfs.get_info(fd)
+                self._write_identity(fd, info.uuid, info.uuid, origin, identity)
+                if properties:
+                    self._set_native(fd, info.tree_id, properties)
+            finally:
+                os.close(fd)
+            self._place(staging, f"{self.pool}/{name}")
+        except BaseException:
+            self._discard(staging)
+            raise
+        self.changes += 1
+        return Dataset(
+            name, info.uuid, info.created_in, info.creation,
+            self._find_snapshot_name(origin) if origin else None, dict(identity),
+        )  # fmt: skip
+
+    def _place(self, source: str, target: str) -> None:
+        from strata.linux.renames import rename_new
+
+        try:
+            rename_new(source, target)
+        except FileNotFoundError:
+            parent = target.rpartition("/")[0]
+            os.makedirs(parent, 0o700, exist_ok=True)
+            self._check_parent(parent)
+            rename_new(source, target)
+
+    def _check_parent(self, parent: str) -> None:
+        """Datasets do not lie inside others: they would be part of them."""
+        if os.stat(parent).st_dev != os.stat(self.pool).st_dev:
+            name = parent.removeprefix(f"{self.pool}/")
+            raise StorageError(f"{name} is a dataset; datasets do not lie inside others")
+
+    @staticmethod
+    def _write_identity(
+        fd: int, uuid: str, guid: str, origin: str, identity: Mapping[str, str]
+    ) -> None:
+        wanted = {f"{_PREFIX}{key}": value for key, value in identity.items()}
+        wanted[_SELF], wanted[_GUID] = uuid, guid
+        if origin:
+            wanted[_ORIGIN] = origin
+        for key in os.listxattr(fd):
+            if key.startswith(_PREFIX) and key not in wanted:
+                os.removexattr(fd, key)
+        for key, value in wanted.items():
+            os.setxattr(fd, key, os.fsencode(value))
+
+    def snapshot(self, names: Sequence[str]) -> None:
+        made: list[str] = []
+        try:
+            for name in names:
+                self._snapshot(name)
+                made.append(name)
+        except BaseException:
+            for name in reversed(made):
+                self.destroy(name)
+            raise
+
+    def _snapshot(self, name: str) -> None:
+        dataset, short = layout.check_snapshot(name)
+        with _Doing(dataset):
+            source = self._open_dataset(dataset)
+        try:
+            with _Doing(name):
+                folder = self._folder(self._guid(source))
+                target = f"{folder}/{short}"
+                if os.path.lexists(target):
+                    raise DatasetExists(f"{name}: the name is taken")
+                try:
+                    os.mkdir(folder, 0o700)
+                except FileExistsError:
+                    pass
+                if not btrfs.list_children(source):
+                    self._copy(source, target, readonly=True)
+                    return
+                # Inner subvolumes are put in one by one, so the whole appears by a rename.
+                # In the same directory: a read-only subvolume cannot leave its directory.
+                staging = f"{folder}/.{self._staging_path().rpartition('/')[2]}"
+                try:
+                    self._copy(source, staging, readonly=True)
+                    self._place(staging, target)
+                except BaseException:
+                    self._discard(staging)
+                    raise
+        finally:
+            os.close(source)
+
+    def _copy(self, source: int, target: str, *, readonly: bool) -> None:
+        """Snapshot a subvolume with the subvolumes inside it."""
+        inner = btrfs.list_children(source)
+        parent, _, short = target.rpartition("/")
+        folder = btrfs.open_directory(parent)
+        try:
+            btrfs.create_snapshot(source, folder, short, readonly=readonly and not inner)
+        finally:
+            os.close(folder)
+        self.changes += 1
+        if not inner:
+            return
+        for path in inner:
+            placeholder = f"{target}/{path}"
+            try:
+                if os.lstat(placeholder).st_ino != btrfs.PLACEHOLDER_INODE:
+                    continue
+                child = btrfs.open_directory(path, source)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it came or went between the two looks
+            try:
+                os.rmdir(placeholder)
+                self._copy(child, placeholder, readonly=readonly)
+            finally:
+                os.close(child)
+        if readonly:
+            fd = btrfs.open_directory(target)
+            try:
+                btrfs.set_readonly(fd, True)
+            finally:
+                os.close(fd)
+
+    def rollback(self, snapshot: str) -> None:
+        from strata.linux.renames import exchange
+
+        dataset, short = layout.check_snapshot(snapshot)
+        known = self.list_snapshots(dataset)
+        if short not in [entry.name for entry in known]:
+            raise DatasetNotFound(f"{snapshot}: no such snapshot")
+        if known[-1].name != short:
+            newer = [f"{dataset}@{entry.name}" for entry in known if entry.name != short]
+            raise HasDependants(f"{snapshot} is not the newest snapshot of {dataset}", newer,
+                                hint="destroy the newer ones, or clone it")  # fmt: skip
+        with _Doing(snapshot):
+            head = self._open_dataset(dataset)
+            source = btrfs.open_directory(self._snapshot_path(snapshot))
+            staging = self._staging_path()
+            try:
+                old, guid = btrfs.get_info(head).uuid, self._guid(head)
+                origin = self._attribute(head, _ORIGIN)
+                identity = self._read_identity(head, old)
+                self._copy(source, staging, readonly=False)
+                fd = btrfs.open_directory(staging)
+                try:
+                    new = btrfs.get_info(fd).uuid
+                    self._write_identity(fd, new, guid, origin, identity)
+                finally:
+                    os.close(fd)
+                # Whoever looks for orphaned snapshots must know either head in between.
+                heads = f"{new} {old}".encode()
+                os.setxattr(self._folder(guid), _HEADS, heads)
+                exchange(staging, f"{self.pool}/{dataset}")
+                self.changes += 1
+            finally:
+                os.close(head)
+                os.close(source)
+                self._discard(staging)
+
+    def rename(self, name: str, new: str) -> None:
+        if "@" in name:
+            self._rename_snapshot(name, new)
+            return
+        layout.check_dataset(new)
+        with _Doing(name):
+            os.close(self._open_dataset(name))
+        with _Doing(new):
+            self._place(f"{self.pool}/{name}", f"{self.pool}/{new}")
+        self.changes += 1
+
+    def _rename_snapshot(self, name: str, new: str) -> None:
+        dataset, _ = layout.check_snapshot(name)
+        dataset_new, short = layout.check_snapshot(new)
+        if dataset != dataset_new:
+            raise StorageError(f"{name} cannot become a snapshot of {dataset_new}")
+        from strata.linux.renames import rename_new
+
+        with _Doing(name):
+            path = self._snapshot_path(name)
+            os.lstat(path)
+        with _Doing(new):
+            rename_new(path, f"{path.rpartition('/')[0]}/{short}")
+        self.changes += 1
+
+    def promote(self, name: str) -> None:
+        with _Doing(name):
+            head = self._open_dataset(name)
+        try:
+            with _Doing(name):
+                self._promote(name, head)
+        finally:
+            os.close(head)
+
+    def _promote(self, name: str, head: int) -> None:
+        origin = self._attribute(head, _ORIGIN)
+        found = self._find_snapshot(origin) if origin else None
+        if found is None:
+            raise StorageError(f"{name} is not a clone, or its origin is gone")
+        source, snapshot = found
+        folder = self._folder(self._guid(head))
+        entries = self.list_snapshots(source)
+        moving = entries[: [entry.name for entry in entries].index(snapshot) + 1]
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
+        taken = [entry.name for entry in moving if os.path.lexists(f"{folder}/{entry.name}")]
+        if taken:
+            raise DatasetExists(f"{name}@{taken[0]}: the name is taken",
+                                hint="rename or remove that snapshot first")  # fmt: skip
+        with _Doing(source):
+            other = self._open_dataset(source)
+        try:
+            old = self._folder(self._guid(other))
+            inherited = self._attribute(other, _ORIGIN)
+            for entry in moving:
+                self._move_readonly(f"{old}/{entry.name}", f"{folder}/{entry.name}")
+            os.setxattr(other, _ORIGIN, origin.encode())
+        finally:
+            os.close(other)
+        if inherited:
+            os.setxattr(head, _ORIGIN, inherited.encode())
+        else:
+            os.removexattr(head, _ORIGIN)
+        self.changes += 1
+
+    @staticmethod
+    def _move_readonly(path: str, target: str) -> None:
+        """Move a snapshot to another directory, for which it must be writable for a moment."""
+        from strata.linux.renames import rename_new
+
+        fd = btrfs.open_directory(path)
+        try:
+            btrfs.set_readonly(fd, False)
+            try:
+                rename_new(path, target)
+            finally:
+                btrfs.set_readonly(fd, True)
+        finally:
+            os.close(fd)
+
+    def destroy(self, name: str) -> None:
+        if "@" in name:
+            with _Doing(name):
+                self._destroy_tree(self._snapshot_path(name))
+            self.changes += 1
+            return
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                folder = self._folder(self._guid(fd))
+            finally:
+                os.close(fd)
+            names = [entry for entry in self._entries(folder) if not entry.startswith(".")]
+            if names:
+                raise HasDependants(
+                    f"{name} has snapshots: {', '.join(sorted(names)[:5])}",
+                    [f"{name}@{entry}" for entry in sorted(names)],
+                    hint="destroy its snapshots first",
+                )
+            self._destroy_tree(f"{self.pool}/{name}")
+            self._remove_folder(folder)
+        self.changes += 1
+
+    def destroy_recursive(self, name: str) -> None:
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                folder = self._folder(self._guid(fd))
+            finally:
+                os.close(fd)
+            # The head first: when this is cut short the name is gone, and what is left has no
+            # dataset any more and is found by `collect`.
+            self._destroy_tree(f"{self.pool}/{name}")
+            for entry in self._entries(folder):
+                self._destroy_tree(f"{folder}/{entry}")
+            self._remove_folder(folder)
+        self.changes += 1
+
+    def _destroy_tree(self, path: str) -> None:
+        """Delete a subvolume with those inside it; FileNotFoundError when there is none."""
+        parent, _, short = path.rpartition("/")
+        folder = btrfs.open_directory(parent)
+        try:
+            for _ in range(_HOLDERS):
+                try:
+                    self._empty(folder, short)
+                    btrfs.destroy_subvolume(folder, short)
+                    return
+                except OSError as error:
+                    if error.errno != 39:  # ENOTEMPTY: one more was made inside meanwhile
+                        raise
+            raise DatasetBusy(f"{path}: subvolumes keep being made inside")
+        finally:
+            os.close(folder)
+
+    def _empty(self, folder: int, short: str) -> None:
+        """Delete the subvolumes inside one, innermost first."""
+        fd = btrfs.open_directory(short, folder)
+        try:
+            info = btrfs.get_info(fd)
+            inner = btrfs.list_children(fd)
+            if inner and info.readonly:
+                btrfs.set_readonly(fd, False)
+            for path in inner:
+                above, _, last = path.rpartition("/")
+                holder = btrfs.open_directory(above, fd) if above else os.dup(fd)
+                try:
+                    self._empty(holder, last)
+                    btrfs.destroy_subvolume(holder, last)
+                except FileNotFoundError:
+                    pass
+                finally:
+                    os.close(holder)
+        finally:
+            os.close(fd)
+
+    def _discard(self, path: str) -> None:
+        """Delete something unfinished; what resists is left to `collect`."""
+        try:
+            self._destroy_tree(path)
+        except (OSError, StorageError):
+            pass
+
+    def _remove_folder(self, folder: str) -> None:
+        try:
+            os.rmdir(folder)
+        except (FileNotFoundError, OSError):
+            pass
+
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                native: dict[str, str] = {}
+                for key, value in properties.items():
+                    prefix, separator, own = key.partition(":")
+                    if not separator:
+                        native[key] = value
+                    elif prefix != "strata" or own in _INTERNAL:
+                        raise StorageError(f"the property {key} cannot be set")
+                    else:
+                        os.setxattr(fd, f"{_PREFIX}{own}", os.fsencode(value))
+                if native:
+                    self._set_native(fd, btrfs.get_info(fd).tree_id, native)
+            finally:
+                os.close(fd)
+        self.changes += 1
+
+    def _set_native(self, fd: int, tree_id: int, properties: Mapping[str, str]) -> None:
+        for key, value in properties.items():
+            if key == "compression":
+                self._set_compression(fd, value)
+            elif key == "refquota":
+                limit = None if value == "none" else int(value)
+                if limit is not None:
+                    btrfs.enable_quota(fd)
+                try:
+                    btrfs.set_limit(fd, tree_id, limit)
+                except OSError as error:
+                    # ENOTCONN: quota groups are off, so there is no limit to take away.
+                    if limit is not None or error.errno not in {107, 22, 2}:
+                        raise
+            else:
+                raise StorageError(f"btrfs has no property {key}")
+
+    @staticmethod
+    def _set_compression(fd: int, value: str) -> None:
+        """Directories pass the property on to what is made in them, so the root file system of
+        a clone gets it too; directories that exist below keep what they had."""
+        for name in (".", "rootfs"):
+            try:
+                inner = btrfs.open_directory(name, fd)
+            except FileNotFoundError:
+                continue
+            try:
+                os.setxattr(inner, _COMPRESSION, value.encode())
+            finally:
+                os.close(inner)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get(self, name: str) -> Dataset:
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                return self._read(name, fd)
+            finally:
+                os.close(fd)
+
+    def list_datasets(self, parent: str) -> list[Dataset]:
+        found: list[Dataset] = []
+        with _Doing(parent):
+            with os.scandir(f"{self.pool}/{parent}" if parent else self.pool) as entries:
+                names = [entry.name for entry in entries
+                         if entry.inode() == btrfs.ROOT_INODE
+                         or entry.is_dir(follow_symlinks=False)]  # fmt: skip
+            for short in sorted(names):
+                name = f"{parent}/{short}" if parent else short
+                try:
+                    fd = self._open_dataset(name)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # a plain directory, or gone since
+                try:
+                    found.append(self._read(name, fd))
+                finally:
+                    os.close(fd)
+        return found
+
+    def list_snapshots(self, name: str) -> list[Snapshot]:
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                folder = self._folder(self._guid(fd))
+            finally:
+                os.close(fd)
+            found: list[tuple[int, int, Snapshot]] = []
+            for short in self._entries(folder):
+                if short.startswith("."):
+                    continue
+                try:
+                    fd = btrfs.open_directory(f"{folder}/{short}")
+                except FileNotFoundError:
+                    continue
+                try:
+                    info = btrfs.get_info(fd)
+                finally:
+                    os.close(fd)
+                entry = Snapshot(name, short, info.uuid, info.created_in, info.creation)
+                found.append((info.created_in, info.tree_id, entry))
+        return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
+
+    def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with _Doing(name):
+            fd = self._open_dataset(name)
+            try:
+                for key in keys:
+                    if key == "compression":
+                        found[key] = self._attribute(fd, _COMPRESSION) or "zstd"
+                    elif key.startswith("strata:"):
+                        own = self._read_identity(fd, btrfs.get_info(fd).uuid)
+                        if key[7:] in own:
+                            found[key] = own[key[7:]]
+                    elif key in {"used", "referenced"}:
+                        quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
+                        if quota is not None:
+                            found[key] = str(quota[1 if key == "used" else 0])
+            finally:
+                os.close(fd)
+        return found
+
+    def get_usage(self, name: str) -> Usage:
+        with _Doing(name):
+            fd = self._open_any(name)
+            try:
+                quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
+            finally:
+                os.close(fd)
+        if quota is None:
+            return Usage(None, None, None, None)
+        return Usage(quota[1], quota[0], None, None)
+
+    def get_pool_space(self) -> PoolSpace:
+        with _Doing("pool"):
+            state = os.statvfs(self.pool)
+        return PoolSpace(state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def prepare_mount(self, name: str) -> MountStep:
+        """A bind of the dataset with set-uid programs and devices allowed, as a container's root
+        needs; the pool itself is mounted without."""
+        readonly = MOUNT_ATTR_RDONLY if "@" in name else 0
+        return MountStep(self.open(name), "", add=readonly,
+                         clear=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)  # fmt: skip
+
+    def open(self, name: str) -> str:
+        with _Doing(name):
+            path = self._snapshot_path(name) if "@" in name else f"{self.pool}/{name}"
+            if os.lstat(path).st_ino != btrfs.ROOT_INODE:
+                raise DatasetNotFound(f"{name}: no such dataset")
+        return path
+
+    def close(self, name: str) -> None:
+        """Nothing: the pool is mounted as a whole."""
+
+    # -- the store -----------------------------------------------------------------------------
+
+    def is_attached(self) -> bool:
+        """Whether the marker of this store is in reach: one file read."""
+        from strata.storage.marker import read_marker
+
+        return read_marker(f"{self.pool}/{MARKER}") == self.store_id
+
+    def attach(self) -> None:
+        if not self.is_attached():
+            from strata.storage import btrfs_pool
+
+            btrfs_pool.attach(self)
+
+    def detach(self) -> None:
+        from strata.storage import btrfs_pool
+
+        btrfs_pool.detach(self)
+
+    def sync(self) -> None:
+        with _Doing("pool"):
+            fd = btrfs.open_directory(self.pool)
+            try:
+                btrfs.sync(fd)
+            finally:
+                os.close(fd)
+        self.changes += 1
+
+    def collect(self) -> list[str]:
+        """Remove what killed commands left: staged subvolumes, snapshots without a dataset.
+
+        Returns the paths removed, relative to the pool. Safe beside running commands.
+        """
+        removed: list[str] = []
+        with _Doing("pool"):
+            self._collect(f"{self.pool}/{STAGING}", self._owner_gone, removed)
+            top = btrfs.open_directory(self.pool)
+            try:
+                for guid in self._entries(f"{self.pool}/{SNAPSHOTS}"):
+                    folder = self._folder(guid)
+                    heads = [guid, *self._attribute_of(folder, _HEADS).split()]
+                    orphaned = all(btrfs.find_path(top, head) is None for head in heads)
+                    self._collect(
+                        folder,
+                        lambda name, orphaned=orphaned:  # type: ignore[misc]
+                            orphaned or (name.startswith(".") and self._owner_gone(name[1:])),
+                        removed,
+                    )  # fmt: skip
+                    if orphaned:
+                        self._remove_folder(folder)
+            finally:
+                os.close(top)
+        return removed
+
+    def _collect(self, folder: str, unwanted: Callable[[str], bool], removed: list[str]) -> None:
+        for name in self._entries(folder):
+            if unwanted(name):
+                try:
+                    self._destroy_tree(f"{folder}/{name}")
+                except FileNotFoundError:
+                    continue
+                removed.append(f"{folder}/{name}".removeprefix(f"{self.pool}/"))
+
+    def describe(self) -> dict[str, object]:
+        space = self.get_pool_space()
+        return {
+            "driver": self.name, "flavour": self.flavour, "kernel": os.uname().release,
+            "pool": self.pool, "file": self.file, "size": space.size, "free": space.free,
+            "facts": self.facts.to_dict(),
+        }  # fmt: skip
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _open_dataset(self, name: str) -> int:
+        """A descriptor of a dataset; FileNotFoundError when there is no subvolume there."""
+        if not name or name.startswith("."):
+            raise FileNotFoundError(2, "no such dataset")
+        fd = btrfs.open_directory(f"{self.pool}/{name}")
+        if btrfs.is_subvolume(fd):
+            return fd
+        os.close(fd)
+        raise FileNotFoundError(2, "not a dataset")
+
+    def _open_any(self, name: str) -> int:
+        if "@" in name:
+            return btrfs.open_directory(self._snapshot_path(name))
+        return self._open_dataset(name)
+
+    def _folder(self, guid: str) -> str:
+        return f"{self.pool}/{SNAPSHOTS}/{guid}"
+
+    def _snapshot_path(self, name: str) -> str:
+        dataset, short = layout.check_snapshot(name)
+        fd = self._open_dataset(dataset)
+        try:
+            return f"{self._folder(self._guid(fd))}/{short}"
+        finally:
+            os.close(fd)
+
+    def _guid(self, fd: int) -> str:
+        """The GUID of a dataset: the one noted on it, where the note is its own."""
+        uuid = btrfs.get_info(fd).uuid
+        if self._attribute(fd, _SELF) == uuid:
+            return self._attribute(fd, _GUID) or uuid
+        return uuid
+
+    @staticmethod
+    def _attribute(fd: int, key: str) -> str:
+        try:
+            return os.fsdecode(os.getxattr(fd, key))
+        except OSError as error:
+            if error.errno == 61:  # ENODATA
+                return ""
+            raise
+
+    @staticmethod
+    def _attribute_of(path: str, key: str) -> str:
+        try:
+            return os.fsdecode(os.getxattr(path, key))
+        except OSError:
+            return ""
+
+    def _read_identity(self, fd: int, uuid: str) -> dict[str, str]:
+        """Identity, empty when it is a copy from elsewhere."""
+        own: dict[str, str] = {}
+        for key in os.listxattr(fd):
+            if key.startswith(_PREFIX):
+                own[key[len(_PREFIX) :]] = os.fsdecode(os.getxattr(fd, key))
+        if own.get("self") != uuid:
+            return {}
+        return {key: value for key, value in own.items() if key not in _INTERNAL}
+
+    def _read(self, name: str, fd: int) -> Dataset:
+        info = btrfs.get_info(fd)
+        identity = self._read_identity(fd, info.uuid)
+        guid, origin = info.uuid, ""
+        if self._attribute(fd, _SELF) == info.uuid:
+            guid = self._attribute(fd, _GUID) or guid
+            origin = self._attribute(fd, _ORIGIN)
+        return Dataset(
+            name, guid, info.created_in, info.creation,
+            self._find_snapshot_name(origin) if origin else None, identity,
+        )  # fmt: skip
+
+    def _find_snapshot(self, uuid: str) -> tuple[str, str] | None:
+        """Dataset and name of the snapshot with this uuid, wherever both have been renamed to."""
+        top = btrfs.open_directory(self.pool)
+        try:
+            path = btrfs.find_path(top, uuid)
+            parts = path.split("/") if path else []
+            if len(parts) != 3 or parts[0] != SNAPSHOTS:
+                return None
+            heads = self._attribute_of(self._folder(parts[1]), _HEADS).split()
+            for head in [*heads, parts[1]]:
+                dataset = btrfs.find_path(top, head)
+                if dataset is not None and not dataset.startswith("."):
+                    return dataset, parts[2]
+            return None
+        finally:
+            os.close(top)
+
+    def _find_snapshot_name(self, uuid: str) -> str | None:
+        found = self._find_snapshot(uuid)
+        return f"{found[0]}@{found[1]}" if found else None
+
+    @staticmethod
+    def _entries(folder: str) -> Iterator[str]:
+        try:
+            return iter(sorted(os.listdir(folder)))
+        except FileNotFoundError:
+            return iter(())
+
+    def _staging_path(self) -> str:
+        """A fresh path in the staging directory that names its owner, so that others can see
+        when the owner is gone."""
+        if not self._owner.startswith(f"{os.getpid()}-"):
+            from strata.linux.process import find_start_time
+
+            self._owner = f"{os.getpid()}-{find_start_time(os.getpid())}-{os.urandom(3).hex()}"
+        self._staging_number += 1
+        return f"{self.pool}/{STAGING}/{self._owner}-{self._staging_number}"
+
+    @staticmethod
+    def _owner_gone(name: str) -> bool:
+        from strata.linux.process import is_alive
+
+        pid, _, rest = name.partition("-")
+        start = rest.partition("-")[0]
+        return not (pid.isdecimal() and start.isdecimal() and is_alive(int(pid), int(start)))

@@ -1,0 +1,294 @@
+"""Native properties users may set, profiles of workloads, and what each driver can honour.
+
+Users write options (``-o recordsize=16K``, ``--storage-opt size=10G``, ``--profile postgres``);
+drivers get native properties. Between them stands an allow-list: nothing here can move, share,
+hide, unlock or relabel a dataset. The table is also the documentation.
+"""
+
+from __future__ import annotations
+
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BTRFS = "btrfs"
+OPENZFS = "openzfs"
+ZFS_FUSE = "zfs-fuse"
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_NONE = "none"
+
+COMPRESSION = ("on", "off", "lz4", "lzjb", "zle", "gzip", "zstd", "zstd-fast")
+
+
+def parse_size(text: str, what: str = "size") -> int:
+    """Bytes from ``512``, ``10G``, ``1.5T``, ``64KiB``; `UsageError` with a hint."""
+    upper = text.strip().upper()
+    number = upper.rstrip("BIKMGTP")
+    unit = upper[len(number) :].removesuffix("B").removesuffix("I")
+    try:
+        value = float(number) if "." in number else int(number)
+        if unit not in _UNITS or value < 0:
+            raise ValueError
+        return int(value * _UNITS[unit])
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"invalid {what} {text!r}", hint="write a number with K, M, G or T, such as 10G"
+        ) from None
+
+
+def _size(text: str, name: str) -> str:
+    if text.lower() in {"none", "0"}:
+        return _NONE
+    value = parse_size(text, name)
+    if value < 1 << 20:
+        raise UsageError(f"{name}={text} is less than 1 MiB", hint="sizes are in bytes; add M or G")
+    return str(value)
+
+
+def _recordsize(text: str, name: str) -> str:
+    value = parse_size(text, name)
+    if value < 512 or value > 16 << 20 or value & (value - 1):
+        raise UsageError(f"invalid {name} {text!r}",
+                         hint="a power of two from 512 to 16M, such as 16K or 1M")  # fmt: skip
+    return str(value)
+
+
+def _compression(text: str, name: str) -> str:
+    base, _, level = text.lower().rpartition("-")
+    if text.lower() in COMPRESSION:
+        return text.lower()
+    if base == "gzip" and level.isdecimal() and 1 <= int(level) <= 9:
+        return text.lower()
+    if base == "zstd" and level.isdecimal() and 1 <= int(level) <= 19:
+        return text.lower()
+    if base == "zstd-fast" and level.isdecimal() and 1 <= int(level) <= 1000:
+        return text.lower()
+    raise UsageError(
+        f"invalid {name} {text!r}",
+        hint="one of on, off, lz4, zle, lzjb, gzip, gzip-1…9, zstd, zstd-1…19, zstd-fast-N",
+    )
+
+
+class Property:
+    """One property a user may set: its allowed values, or a function that checks them."""
+
+    __slots__ = ("check", "meaning", "values")
+
+    def __init__(self, meaning: str, values: tuple[str, ...] = (), check: object = None) -> None:
+        self.meaning = meaning
+        self.values = values
+        self.check = check
+
+    def parse(self, name: str, text: str) -> str:
+        """The value as the driver wants it; `UsageError` with the choices."""
+        if callable(self.check):
+            value = self.check(text, name)
+            assert isinstance(value, str)
+            return value
+        if text.lower() not in self.values:
+            raise UsageError(f"invalid {name} {text!r}", hint=f"one of {', '.join(self.values)}")
+        return text.lower()
+
+
+_CACHE = ("all", "none", "metadata")
+_SWITCH = ("on", "off")
+
+PROPERTIES = {
+    "recordsize": Property("largest block of a file; match the database's page", (), _recordsize),
+    "compression": Property("how blocks are compressed", (), _compression),
+    "refquota": Property("limit on what the dataset refers to, snapshots apart", (), _size),
+    "reservation": Property("space kept free for the dataset and its snapshots", (), _size),
+    "atime": Property("record access times", _SWITCH),
+    "relatime": Property("record access times, at most daily", _SWITCH),
+    "sync": Property("when a write counts as safe", ("standard", "always", "disabled")),
+    "logbias": Property("fast answers or less fragmentation", ("latency", "throughput")),
+    "primarycache": Property("what the memory cache keeps", _CACHE),
+    "secondarycache": Property("what the cache device keeps", _CACHE),
+    "copies": Property("copies of each block", ("1", "2", "3")),
+    "checksum": Property("which checksum; off is not offered", (
+        "on", "fletcher2", "fletcher4", "sha256", "sha512", "skein", "edonr", "blake3")),
+    "dedup": Property("deduplicate; costs memory for ever, seldom pays", (
+        "on", "off", "verify", "sha256", "sha512", "skein", "blake3")),
+}  # fmt: skip
+
+ALIASES = {"size": "refquota", "quota": "refquota"}
+
+_FORBIDDEN = {
+    "mountpoint": "the engine decides where datasets appear",
+    "canmount": "the engine decides what is mounted",
+    "keylocation": "keys belong to the pool's owner",
+    "encryption": "encrypt the dataset the store lives in",
+    "exec": "mount the volume with the noexec option instead",
+    "setuid": "mount the volume with the nosuid option instead",
+    "devices": "mount the volume with the nodev option instead",
+    "readonly": "mount the volume with the ro option instead",
+    "xattr": "the store sets it once for all datasets",
+    "acltype": "the store sets it once for all datasets",
+}
+
+
+def parse_options(options: Mapping[str, str]) -> dict[str, str]:
+    """Native properties from a user's options; `UsageError` for a name or value not allowed."""
+    native: dict[str, str] = {}
+    for option, text in options.items():
+        name = ALIASES.get(option, option)
+        known = PROPERTIES.get(name)
+        if known is None:
+            reason = _FORBIDDEN.get(option, "")
+            if option.startswith("share"):
+                reason = "publish files from a container instead"
+            if ":" in option:
+                reason = "use --label for your own facts"
+            hint = reason or f"allowed are size, quota, {', '.join(PROPERTIES)}"
+            raise UsageError(f"the option {option!r} cannot be set", hint=hint)
+        if name in native:
+            raise UsageError(f"the option {option!r} is given twice ({name})",
+                             hint="size and quota are both the refquota")  # fmt: skip
+        native[name] = known.parse(option, text)
+    return native
+
+
+class Profile:
+    """Settings for one kind of work and the reason for them."""
+
+    __slots__ = ("name", "properties", "reason")
+
+    def __init__(self, name: str, properties: dict[str, str], reason: str) -> None:
+        self.name = name
+        self.properties = properties
+        self.reason = reason
+
+
+def _profiles(*rows: tuple[str, dict[str, str], str]) -> dict[str, Profile]:
+    return {name: Profile(name, properties, reason) for name, properties, reason in rows}
+
+
+PROFILES = _profiles(
+    ("default", {}, "the store's settings: 128K records, zstd where the pool knows it"),
+    ("postgres", {"recordsize": "16384", "compression": "lz4"},
+     "8 KiB pages: two to a record compress better than one, and a miss reads little extra"),
+    ("mysql", {"recordsize": "16384", "compression": "lz4"},
+     "InnoDB pages are 16 KiB: one page, one record, no read-modify-write"),
+    ("mongodb", {"recordsize": "65536", "compression": "lz4"},
+     "WiredTiger writes 32 KiB leaves it has compressed itself, in larger runs"),
+    ("redis", {"recordsize": "131072", "compression": "lz4"},
+     "append-only file and dumps are written front to back; lz4 costs the fork least"),
+    ("minio", {"recordsize": "1048576", "compression": "lz4"},
+     "large objects in one piece: fewer blocks to keep track of"),
+    ("blobs", {"recordsize": "1048576", "compression": "lz4"},
+     "large files that are compressed already: lz4 gives up early"),
+    ("logs", {"recordsize": "131072", "compression": "zstd", "logbias": "throughput"},
+     "text shrinks by ten; nobody waits for a log line to be safe"),
+    ("vm", {"recordsize": "65536", "compression": "lz4"},
+     "qcow2 clusters are 64 KiB; smaller records would cost a raw image its compression"),
+    ("small", {"recordsize": "16384", "compression": "zstd"},
+     "many small files changed in place, such as mail or sqlite"),
+)  # fmt: skip
+"""Workload profiles. Each value is a default a user's option overrides; measure before tuning."""
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of this name; `UsageError` lists them."""
+    if name not in PROFILES:
+        raise UsageError(f"no such profile {name!r}", hint=f"one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+_BTRFS_REASONS = {
+    "recordsize": "btrfs has no record size: extents are as long as the writes",
+    "reservation": "btrfs cannot reserve space for one subvolume",
+    "atime": "access times are a matter of mounting there; the store mounts without them",
+    "relatime": "access times are a matter of mounting there; the store mounts without them",
+    "sync": "btrfs has no such switch",
+    "logbias": "btrfs has no intent log to steer",
+    "primarycache": "the page cache cannot be steered per subvolume",
+    "secondarycache": "there are no cache devices",
+    "copies": "copies are a property of the whole btrfs pool",
+    "checksum": "the checksum is chosen for the whole btrfs pool",
+    "dedup": "btrfs does not deduplicate while writing",
+}
+
+_BTRFS_COMPRESSION = {"on": "zstd", "off": "none", "zstd": "zstd", "gzip": "zlib",
+                      "lz4": "lzo", "lzjb": "lzo", "zle": "none"}  # fmt: skip
+
+_NEWER_CHECKSUMS = frozenset({"sha512", "skein", "edonr", "blake3"})
+_FUSE_COMPRESSION = ("on", "off", "lzjb", "zle", "gzip")
+
+
+def fit(
+    native: Mapping[str, str], flavour: str, *, optional: frozenset[str] | set[str] = frozenset()
+) -> tuple[dict[str, str], list[str]]:
+    """What of ``native`` a driver can honour, and notes on what became of the rest.
+
+    ``flavour`` is a driver's ``flavour``. A property that the user asked for and the driver
+    cannot give is refused with the reason; one in ``optional`` (it came from a profile) is
+    dropped with a note.
+    """
+    if flavour == BTRFS:
+        return _fit_btrfs(native, optional)
+    if flavour == ZFS_FUSE:
+        return _fit_fuse(native, optional)
+    return dict(native), []
+
+
+def _refuse(name: str, value: str, reason: str, optional: frozenset[str] | set[str]) -> str:
+    if name not in optional:
+        raise UsageError(f"{name}={value} cannot be honoured: {reason}",
+                         hint="leave it out, or use a store on OpenZFS")  # fmt: skip
+    return f"{name}={value} left out: {reason}"
+
+
+def _fit_btrfs(
+    native: Mapping[str, str], optional: frozenset[str] | set[str]
+) -> tuple[dict[str, str], list[str]]:
+    kept: dict[str, str] = {}
+    notes: list[str] = []
+    for name, value in native.items():
+        if name == "atime" and value == "off":
+            continue
+        reason = _BTRFS_REASONS.get(name)
+        if reason is not None:
+            notes.append(_refuse(name, value, reason, optional))
+        elif name == "compression":
+            method = _BTRFS_COMPRESSION.get(value) or _BTRFS_COMPRESSION[value.split("-")[0]]
+            if method not in {value, "none"} and value != "on":
+                notes.append(f"compression={value} is {method} on btrfs")
+            kept[name] = method
+        else:
+            kept[name] = value
+    return kept, notes
+
+
+def _fit_fuse(
+    native: Mapping[str, str], optional: frozenset[str] | set[str]
+) -> tuple[dict[str, str], list[str]]:
+    kept: dict[str, str] = {}
+    notes: list[str] = []
+    for name, value in native.items():
+        if name == "compression" and value.split("-")[0] not in _FUSE_COMPRESSION:
+            notes.append(f"compression={value} is on (lzjb) on zfs-fuse, which knows no newer one")
+            kept[name] = "on"
+        elif name == "recordsize" and int(value) > 131072:
+            notes.append(_refuse(name, value, "zfs-fuse records end at 128K", optional))
+        elif name in {"relatime", "sync"} or value in _NEWER_CHECKSUMS:
+            notes.append(_refuse(name, value, "zfs-fuse does not know it", optional))
+        else:
+            kept[name] = value
+    return kept, notes
+
+
+def plan(
+    options: Mapping[str, str], flavour: str, profile: str = ""
+) -> tuple[dict[str, str], list[str]]:
+    """Native properties for a new dataset from a profile and a user's options over it.
+
+    Returns the properties and notes for the user. `UsageError` when one is not allowed, has a
+    bad value, or cannot be honoured by this driver.
+    """
+    asked = parse_options(options)
+    defaults = get_profile(profile).properties if profile else {}
+    optional = {name for name in defaults if name not in asked}
+    return fit({**defaults, **asked}, flavour, optional=optional)
