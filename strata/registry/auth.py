@@ -185,9 +185,9 @@ def _decode(entry: dict[str, Any], path: str) -> Credentials | None:
                 hint="log in again to write a new one",
             )
         return Credentials(username, password.strip("\0"))
-    username, password = entry.get("username"), entry.get("password")
-    if isinstance(username, str) and isinstance(password, str) and username:
-        return Credentials(username, password)
+    user, secret = entry.get("username"), entry.get("password")
+    if isinstance(user, str) and isinstance(secret, str) and user:
+        return Credentials(user, secret)
     return None
 
 

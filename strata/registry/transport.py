@@ -156,20 +156,18 @@ class Transport:
         elif self._verify is None and loopback:
             # Nobody is between us and the loopback, and a TLS greeting makes simple servers hang.
             schemes = ["http", "https"]
+        what = f"pinging container registry {self.registry}"
         failures: list[RegistryError] = []
         for scheme in schemes:
             self.origin = Origin(f"{scheme}://{self._host}")
             try:
-                response = self._send(
-                    "GET", f"{self.origin}/v2/", {}, None, f"pinging container registry "
-                    f"{self.registry}",
-                )  # fmt: skip
+                response = self._send("GET", f"{self.origin}/v2/", {}, None, what)
             except (WrongScheme, Unreachable, Transient) as error:
                 failures.append(error)
                 continue
             if scheme == "http" and response.status == 400 and len(schemes) > 1 and loopback:
                 self.release(response)
-                failures.append(WrongScheme(f"{self.registry} does not speak plain http"))
+                failures.append(WrongScheme(f"{what}: the registry does not speak plain http"))
                 continue
             return response
         raise failures[0] if not isinstance(failures[0], WrongScheme) else failures[-1]
@@ -443,12 +441,12 @@ def _redact(url: str) -> str:
 
 
 def _find_proxy(origin: Origin) -> str | None:
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies, proxy_bypass
 
     if origin.loopback:
         return None
-    proxies = getproxies_environment()
-    if not proxies or proxy_bypass_environment(f"{origin.host}:{origin.port}", proxies):
+    proxies = getproxies()
+    if not proxies or proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
     return proxies.get(origin.scheme)
 
