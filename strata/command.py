@@ -32,6 +32,10 @@ inherited: set[int] = set()
 # A test or a trace may install a function here; it sees every argv before it runs.
 observer: Callable[[Sequence[str]], None] | None = None
 
+# The words that start strata again, absolute (for conmon's exit command, the reaper). The command
+# line sets it; empty when the engine is used as a library.
+own_argv: list[str] = []
+
 _paths: dict[str, str] = {}
 
 

@@ -1,0 +1,278 @@
+"""Tables of the commands on existing containers."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+_ALL = Option("--all -a", "flag", "All containers")
+_IGNORE = Option("--ignore -i", "flag", "Pass over containers that do not exist")
+_LATEST = Option("--latest -l", "flag", "The container created last")
+_TIME = Option("--time -t", "int", "Seconds to wait before KILL (the container's own)", "SECONDS")
+_DETACH = Option(
+    "--detach-keys", "string", "Keys that leave the container running", "KEYS", "ctrl-p,ctrl-q"
+)
+_PROXY = Option("--sig-proxy", "flag", "Send signals on to the container", default=True)
+_FILTER = Option("--filter -f", "list", "Keep what matches, as in status=running", "KEY=VALUE")
+_FORMAT = Option(
+    "--format", "string", "json, or a Go template, as in '{{.ID}} {{.Names}}'", "FORMAT"
+)
+_NO_TRUNC = Option("--no-trunc", "flag", "Do not shorten ids and commands")
+
+COMMANDS = (
+    Command(
+        ("start", "container start"),
+        "Start containers",
+        "containers:start",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            _ALL,
+            Option("--attach -a", "flag", "Stay attached to the output"),
+            _DETACH,
+            Option("--interactive -i", "flag", "Stay attached to the input too"),
+            _LATEST,
+            _PROXY,
+        ),
+        complete="container",
+    ),
+    Command(
+        ("stop", "container stop"),
+        "Stop containers: their stop signal, then KILL",
+        "containers:stop",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (_ALL, _IGNORE, _LATEST, _TIME),
+        complete="running",
+    ),
+    Command(
+        ("kill", "container kill"),
+        "Send a signal to running containers",
+        "containers:kill",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            _ALL,
+            _LATEST,
+            Option("--signal -s", "string", "Signal to send", "SIGNAL", "KILL"),
+        ),
+        complete="running",
+    ),
+    Command(
+        ("rm", "container rm"),
+        "Remove containers",
+        "containers:remove",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            _ALL,
+            Option("--force -f", "flag", "Stop running containers first"),
+            _IGNORE,
+            _LATEST,
+            _TIME,
+            Option("--volumes -v", "flag", "Remove their anonymous volumes too"),
+        ),
+        text="Exits with 1 when a container does not exist, 2 when one is running, else 125.",
+        complete="container",
+    ),
+    Command(
+        ("ps", "container ls"),
+        "List containers",
+        "containers:ps",
+        options=(
+            Option("--all -a", "flag", "Also those that do not run"),
+            _FILTER,
+            _FORMAT,
+            Option("--last -n", "int", "The last NUMBER created, in any state", "NUMBER"),
+            Option("--latest -l", "flag", "The one created last, in any state"),
+            _NO_TRUNC,
+            Option("--noheading", "flag", "Leave out the heading"),
+            Option("--quiet -q", "flag", "Ids only"),
+            Option("--size -s", "flag", "Show sizes"),
+        ),
+        text="Filters: id, name, status, image (ancestor), label, exited, volume, before, since.",
+    ),
+    Command(
+        ("logs", "container logs"),
+        "Show a container's output",
+        "containers:logs",
+        "CONTAINER",
+        0,
+        1,
+        (
+            Option("--follow -f", "flag", "Go on as new output comes"),
+            _LATEST,
+            Option("--names -n", "flag", "Start each line with the container's name"),
+            Option("--since", "string", "Output since a time, or a duration ago", "TIME"),
+            Option("--tail", "int", "Lines from the end (-1: all)", "NUMBER", -1),
+            Option("--timestamps -t", "flag", "Start each line with its time"),
+            Option("--until", "string", "Output until a time, or a duration ago", "TIME"),
+        ),
+        complete="container",
+    ),
+    Command(
+        ("exec", "container exec"),
+        "Run a command in a running container",
+        "containers:exec_",
+        "CONTAINER COMMAND [ARG...]",
+        2,
+        None,
+        (
+            Option("--detach -d", "flag", "Run in the background and print the session's id"),
+            _DETACH,
+            Option("--env -e", "list", "Set an environment variable", "KEY[=VALUE]"),
+            Option(
+                "--env-file",
+                "list",
+                "Read environment variables from a file",
+                "PATH",
+                complete="file",
+            ),
+            Option("--interactive -i", "flag", "Keep standard input open"),
+            Option("--preserve-fds", "int", "Hand on this many descriptors from 3 on", "NUMBER", 0),
+            Option("--privileged", "flag", "Give all capabilities"),
+            Option("--tty -t", "flag", "Allocate a terminal"),
+            Option("--user -u", "string", "User, and group, to run as", "USER[:GROUP]"),
+            Option("--workdir -w", "string", "Working directory", "PATH"),
+        ),
+        text=(
+            "Exits with the command's code, 125 when strata failed, 126 when the command cannot "
+            "run,\n127 when it is not found."
+        ),
+        examples=("strata exec -it web sh", "strata exec db psql -U postgres -c 'select 1'"),
+        interspersed=False,
+        complete="running",
+    ),
+    Command(
+        ("attach", "container attach"),
+        "Attach to a running container",
+        "containers:attach",
+        "CONTAINER",
+        0,
+        1,
+        (
+            _DETACH,
+            _LATEST,
+            Option("--no-stdin", "flag", "Do not attach standard input"),
+            _PROXY,
+        ),
+        complete="running",
+    ),
+    Command(
+        ("container inspect",),
+        "Show everything about containers",
+        "containers:inspect",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--format -f", "string", "json, or a Go template", "FORMAT"),
+            _LATEST,
+            Option("--size -s", "flag", "Show sizes"),
+        ),
+        complete="container",
+    ),
+    Command(
+        ("wait", "container wait"),
+        "Wait for containers to stop and print their exit codes",
+        "containers:wait",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--condition", "csv", "State to wait for (stopped)", "STATE"),
+            _IGNORE,
+            Option("--interval -i", "duration", "Longest time between two looks", "DURATION", 0.25),
+            _LATEST,
+        ),
+        complete="container",
+    ),
+    Command(
+        ("commit", "container commit"),
+        "Make an image of a container",
+        "containers:commit",
+        "CONTAINER [IMAGE]",
+        1,
+        2,
+        (
+            Option("--author -a", "string", "Author of the image", "TEXT"),
+            Option(
+                "--change -c",
+                "list",
+                "Apply an instruction: CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME "
+                "WORKDIR",
+                "INSTRUCTION",
+            ),
+            Option(
+                "--format -f",
+                "string",
+                "Format of the manifest",
+                "FORMAT",
+                "oci",
+                choices=("oci", "docker"),
+            ),
+            Option(
+                "--iidfile", "string", "Write the image's id to a file", "PATH", complete="file"
+            ),
+            Option("--message -m", "string", "Comment of the image", "TEXT"),
+            Option("--pause -p", "flag", "Freeze the container meanwhile"),
+            Option("--quiet -q", "flag", "Do not show progress"),
+        ),
+        complete="container",
+    ),
+    Command(
+        ("cp", "container cp"),
+        "Copy files between a container and the host",
+        "containers:copy",
+        "[CONTAINER:]SOURCE [CONTAINER:]DESTINATION",
+        2,
+        2,
+        (
+            Option("--archive -a", "flag", "Keep owners", default=True),
+            Option("--follow -L", "flag", "Follow a symbolic link given as the source"),
+            Option("--overwrite", "flag", "Let a directory replace a file and the reverse"),
+        ),
+        text="'-' as SOURCE or DESTINATION is a tar archive on standard input or output.",
+        complete="container",
+    ),
+    Command(
+        ("rename", "container rename"),
+        "Rename a container",
+        "containers:rename",
+        "CONTAINER NAME",
+        2,
+        2,
+        complete="container",
+    ),
+    Command(
+        ("container exists",),
+        "Exit with 0 when a container exists, 1 when it does not",
+        "containers:exists",
+        "CONTAINER",
+        1,
+        1,
+        complete="container",
+    ),
+    Command(
+        ("container prune",),
+        "Remove all containers that do not run",
+        "containers:prune",
+        options=(
+            _FILTER,
+            Option("--force -f", "flag", "Do not ask"),
+        ),
+    ),
+    Command(
+        ("container cleanup",),
+        "Note that a container has ended; called by conmon",
+        "containers:cleanup",
+        "CONTAINER",
+        1,
+        1,
+        (Option("--rm", "flag", "Remove the container"),),
+        hidden=True,
+    ),
+)

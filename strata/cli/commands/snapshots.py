@@ -1,0 +1,64 @@
+"""Tables of the commands on snapshots. TARGET is a container or a volume."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+COMMANDS = (
+    Command(
+        ("snapshot create",),
+        "Make a snapshot of a container or volume",
+        "snapshots:create",
+        "TARGET@NAME",
+        1,
+        1,
+        text="'strata snapshot TARGET@NAME' is short for this.",
+        examples=("strata snapshot data@before-upgrade",),
+        complete="target",
+    ),
+    Command(
+        ("snapshot ls", "snapshot list"),
+        "List snapshots",
+        "snapshots:ls",
+        "[TARGET]",
+        0,
+        1,
+        (
+            Option("--format", "string", "json, or a Go template", "FORMAT"),
+            Option("--noheading -n", "flag", "Leave out the heading"),
+            Option("--quiet -q", "flag", "TARGET@NAME only"),
+        ),
+        complete="target",
+    ),
+    Command(
+        ("snapshot rm",),
+        "Remove snapshots",
+        "snapshots:remove",
+        "TARGET@NAME [TARGET@NAME...]",
+        1,
+        None,
+        complete="snapshot",
+    ),
+    Command(
+        ("rollback",),
+        "Take a container or volume back to a snapshot; nothing is lost",
+        "snapshots:rollback",
+        "TARGET@NAME",
+        1,
+        1,
+        (Option("--stop", "flag", "Stop the containers that use it, and start them again"),),
+        text="The state before is kept as a branch, with its snapshots.",
+        examples=("strata rollback --stop data@before-upgrade",),
+        complete="snapshot",
+    ),
+    Command(
+        ("clone",),
+        "Make a new container or volume from one, or from its snapshot",
+        "snapshots:clone",
+        "TARGET[@NAME] NEW",
+        2,
+        2,
+        examples=("strata clone data@before-upgrade data-test",),
+        complete="snapshot",
+    ),
+)

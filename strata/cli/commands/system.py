@@ -1,0 +1,125 @@
+"""Tables of the commands on the store and on the command line itself."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+_FORMAT = Option("--format -f", "string", "json, or a Go template", "FORMAT")
+
+COMMANDS = (
+    Command(
+        ("system init",),
+        "Make the store",
+        "system:init",
+        options=(
+            Option(
+                "--driver",
+                "string",
+                "Storage driver (kernel ZFS where there is one, else btrfs)",
+                "DRIVER",
+                choices=("zfs", "btrfs"),
+            ),
+            Option("--file", "string", "Pool file to make the store in", "PATH", complete="file"),
+            Option("--pool", "string", "Existing ZFS pool to make the store in", "NAME"),
+            Option("--size", "size", "Size of the pool file", "SIZE"),
+        ),
+        examples=("strata system init", "strata system init --driver zfs --pool tank"),
+    ),
+    Command(
+        ("system info", "info"),
+        "Show the engine, its store and this host",
+        "system:info",
+        options=(_FORMAT,),
+    ),
+    Command(
+        ("system df",),
+        "Show what uses space",
+        "system:df",
+        options=(
+            Option("--format", "string", "json, or a Go template", "FORMAT"),
+            Option("--verbose -v", "flag", "List every object"),
+        ),
+    ),
+    Command(
+        ("system check",),
+        "Compare records, datasets and processes",
+        "system:check",
+        options=(
+            Option("--format", "string", "json", "FORMAT", choices=("", "json")),
+            Option("--repair -r", "flag", "Repair what can be repaired without loss"),
+        ),
+        text="Exits with 0 when nothing is wrong (any more), 1 otherwise.",
+    ),
+    Command(
+        ("system rebuild",),
+        "Write the records anew from the datasets",
+        "system:rebuild",
+        text="Exit codes, times and restart counts do not survive it.",
+    ),
+    Command(
+        ("system reset",),
+        "Remove all containers, images and volumes, and the store",
+        "system:reset",
+        options=(Option("--force -f", "flag", "Do not ask"),),
+    ),
+    Command(
+        ("inspect",),
+        "Show everything about containers, images or volumes",
+        "system:inspect",
+        "OBJECT [OBJECT...]",
+        0,
+        None,
+        (
+            Option(
+                "--format -f",
+                "string",
+                "json, or a Go template, as in '{{.State.Status}}'",
+                "FORMAT",
+            ),
+            Option("--latest -l", "flag", "The container created last"),
+            Option("--size -s", "flag", "Show sizes of containers"),
+            Option(
+                "--type -t",
+                "string",
+                "Kind of object",
+                "TYPE",
+                "all",
+                choices=("all", "container", "image", "volume"),
+            ),
+        ),
+        complete="object",
+    ),
+    Command(("version",), "Show versions", "system:version", options=(_FORMAT,)),
+    Command(
+        ("completion",),
+        "Print a shell's completion script",
+        "system:completion",
+        "bash|zsh|fish",
+        1,
+        1,
+        examples=(
+            "strata completion bash > /etc/bash_completion.d/strata",
+            "strata completion fish > ~/.config/fish/completions/strata.fish",
+        ),
+        complete="shell",
+    ),
+    Command(
+        ("help",),
+        "Show the help of a command",
+        "system:help_",
+        "[COMMAND...]",
+        0,
+        None,
+        complete="command",
+    ),
+    Command(
+        ("__complete",),
+        "Print candidates for the last word; called by completion scripts",
+        "system:complete",
+        "WORD...",
+        0,
+        None,
+        interspersed=False,
+        hidden=True,
+    ),
+)

@@ -1,0 +1,105 @@
+"""Tables of the commands on volumes."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+_FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
+_FILTER = Option("--filter -f", "list", "Keep what matches, as in label=app=web", "KEY=VALUE")
+
+COMMANDS = (
+    Command(
+        ("volume create",),
+        "Create a volume",
+        "volumes:create",
+        "[NAME]",
+        0,
+        1,
+        (
+            Option(
+                "--driver -d", "string", "Driver", "DRIVER", "local", choices=("local", "strata")
+            ),
+            Option("--ignore", "flag", "Do nothing when the volume exists"),
+            Option("--label -l", "list", "Set a label", "KEY[=VALUE]"),
+            Option(
+                "--opt -o",
+                "list",
+                "Set a native property, as in size=10g or compression=zstd",
+                "KEY=VALUE",
+            ),
+            Option(
+                "--profile",
+                "string",
+                "Properties that suit a kind of data (see 'volume profiles')",
+                "NAME",
+                complete="profile",
+            ),
+        ),
+        examples=("strata volume create --profile postgres -o size=20g data",),
+    ),
+    Command(
+        ("volume ls", "volume list"),
+        "List volumes",
+        "volumes:ls",
+        options=(
+            _FILTER,
+            _FORMAT,
+            Option("--noheading -n", "flag", "Leave out the heading"),
+            Option("--quiet -q", "flag", "Names only"),
+        ),
+        text="Filters: name, label, dangling, anonymous.",
+    ),
+    Command(
+        ("volume inspect",),
+        "Show everything about volumes",
+        "volumes:inspect",
+        "VOLUME [VOLUME...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All volumes"),
+            Option("--format -f", "string", "json, or a Go template", "FORMAT"),
+        ),
+        complete="volume",
+    ),
+    Command(
+        ("volume rm",),
+        "Remove volumes",
+        "volumes:remove",
+        "VOLUME [VOLUME...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All volumes"),
+            Option("--force -f", "flag", "Remove containers that use the volume first"),
+            Option("--time -t", "int", "Seconds to wait for such containers", "SECONDS"),
+        ),
+        text="Exits with 1 when a volume does not exist, 2 when one is in use, else 125.",
+        complete="volume",
+    ),
+    Command(
+        ("volume prune",),
+        "Remove volumes that no container uses",
+        "volumes:prune",
+        options=(
+            Option("--all -a", "flag", "Named volumes too (always so, as with Podman)"),
+            _FILTER,
+            Option("--force -f", "flag", "Do not ask"),
+        ),
+    ),
+    Command(
+        ("volume exists",),
+        "Exit with 0 when a volume exists, 1 when it does not",
+        "volumes:exists",
+        "VOLUME",
+        1,
+        1,
+        complete="volume",
+    ),
+    Command(
+        ("volume profiles",),
+        "List the profiles of volumes",
+        "volumes:profiles",
+        options=(_FORMAT,),
+    ),
+)

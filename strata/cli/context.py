@@ -1,0 +1,116 @@
+"""What a handler works with: the store of this command line and ways to answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from strata.errors import InUse, NotFound, StateImproper, StrataError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from strata.engine.core import Engine
+
+
+class Context:
+    """One command line's store, opened when first needed, and its standard streams."""
+
+    __slots__ = ("_engine", "root", "runroot")
+
+    def __init__(self, root: str | None, runroot: str | None, *, trace: bool = False) -> None:
+        self.root = root
+        self.runroot = runroot
+        self._engine: Engine | None = None
+        if trace:
+            from strata import command
+
+            command.observer = _show_program
+
+    @property
+    def engine(self) -> Engine:
+        """The opened store. Raises `StoreMissing` when there is none."""
+        if self._engine is None:
+            self.need_root()
+            from strata.engine.core import open_engine
+
+            self._engine = open_engine(self.root, self.runroot)
+        return self._engine
+
+    def need_root(self) -> None:
+        """Raise an error when this is not root."""
+        if os.geteuid() != 0:
+            raise StrataError(
+                "strata needs root: datasets and mounts belong to it",
+                hint="run it with sudo; containers of ordinary users are not available yet",
+            )
+
+    def confirm(self, warning: str, *, force: bool) -> bool:
+        """Ask before something is removed. Without a terminal only ``--force`` is a yes."""
+        if force:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "this asks before it removes, and there is no terminal to ask on",
+                hint="add --force",
+            )
+        sys.stderr.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def say(text: str) -> None:
+    """Print one line of the answer on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(text: str) -> None:
+    """Print one line for people on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:
+    """Call ``act`` for every name and print the errors as they come; return the exit code.
+
+    As with Podman: 1 when some did not exist, 2 when some were in use or in the wrong state, 125
+    for anything else; the gravest wins.
+    """
+    from strata.cli.messages import show_error
+
+    code = 0
+    for name in names:
+        try:
+            act(name)
+        except StrataError as error:
+            show_error(error)
+            if isinstance(error, NotFound):
+                found = 1
+            elif isinstance(error, (InUse, StateImproper)):
+                found = 2
+            else:
+                found = 125
+            code = max(code, found)
+    return code
+
+
+def need_names(names: Sequence[str], *, all: bool = False, what: str = "name or id") -> None:
+    """Raise `UsageError` unless names or ``--all`` were given, and not both."""
+    if all and names:
+        raise UsageError("--all and names cannot be used together", hint="leave one of them out")
+    if not all and not names:
+        raise UsageError(
+            f"you must provide at least one {what}", hint="or --all, where the command has it"
+        )
+
+
+def _show_program(argv: Sequence[str]) -> None:
+    from strata.cli.messages import clean
+
+    note("+ " + " ".join(_quote(clean(word)) for word in argv))
+
+
+def _quote(word: str) -> str:
+    plain = word and not set(word) & set(" \t\n'\"\\$`;&|<>()*?[]{}!#~")
+    return word if plain else "'" + word.replace("'", "'\\''") + "'"

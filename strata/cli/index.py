@@ -1,0 +1,71 @@
+"""Which table module holds each command, so that one command loads one table.
+
+A test holds this index and the tables in step.
+"""
+
+from __future__ import annotations
+
+from strata.cli.table import Command
+
+GROUPS = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "volume": "Manage volumes",
+    "snapshot": "Make and manage snapshots of containers and volumes",
+    "system": "Manage the store",
+}
+
+# What `strata GROUP WORD` means when WORD is not a subcommand.
+GROUP_DEFAULTS = {"snapshot": "snapshot create"}
+
+_CREATE = "run create"
+_CONTAINER = (
+    "start stop kill rm ps logs exec attach wait commit cp rename ls inspect exists prune cleanup"
+)
+_VOLUME = "create ls list inspect rm prune exists profiles"
+_IMAGE = "ls pull load save import inspect history tag untag rm exists tree prune bootstrap"
+
+MODULES: dict[str, str] = {
+    **dict.fromkeys(_CREATE.split(), "create"),
+    **dict.fromkeys(
+        "start stop kill rm ps logs exec attach wait commit cp rename".split(), "containers"
+    ),
+    **dict.fromkeys("pull load save import images history tag untag rmi".split(), "images"),
+    **{f"container {word}": "create" for word in _CREATE.split()},
+    **{f"container {word}": "containers" for word in _CONTAINER.split()},
+    **{f"image {word}": "images" for word in _IMAGE.split()},
+    **{
+        f"volume {word}": "volumes"
+        for word in "create ls list inspect rm prune exists profiles".split()
+    },
+    **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
+    "rollback": "snapshots",
+    "clone": "snapshots",
+    **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},
+    **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
+}
+
+TABLES = ("create", "containers", "images", "volumes", "snapshots", "system")
+
+
+def load_table(name: str) -> tuple[Command, ...]:
+    """Import one table module and return its commands."""
+    module = __import__(f"strata.cli.commands.{name}", fromlist=["COMMANDS"])
+    commands: tuple[Command, ...] = module.COMMANDS
+    return commands
+
+
+def find_command(path: str) -> Command | None:
+    """Return the command with this path (``run``, ``container run``), or None."""
+    table = MODULES.get(path)
+    if table is None:
+        return None
+    for command in load_table(table):
+        if path in command.paths:
+            return command
+    return None
+
+
+def list_commands() -> list[Command]:
+    """Return every command of every table, in the order of the tables."""
+    return [command for table in TABLES for command in load_table(table)]

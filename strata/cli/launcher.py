@@ -1,0 +1,85 @@
+"""How strata is started, and how it names itself to programs that call it back.
+
+The installed launcher is a tiny script for an isolated interpreter (``python3 -IS``): no user
+site, no ``.pth`` files, no ``PYTHON*`` variables, which also is what makes it start fast and safe
+to run as root. The package comes first on the path and the third-party modules last, so that they
+are looked at only when something needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from strata import command
+from strata.cli.main import main
+
+TEMPLATE = """\
+#!{python} -IS
+import sys
+sys.path.insert(0, {package!r})
+sys.path.append({site!r})
+from strata.cli.launcher import start
+start(__file__)
+"""
+
+
+def start(path: str | None = None) -> None:
+    """Run the command line of this process and end it. ``path`` is the launcher's own file.
+
+    Ends without the interpreter's tear-down, which would only free memory: every file is closed
+    by the kernel and both streams are flushed here.
+    """
+    command.own_argv = find_own_argv(path)
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            code = code or 1
+    os._exit(code)
+
+
+def find_own_argv(path: str | None) -> list[str]:
+    """Return the words that start strata again from anywhere: launcher, or interpreter and file."""
+    if path is not None:
+        return [os.path.realpath(path)]
+    import strata
+
+    return [
+        sys.executable,
+        "-I",
+        f"{os.path.dirname(os.path.realpath(strata.__file__))}/__main__.py",
+    ]
+
+
+def render_launcher(python: str, package_parent: str, site_packages: str) -> str:
+    """Return the text of a launcher.
+
+    ``python`` is the absolute path of the interpreter (at most 120 characters, without spaces: it
+    goes into a ``#!`` line), ``package_parent`` the directory that holds the package ``strata``,
+    ``site_packages`` the directory of third-party modules.
+    """
+    for what in (python, package_parent, site_packages):
+        if not what.startswith("/"):
+            raise ValueError(f"{what!r} is not an absolute path")
+    if len(python) > 120 or any(letter.isspace() for letter in python):
+        raise ValueError(f"{python!r} cannot stand in a '#!' line")
+    return TEMPLATE.format(python=python, package=package_parent, site=site_packages)
+
+
+def write_launcher(
+    prefix_python: str, package_parent: str, site_packages: str, target: str
+) -> None:
+    """Write an executable launcher to ``target`` in one step (see `render_launcher`)."""
+    text = render_launcher(prefix_python, package_parent, site_packages)
+    staging = f"{target}.{os.getpid()}"
+    fd = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(fd, 0o755)
+        os.rename(staging, target)
+    except BaseException:
+        os.unlink(staging)
+        raise

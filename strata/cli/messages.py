@@ -1,0 +1,34 @@
+"""How errors look to people: one sentence, and one line on what to do next."""
+
+from __future__ import annotations
+
+import sys
+
+from strata.errors import StrataError
+
+
+def show_error(error: StrataError) -> None:
+    """Print an error on standard error: ``Error: sentence`` and, when there is one, its hint."""
+    show_text(error.message, error.hint)
+
+
+def show_text(message: str, hint: str = "") -> None:
+    """Print ``Error: message`` and a hint on standard error; control characters are shown."""
+    lines = f"Error: {clean(message)}\n"
+    if hint:
+        lines += f"hint: {clean(hint)}\n"
+    try:
+        sys.stderr.write(lines)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def clean(text: str) -> str:
+    """Show control characters as escapes, so that foreign text cannot drive the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -1,0 +1,120 @@
+"""Read security and resource options: capabilities, ``--security-opt``, ``--ulimit``, storage.
+
+Pure functions; each raises `UsageError` with Podman's wording.
+"""
+
+from __future__ import annotations
+
+from strata.cli.parse import parse_bool
+from strata.cli.values import parse_size
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+_LIMITS = frozenset(
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending "
+    "stack".split()
+)
+UNLIMITED = (1 << 64) - 1
+_STORAGE = ("size", "compression")
+
+
+def parse_capabilities(items: Iterable[str]) -> list[str]:
+    """Return capabilities in their kernel names (``CAP_CHOWN``, or ``ALL``), each once."""
+    names: dict[str, None] = {}
+    for item in items:
+        name = item.strip().upper()
+        if not name:
+            continue
+        names["ALL" if name in ("ALL", "CAP_ALL") else f"CAP_{name.removeprefix('CAP_')}"] = None
+    return list(names)
+
+
+def parse_ulimit(text: str) -> dict[str, Any]:
+    """Read ``NAME=SOFT[:HARD]``, -1 for no limit; return the OCI form."""
+    name, equals, value = text.partition("=")
+    name = name.lower().removeprefix("rlimit_")
+    if not equals or not value:
+        raise UsageError(
+            f"invalid ulimit argument: {text}", hint="give NAME=SOFT[:HARD] as in nofile=1024:2048"
+        )
+    if name not in _LIMITS:
+        raise UsageError(
+            f"invalid ulimit type: {name}", hint=f"one of {', '.join(sorted(_LIMITS))}"
+        )
+    soft_text, colon, hard_text = value.partition(":")
+    soft = _limit(text, soft_text)
+    hard = _limit(text, hard_text) if colon else soft
+    if soft > hard:
+        raise UsageError(
+            f"ulimit soft limit must be less than or equal to hard limit: {soft_text} > {hard_text}"
+        )
+    return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+
+
+def parse_security(items: Iterable[str]) -> dict[str, Any]:
+    """Read every ``--security-opt``; return the keys of the record's config they set."""
+    found: dict[str, Any] = {
+        "no_new_privileges": False,
+        "seccomp": "",
+        "apparmor": "",
+        "label_opts": [],
+        "mask": [],
+        "unmask": [],
+    }
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            key, equals, value = item.partition(":")
+        if key == "no-new-privileges":
+            try:
+                found["no_new_privileges"] = parse_bool(value) if equals else True
+            except ValueError as error:
+                raise UsageError(f"invalid --security-opt {item}: {error}") from None
+        elif key in ("seccomp", "apparmor") and value:
+            found[key] = value
+        elif key == "label" and value:
+            found["label_opts"].append(value)
+        elif key in ("mask", "unmask") and value:
+            found[key] += ["ALL"] if value.upper() == "ALL" and key == "unmask" else _paths(value)
+        elif item == "systempaths=unconfined":
+            found["unmask"].append("ALL")
+        else:
+            raise UsageError(
+                f'invalid --security-opt: "{item}"',
+                hint="known: no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=",
+            )
+    return found
+
+
+def parse_storage(items: Iterable[str]) -> dict[str, Any]:
+    """Read ``--storage-opt size=BYTES|compression=NAME``; return native properties."""
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or key not in _STORAGE or not value:
+            raise UsageError(
+                f'unknown storage option "{item}"',
+                hint=f"known: {', '.join(f'{name}=' for name in _STORAGE)}",
+            )
+        found[key] = parse_size(value) if key == "size" else value
+    return found
+
+
+def _paths(value: str) -> list[str]:
+    paths = value.split(":")
+    for path in paths:
+        if not path.startswith("/"):
+            raise UsageError(f'invalid path "{path}" in --security-opt: must be absolute')
+    return paths
+
+
+def _limit(text: str, value: str) -> int:
+    if value in ("-1", "unlimited"):
+        return UNLIMITED
+    if not (value.isascii() and value.isdigit()) or int(value) > UNLIMITED:
+        raise UsageError(f"invalid ulimit argument: {text}", hint="limits are numbers or -1")
+    return int(value)

@@ -1,0 +1,104 @@
+"""What Podman knows and this version does not, so that the error can say why.
+
+Loaded only to explain an error.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NETWORK = "containers use the host's network or none"
+_HEALTH = "there are no health checks"
+_LIMITS = "this limit is not implemented"
+_NAMESPACE = "this namespace cannot be chosen"
+_DEVICES = "devices cannot be added"
+_USERS = "there are no user namespaces"
+_PODS = "there are no pods"
+_SECRETS = "there are no secrets"
+_SYSTEMD = "systemd in containers is not supported"
+_RESTART = "there are no restart policies"
+
+OPTIONS: dict[str, str] = {
+    **dict.fromkeys(
+        "--publish -p --publish-all -P --expose --ip --ip6 --mac-address --dns --dns-option "
+        "--dns-opt --dns-search --network-alias --hosts-file --hostuser".split(),
+        _NETWORK,
+    ),
+    **{
+        f"--health-{name}": _HEALTH
+        for name in "cmd interval log-destination max-log-count max-log-size on-failure retries "
+        "start-period startup-cmd startup-interval startup-retries startup-success "
+        "startup-timeout timeout".split()
+    },
+    "--no-healthcheck": _HEALTH,
+    **dict.fromkeys(
+        "--blkio-weight --blkio-weight-device --cpu-period --cpu-quota --cpu-rt-period "
+        "--cpu-rt-runtime --cpu-shares -c --cpuset-cpus --cpuset-mems --device-read-bps "
+        "--device-read-iops --device-write-bps --device-write-iops --memory-reservation "
+        "--memory-swap --memory-swappiness --oom-kill-disable --oom-score-adj --cgroup-conf "
+        "--cgroup-parent --cgroups --rdt-class --shm-size-systemd".split(),
+        _LIMITS,
+    ),
+    **dict.fromkeys("--cgroupns --ipc --pid --uts".split(), _NAMESPACE),
+    **dict.fromkeys("--device --device-cgroup-rule --gpus".split(), _DEVICES),
+    **dict.fromkeys(
+        "--userns --uidmap --gidmap --subuidname --subgidname --passwd --passwd-entry "
+        "--group-entry --group-add".split(),
+        _USERS,
+    ),
+    **dict.fromkeys("--pod --pod-id-file --infra --requires".split(), _PODS),
+    "--secret": _SECRETS,
+    **dict.fromkeys("--systemd --sdnotify".split(), _SYSTEMD),
+    "--restart": _RESTART,
+    "--preserve-fds": "descriptors are not handed on",
+    "--preserve-fd": "descriptors are not handed on",
+    "--rootfs": "containers start from images",
+    "--volumes-from": "name the volumes with --volume",
+    "--sysctl": "kernel parameters cannot be set",
+    "--timeout": "there is no limit on a container's time",
+    "--tz": "set the environment variable TZ",
+    "--umask": "the umask cannot be set",
+    "--personality": "personalities cannot be set",
+    "--chrootdirs": "there are no chroot directories",
+    "--conmon-pidfile": "the engine keeps the pid files",
+    "--pidfile": "see 'strata inspect' for the pid",
+    "--log-opt": "logs have no options",
+    "--env-merge": "write the value with --env",
+    "--env-host": "name the variables with --env",
+    "--http-proxy": "name the variables with --env",
+    "--image-volume": "volumes of images are always made",
+    "--init-ctr": _PODS,
+    "--init-path": "catatonit is used",
+    "--attach": "the foreground is attached to all streams",
+    "-a": "the foreground is attached to all streams",
+    "--arch": "use --platform",
+    "--os": "use --platform",
+    "--variant": "use --platform",
+    "--decryption-key": "there are no encrypted images",
+    "--disable-content-trust": "there is no content trust to disable",
+}
+
+COMMANDS: dict[str, str] = {
+    **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
+    **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
+    **dict.fromkeys(("network", "port"), _NETWORK),
+    "pod": _PODS,
+    **dict.fromkeys(("pause", "unpause", "stats", "top", "update"), "not implemented"),
+    **dict.fromkeys(("restart",), "use stop and start"),
+    **dict.fromkeys(("diff", "export", "mount", "unmount", "umount"), "not implemented"),
+    **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
+    **dict.fromkeys(("healthcheck",), _HEALTH),
+    **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
+    **dict.fromkeys(("secret",), _SECRETS),
+    **dict.fromkeys(("events", "auto-update", "machine", "compose", "init"), "not implemented"),
+}
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to a mistyped one, or None when none is near."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

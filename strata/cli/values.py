@@ -1,0 +1,330 @@
+"""Turn the text of an option into a value: sizes, durations, signals, times, names, environments.
+
+Pure functions. Each raises `UsageError` with Podman's wording and a hint; what depends on the
+world (the environment, the clock) is passed in. Mounts and security options are in
+``strata.cli.mounts`` and ``strata.cli.security``.
+"""
+
+from __future__ import annotations
+
+import math
+
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_ASCII = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_NAME = _ASCII | frozenset("_.-")
+_SPACES = " \t"
+_SIZE_UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
+                   "m": 60.0, "h": 3600.0}  # fmt: skip
+
+# Linux, as numbered on every architecture the engine runs on (signal(7)).
+SIGNALS = {
+    name: number
+    for number, name in enumerate(
+        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
+        "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        start=1,
+    )
+}
+_SIGNAL_ALIASES = {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": 34, "RTMAX": 64}
+
+
+def parse_int(text: str) -> int:
+    """Read a decimal integer; raise `UsageError`."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not (digits.isascii() and digits.isdigit()):
+        raise UsageError("not a whole number")
+    return int(text)
+
+
+def parse_float(text: str) -> float:
+    """Read a finite decimal number; raise `UsageError`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or "_" in text:
+        raise UsageError("not a number")
+    return value
+
+
+def parse_size(text: str) -> int:
+    """Read a size with binary units (``512m``, ``1g``, ``1.5GiB``); return bytes."""
+    body = text.strip().lower()
+    number = body.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = body[len(number) :]
+    number = number.rstrip()
+    if len(unit) > 1:
+        unit = unit.removesuffix("b").removesuffix("i")
+    digits = number.replace(".", "", 1)
+    power = _SIZE_UNITS.get(unit)
+    if power is None or not (digits.isascii() and digits.isdigit()) or number[0] == ".":
+        raise UsageError(f"invalid size: '{text}'", hint="sizes look like 512m, 1g or 1.5g")
+    whole, _, fraction = number.partition(".")
+    scale = 1 << (10 * power)
+    value = int(whole) * scale
+    if fraction:
+        value += int(fraction) * scale // 10 ** len(fraction)
+    if value >= 1 << 63:
+        raise UsageError(f"invalid size: '{text}' is too large")
+    return value
+
+
+def parse_duration(text: str) -> float:
+    """Read a Go duration (``1h30m``, ``250ms``) or plain seconds; return seconds."""
+    if text and text.isascii() and text.isdigit():
+        return float(int(text))
+    rest, total, seen = text, 0.0, False
+    while rest:
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = rest[: len(rest) - len(rest.lstrip("nuµμmsh"))]
+        while unit and unit not in _DURATION_UNITS:
+            unit = unit[:-1]
+        if number.count(".") > 1 or not number.strip(".") or not unit:
+            seen = False
+            break
+        total += float(number) * _DURATION_UNITS[unit]
+        rest = rest[len(unit) :]
+        seen = True
+    if not seen:
+        raise UsageError(
+            f'invalid duration "{text}"', hint="durations look like 10s, 250ms or 1h30m"
+        )
+    return total
+
+
+def parse_time(text: str, now: float) -> float:
+    """Read a moment: RFC 3339, Unix seconds, or a duration before ``now``; return Unix seconds."""
+    stripped = text.strip()
+    if stripped.replace(".", "", 1).isdigit() and stripped.isascii():
+        return float(stripped)
+    try:
+        return now - parse_duration(stripped.removeprefix("-"))
+    except UsageError:
+        pass
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(stripped).timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f'failed to parse "{text}" as a time',
+            hint="give 2026-01-31T12:00:00Z, Unix seconds, or a duration such as 10m",
+        ) from None
+
+
+def parse_signal(text: str) -> int:
+    """Read a signal by name (``TERM``, ``SIGTERM``, ``RTMIN+3``) or number; return its number."""
+    name = text.upper().removeprefix("SIG")
+    if name.isascii() and name.isdigit():
+        number = int(name)
+    else:
+        base, sign, offset = name, "", ""
+        for mark in "+-":
+            if mark in name:
+                base, sign, offset = name.partition(mark)
+        number = SIGNALS.get(base) or _SIGNAL_ALIASES.get(base) or 0
+        if sign and number:
+            valid = offset.isascii() and offset.isdigit() and base in ("RTMIN", "RTMAX")
+            number = number + int(sign + offset) if valid else 0
+            number = number if number >= _SIGNAL_ALIASES["RTMIN"] else 0
+    if not 1 <= number <= 64:
+        raise UsageError(f"invalid signal: {text}", hint="name it as in TERM, SIGTERM or 15")
+    return number
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as in ``SIGTERM``; the number as text when it has none."""
+    for name, value in SIGNALS.items():
+        if value == number:
+            return f"SIG{name}"
+    return str(number)
+
+
+def parse_detach_keys(text: str) -> bytes:
+    """Read ``ctrl-p,ctrl-q``-like keys; return the bytes a terminal sends, none for ``""``."""
+    keys = bytearray()
+    for key in text.split(",") if text else ():
+        if len(key) == 1 and key.isascii() and key.isprintable():
+            keys.append(ord(key))
+            continue
+        letter = key[5:].lower()
+        control = "@abcdefghijklmnopqrstuvwxyz[\\]^_".find(letter) if len(letter) == 1 else -1
+        if not key.lower().startswith("ctrl-") or control < 0:
+            raise UsageError(
+                f'unknown detach key sequence "{text}": invalid argument',
+                hint="keys are single letters or ctrl-<letter>, separated by commas",
+            )
+        keys.append(control)
+    return bytes(keys)
+
+
+def check_name(name: str) -> str:
+    """Return a container's or volume's name when it is valid; raise `UsageError`."""
+    if not name or name[0] not in _ASCII or not _NAME.issuperset(name) or len(name) > 200:
+        raise UsageError(
+            f'"{name}": names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument',
+            hint="use letters, digits, '_', '.' and '-', at most 200 of them",
+        )
+    return name
+
+
+def check_hostname(name: str) -> str:
+    """Return a host name when the kernel takes it (at most 64 characters); raise `UsageError`."""
+    if len(name) > 64 or not (_NAME.issuperset(name) and name[:1] not in ("-", ".")):
+        raise UsageError(
+            f'invalid hostname "{name}"', hint="use letters, digits, '.' and '-', at most 64"
+        )
+    return name
+
+
+def split_csv(text: str) -> list[str]:
+    """Split one comma-separated record; a field in double quotes may hold commas."""
+    fields: list[str] = []
+    field: list[str] = []
+    quoted, position = False, 0
+    while position < len(text):
+        letter = text[position]
+        if quoted and letter == '"' and text[position + 1 : position + 2] == '"':
+            field.append('"')
+            position += 1
+        elif letter == '"' and (quoted or not field):
+            quoted = not quoted
+        elif letter == "," and not quoted:
+            fields.append("".join(field))
+            field = []
+        else:
+            field.append(letter)
+        position += 1
+    if quoted:
+        raise UsageError(f"a quote is not closed in {text}")
+    return [*fields, "".join(field)] if text else []
+
+
+def parse_pairs(items: Iterable[str], option: str) -> dict[str, str]:
+    """Read ``KEY=VALUE`` items (``KEY`` alone has an empty value)."""
+    pairs: dict[str, str] = {}
+    for item in items:
+        key, _, value = item.partition("=")
+        if not key:
+            raise UsageError(f'invalid argument "{item}" for {option}: the key is empty')
+        pairs[key] = value
+    return pairs
+
+
+def parse_filters(items: Iterable[str]) -> dict[str, list[str]]:
+    """Read ``--filter key=value`` items; values of one key are alternatives."""
+    filters: dict[str, list[str]] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not key or not equals:
+            raise UsageError(
+                f'filter input must be in the form of filter=value: "{item}" is invalid'
+            )
+        filters.setdefault(key, []).append(value)
+    return filters
+
+
+def add_environment(into: dict[str, str], item: str, host: Mapping[str, str]) -> None:
+    """Add one ``-e`` item: ``K=V``, ``K`` from the host when set there, ``K*`` all such from it."""
+    key, equals, value = item.partition("=")
+    name = key.lstrip(_SPACES)
+    if not name or "\0" in item:
+        raise UsageError(f'invalid variable: "{item}"', hint="give KEY=VALUE, KEY or PREFIX*")
+    if equals:
+        into[name] = value
+    elif name.endswith("*"):
+        prefix = name[:-1]
+        into.update({known: host[known] for known in host if known.startswith(prefix)})
+    elif name in host:
+        into[name] = host[name]
+
+
+def parse_environment(
+    items: Iterable[str], files: Iterable[str], host: Mapping[str, str]
+) -> list[str]:
+    """Merge the texts of environment files and ``-e`` items, the latter last, to ``K=V`` items."""
+    merged: dict[str, str] = {}
+    for text in files:
+        for line in text.splitlines():
+            line = line.lstrip(_SPACES)
+            if line and not line.startswith("#"):
+                add_environment(merged, line, host)
+    for item in items:
+        add_environment(merged, item, host)
+    return [f"{key}={value}" for key, value in merged.items()]
+
+
+def parse_label_file(text: str) -> dict[str, str]:
+    """Read a label file: one ``KEY=VALUE`` per line, ``#`` comments."""
+    lines = (line.strip() for line in text.splitlines())
+    return parse_pairs((line for line in lines if line and line[0] != "#"), "--label-file")
+
+
+def parse_entrypoint(text: str) -> list[str]:
+    """Read ``--entrypoint``: a JSON array of strings or one program; empty clears the image's."""
+    if text.startswith("["):
+        import json
+
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return words
+    return [text] if text else []
+
+
+def parse_add_host(text: str) -> str:
+    """Check one ``--add-host NAME:IP``; return it normalised."""
+    name, colon, address = text.partition(":")
+    address = address.removeprefix("[").removesuffix("]")
+    if not name or not colon:
+        raise UsageError(
+            f'unable to parse "{text}": invalid extra host', hint="give --add-host NAME:IP"
+        )
+    if address == "host-gateway":
+        raise UsageError(
+            "--add-host NAME:host-gateway needs a network of its own, which this version lacks",
+            hint="with --network host the host is localhost",
+        )
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise UsageError(
+            f'invalid IP address in add-host: "{address}"', hint="give --add-host NAME:IP"
+        ) from None
+    for part in name.split(";"):
+        check_hostname(part)
+    return f"{name}:{address}"
+
+
+def parse_platform(text: str) -> str:
+    """Check ``OS/ARCH[/VARIANT]``; return it in lower case."""
+    parts = text.lower().split("/")
+    if not 2 <= len(parts) <= 3 or not all(part and _NAME.issuperset(part) for part in parts):
+        raise UsageError(
+            f'invalid platform "{text}"', hint="give OS/ARCH[/VARIANT] as in linux/arm64/v8"
+        )
+    return "/".join(parts)
+
+
+def parse_network(text: str) -> str:
+    """Check ``--network``: host or none, until networks exist."""
+    if text in ("host", "none"):
+        return text
+    if text in ("bridge", "private", "slirp4netns", "pasta") or text.startswith(
+        ("container:", "ns:", "slirp4netns:", "pasta:", "bridge:")
+    ):
+        what = f'network mode "{text}" is not available in this version'
+    else:
+        what = f'unable to find network with name or ID "{text}": network not found'
+    raise UsageError(what, hint="use --network host (the default) or --network none")
