@@ -1,0 +1,200 @@
+"""Collection: destroy what nothing needs, and only that.
+
+Verbs never destroy datasets that something may still need; they write trash entries. Collection
+reads who needs what (records, trash, leases, clones), destroys the rest, skips what is leased or
+locked, and never stops at one failure. It runs detached after removing verbs, and inside
+``prune`` and ``system check --repair``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import command, trace
+from strata.engine.core import Engine, Record
+from strata.errors import StrataError
+from strata.linux import locks
+from strata.storage.driver import DatasetNotFound
+
+DOWNLOAD_DAYS = 1
+
+
+class Collected:
+    """What one collection did."""
+
+    __slots__ = ("datasets", "failed", "layers")
+
+    def __init__(self) -> None:
+        self.datasets: list[str] = []
+        self.layers: list[str] = []
+        #: (dataset, reason)
+        self.failed: list[tuple[str, str]] = []
+
+
+def find_needed_layers(e: Engine) -> set[str]:
+    """Layer ids that images, containers, the trash or living operations need, with parents."""
+    needed = e.journal.list_kept()
+    for image in e.records.list_records("image"):
+        needed.update(image["layers"])
+    for container in e.records.list_records("container"):
+        needed.add(container.get("layer") or "")
+    for entry in e.trash.list_entries():
+        record = entry["record"]
+        needed.update(record.get("layers") or ())
+        needed.add(record.get("layer") or "")
+    parents = {layer["id"]: layer["parent"] for layer in e.records.list_records("layer")}
+    for layer_id in list(needed):
+        parent = parents.get(layer_id)
+        while parent and parent not in needed:
+            needed.add(parent)
+            parent = parents.get(parent)
+    needed.discard("")
+    return needed
+
+
+def collect(e: Engine) -> Collected:
+    """Destroy due trash and layers nothing needs. Errors are collected, never raised."""
+    done = Collected()
+    now = time.time()
+    for entry in e.trash.list_entries():
+        if entry["due"] <= now:
+            _empty_entry(e, entry, done)
+    with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
+        _collect_layers(e, done)
+    return done
+
+
+def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:
+    """Destroy a due entry's datasets; forget it when all are gone."""
+    held = locks.try_lock(f"{e.paths.locks}/2-container.{entry['id']}")
+    if held is None:
+        return
+    with held:
+        if entry["object"] == "image":
+            _forget_image(e, entry)
+            return
+        e.settle_removal(entry["id"])
+        complete = True
+        for dataset in entry["datasets"]:
+            try:
+                gone = e.try_destroy(dataset)
+            except StrataError as error:
+                done.failed.append((dataset, error.message))
+                gone = False
+            if gone:
+                done.datasets.append(dataset)
+            complete = complete and gone
+            trace.point("collect:destroyed")
+        if complete:
+            e.trash.delete(entry["id"])
+            e.forget_lock(held)
+
+
+def _forget_image(e: Engine, entry: Record) -> None:
+    from strata.engine.images import forget_documents, settle_removal
+
+    settle_removal(e, entry["id"])
+    forget_documents(e, entry["id"])
+    e.trash.delete(entry["id"])
+
+
+def _collect_layers(e: Engine, done: Collected) -> None:
+    needed = find_needed_layers(e)
+    waste = {r["id"]: r for r in e.records.list_records("layer") if r["id"] not in needed}
+    while waste:
+        parents = {record["parent"] for record in waste.values()}
+        leaves = [record for record in waste.values() if record["id"] not in parents]
+        for record in leaves:
+            del waste[record["id"]]
+            _destroy_layer(e, record, done)
+        if not leaves:
+            return
+
+
+def _destroy_layer(e: Engine, record: Record, done: Collected) -> None:
+    held = locks.try_lock(f"{e.paths.locks}/1-layer.{record['chain_id'][-64:]}")
+    if held is None:
+        return
+    with held:
+        if record["id"] in e.journal.list_kept():
+            return
+        if record["dataset"]:
+            try:
+                if not e.try_destroy(record["dataset"]):
+                    return
+            except StrataError as error:
+                done.failed.append((record["dataset"], error.message))
+                return
+        trace.point("collect:layer-destroyed")
+        e.records.drop_name("chain", record["chain_id"].partition(":")[2], record["id"])
+        e.records.delete("layer", record["id"])
+        done.layers.append(record["id"])
+
+
+def report(e: Engine, removed: list[str], free_before: int) -> Record:
+    """Collect, and say what a prune did: freed bytes and bytes the trash still holds, apart."""
+    done = collect(e)
+    entries, held = count_trash(e)
+    return {
+        "Deleted": removed,
+        "Freed": max(0, e.driver.get_pool_space().free - free_before),
+        "Trash": held,
+        "TrashEntries": entries,
+        "Failed": [f"{dataset}: {reason}" for dataset, reason in done.failed],
+    }
+
+
+def count_trash(e: Engine) -> tuple[int, int]:
+    """Entries in the trash, and the bytes their datasets hold where the driver can tell."""
+    entries = held = 0
+    for entry in e.trash.list_entries():
+        entries += 1
+        for dataset in entry["datasets"]:
+            try:
+                held += e.driver.get_usage(dataset).used or 0
+            except DatasetNotFound:
+                continue
+    return entries, held
+
+
+def remove_old_downloads(e: Engine) -> None:
+    """Remove partial blobs nobody resumed for a day."""
+    folder = f"{e.images_folder}/downloads"
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    limit = time.time() - DOWNLOAD_DAYS * 86400
+    for name in names:
+        try:
+            if os.stat(f"{folder}/{name}").st_mtime < limit:
+                os.unlink(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
+
+
+def collect_detached(e: Engine) -> None:
+    """Collect in a process of its own that outlives the caller.
+
+    A copy of this process, made without loading anything anew. It gives up the locks it inherited
+    (they belong to the caller's operation) and takes its own; standard descriptors are closed so
+    that a pipe the caller writes to ends with the caller.
+    """
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        for fd in sorted(command.inherited):
+            os.close(fd)
+        command.inherited.clear()
+        collect(e)
+    finally:
+        os._exit(0)

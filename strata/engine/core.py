@@ -1,0 +1,262 @@
+"""The opened store: driver, records, journal, locks, in one value that every verb takes first.
+
+`open_engine` reads the store's description, makes sure that the very store it describes is
+attached, and returns an `Engine`. It is on the path of every command, so it does nothing twice
+and imports nothing it does not need.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+from strata import trace
+from strata.linux import locks, mount
+from strata.storage import layout, setup
+from strata.storage.driver import DatasetNotFound, HasDependants
+from strata.store.files import write_json
+from strata.store.journal import Journal, Operation
+from strata.store.paths import DEFAULT_ROOT, DEFAULT_RUNROOT, Paths
+from strata.store.records import Records
+from strata.store.trash import Trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.storage.driver import Driver
+
+    Record = dict[str, Any]
+
+PRIVATE = ".strata"
+ROOTFS = "rootfs"
+
+
+class Engine:
+    """One opened store. Cheap; holds no descriptors of its own."""
+
+    __slots__ = (
+        "config",
+        "driver",
+        "images_folder",
+        "journal",
+        "logs",
+        "paths",
+        "records",
+        "trash",
+    )
+
+    def __init__(self, paths: Paths, config: setup.StoreConfig, driver: Driver) -> None:
+        self.paths = paths
+        self.config = config
+        self.driver = driver
+        self.records = Records(driver.open("records"))
+        self.images_folder = driver.open("images")
+        self.logs = driver.open("logs")
+        self.trash = Trash(f"{self.records.folder}/trash")
+        self.journal = Journal(f"{self.records.folder}/journal", paths.locks, self._undo)
+
+    # -- locks, always taken in this order: store, image, container, volume ----------------------
+
+    def lock_store(self, *, shared: bool = False, timeout: float = 120) -> locks.Lock:
+        """The lock of verbs that act on everything (rebuild, reset, check --repair)."""
+        return locks.lock(f"{self.paths.locks}/0-store", shared=shared, timeout=timeout,
+                          what="the store")  # fmt: skip
+
+    def lock_images(self, timeout: float = 60) -> locks.Lock:
+        """Image names and image records."""
+        return locks.lock(f"{self.paths.locks}/1-images", timeout=timeout, what="the image list")
+
+    def lock_chain(self, chain_id: str) -> locks.Lock:
+        """One layer being unpacked; a second pull of it waits for the first."""
+        return locks.lock(f"{self.paths.locks}/1-layer.{chain_id[-64:]}", timeout=3600,
+                          what=f"layer {chain_id}")  # fmt: skip
+
+    def lock_container(self, object_id: str, *, name: str = "", timeout: float = 60) -> locks.Lock:
+        """One container's life."""
+        return locks.lock(f"{self.paths.locks}/2-container.{object_id}", timeout=timeout,
+                          what=f"container {name or object_id[:12]}")  # fmt: skip
+
+    def lock_volume(self, object_id: str, *, name: str = "", timeout: float = 60) -> locks.Lock:
+        """One volume's head, branches and mountpoint."""
+        return locks.lock(f"{self.paths.locks}/3-volume.{object_id}", timeout=timeout,
+                          what=f"volume {name or object_id[:12]}")  # fmt: skip
+
+    def forget_lock(self, held: locks.Lock) -> None:
+        """Remove the file of a lock whose object is gone, then release it."""
+        try:
+            os.unlink(held.path)
+        except FileNotFoundError:
+            pass
+        held.release()
+
+    # -- operations ------------------------------------------------------------------------------
+
+    def begin(self, verb: str, *undo: list[str], keep: list[str] | None = None) -> Operation:
+        """Settle what killed commands left, then start a journalled operation."""
+        self.recover()
+        return self.journal.begin(verb, *undo, keep=keep)
+
+    def recover(self) -> int:
+        """Undo operations of killed commands; cheap when there are none."""
+        if not os.listdir(self.journal.folder):
+            return 0
+        return self.journal.recover()
+
+    def _undo(self, step: list[str]) -> None:
+        """Perform one undo step of the journal. Each is idempotent."""
+        match step:
+            case ["destroy", dataset]:
+                self.destroy_dataset(dataset)
+            case ["abandon", kind, object_id, dataset]:
+                self._abandon(kind, object_id, dataset)
+            case ["unsnapshot", snapshot]:
+                try:
+                    self.driver.destroy(snapshot)
+                except DatasetNotFound:
+                    pass
+            case ["forget", kind, object_id]:
+                self.records.delete(kind, object_id)
+            case ["drop-name", kind, name, object_id]:
+                self.records.drop_name(kind, name, object_id)
+            case ["set-name", kind, name, object_id]:
+                self.records.set_name(kind, name, object_id)
+            case ["settle-removal", object_id]:
+                self.settle_removal(object_id)
+            case ["settle-image-removal", image_id]:
+                from strata.engine.images import settle_removal
+
+                settle_removal(self, image_id)
+            case ["remove-tree", path]:
+                shutil.rmtree(path, ignore_errors=True)
+            case ["unmount-volume", name]:
+                self.unmount_volume(name)
+            case ["restart", *container_ids]:
+                from strata.engine.life import restart_after_rollback
+
+                restart_after_rollback(self, container_ids)
+            case _:
+                raise ValueError(f"unknown undo step {step!r}")
+
+    def _abandon(self, kind: str, object_id: str, dataset: str) -> None:
+        """Destroy what was made for an object, unless its record points there or it is in use.
+
+        A record may have been switched just before the crash, or another command may have
+        started to use a volume that a killed ``create`` made.
+        """
+        record = self.records.find(kind, object_id)
+        if record is not None and record["dataset"] == dataset:
+            if kind != "volume" or self.is_volume_used(object_id):
+                return
+            self.unmount_volume(record["name"])
+            self.remove_mountpoint(record["name"])
+            self.records.drop_name(kind, record["name"], object_id)
+            self.records.delete(kind, object_id)
+        self.destroy_dataset(dataset)
+
+    def is_volume_used(self, volume_id: str) -> bool:
+        """Whether any container has the volume among its mounts."""
+        return any(
+            item.get("volume") == volume_id
+            for container in self.records.list_records("container")
+            for item in container["config"].get("mounts", ())
+        )
+
+    def settle_removal(self, object_id: str) -> None:
+        """Finish a removal whose trash entry was written; nothing when it was not."""
+        entry = self.trash.find(object_id)
+        if entry is None:
+            return
+        kind, record = entry["object"], entry["record"]
+        if kind in ("container", "volume"):
+            self.records.drop_name(kind, record["name"], object_id)
+        self.records.delete(kind, object_id)
+
+    # -- datasets --------------------------------------------------------------------------------
+
+    def destroy_dataset(self, name: str) -> None:
+        """Destroy a dataset with its snapshots and our mounts of it. Idempotent."""
+        self.driver.close(name)
+        try:
+            self.driver.destroy_recursive(name)
+        except DatasetNotFound:
+            pass
+
+    def try_destroy(self, name: str) -> bool:
+        """Destroy a dataset if nothing needs it; False when a clone does."""
+        try:
+            self.destroy_dataset(name)
+        except HasDependants:
+            return False
+        return True
+
+    def unmount_volume(self, name: str) -> None:
+        """Unmount a volume's host mountpoint. Idempotent."""
+        target = self.paths.volume_mountpoint(name)
+        while True:
+            try:
+                mount.unmount(target)
+            except OSError as error:
+                if error.errno in (errno.EINVAL, errno.ENOENT):
+                    return
+                if error.errno == errno.EBUSY:
+                    mount.unmount(target, lazy=True)
+                    continue
+                raise
+
+    def remove_mountpoint(self, name: str) -> None:
+        """Remove a volume's empty mountpoint directories. Idempotent."""
+        target = self.paths.volume_mountpoint(name)
+        for folder in (target, os.path.dirname(target)):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+
+    def move_to_trash(self, entry: Record) -> None:
+        """Rename an entry's datasets into the trash where a dataset in use can be renamed.
+
+        Elsewhere the trash is logical: the entry alone says that the datasets are removed. The
+        entry is written between the renames, and names both while one is under way, so that a
+        crash leaves none unknown.
+        """
+        if not self.driver.facts.rename_busy or not entry["due"]:
+            return
+        for index, dataset in enumerate(entry["datasets"]):
+            new = layout.trash(dataset)
+            self.trash.save({**entry, "datasets": [*entry["datasets"], new]})
+            trace.point("trash:announced")
+            try:
+                self.driver.close(dataset)
+                self.driver.rename(dataset, new)
+            except DatasetNotFound:
+                new = dataset
+            entry["datasets"][index] = new
+            trace.point("trash:renamed")
+        self.trash.save(entry)
+
+    def write_copy(self, dataset: str, record: Record) -> None:
+        """Write the record's copy beside the dataset's ``rootfs`` (what ``rebuild`` reads)."""
+        folder = f"{self.driver.open(dataset)}/{PRIVATE}"
+        os.makedirs(folder, 0o700, exist_ok=True)
+        write_json(f"{folder}/record.json", record, durable=False)
+
+
+def get_roots(root: str | None, runroot: str | None) -> tuple[str, str]:
+    """The state and run directories: given, from the environment, or the defaults."""
+    return (
+        root or os.environ.get("STRATA_ROOT") or DEFAULT_ROOT,
+        runroot or os.environ.get("STRATA_RUNROOT") or DEFAULT_RUNROOT,
+    )
+
+
+def open_engine(root: str | None = None, runroot: str | None = None) -> Engine:
+    """Open the store; `StoreMissing` when there is none or its pool is not reachable."""
+    root, runroot = get_roots(root, runroot)
+    paths = Paths(root, runroot)
+    config = setup.load(paths.root)
+    driver = setup.open_driver(config)
+    driver.attach()
+    paths.ensure_runroot()
+    return Engine(paths, config, driver)

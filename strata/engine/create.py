@@ -1,0 +1,271 @@
+"""Creating a container: image defaults and the user's options become a record, then a dataset.
+
+The plan is pure: `plan_config` merges an image's configuration with what the user asked for. The
+act is short: take the name, clone the top layer, make the volumes that do not exist yet, write
+the record. An operation journals each step, so a killed ``create`` leaves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import command, trace
+from strata.engine import layers, names, volumes, words
+from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
+from strata.engine.identity import identity
+from strata.errors import AlreadyExists, UsageError
+from strata.linux.resolve import open_in_root
+from strata.storage import layout, properties
+from strata.store.files import write_json
+from strata.store.records import SCHEMA, new_id
+from strata.store.times import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from strata.store.journal import Operation
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: the shape of a record's ``config`` and what holds when neither image nor user says anything
+DEFAULTS: Record = {
+    "entrypoint": [], "command": [], "env": [], "workdir": "/", "user": "", "tty": False,
+    "stdin": False, "hostname": "", "init": False, "read_only": False, "read_only_tmpfs": True,
+    "cap_add": [], "cap_drop": [], "privileged": False, "no_new_privileges": False, "seccomp": "",
+    "apparmor": "", "label_opts": [], "mask": [], "unmask": [], "ulimits": [], "memory": None,
+    "cpus": None, "pids_limit": None, "shm_size": None, "stop_signal": 15, "stop_timeout": 10,
+    "network": "host", "runtime": "crun", "log_driver": "k8s-file", "log_path": "", "labels": {},
+    "annotations": {}, "add_hosts": [], "tmpfs": {}, "mounts": [], "remove": False, "storage": {},
+}  # fmt: skip
+
+
+def merge_env(*sources: list[str]) -> list[str]:
+    """``KEY=value`` lists over each other, the last one wins, first position kept."""
+    merged: dict[str, str] = {}
+    for source in sources:
+        for item in source:
+            key, _, value = item.partition("=")
+            merged[key] = value
+    return [f"{key}={value}" for key, value in merged.items()]
+
+
+def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
+    """A container's ``config`` from an image's defaults and the user's options. Pure.
+
+    ``options`` holds what the user gave, under the names of `DEFAULTS`; ``entrypoint`` None means
+    the image's; giving one drops the image's command, as Docker does.
+    """
+    defaults = image.get("config") or {}
+    config: Record = {**DEFAULTS}
+    config.update({key: value for key, value in options.items() if key in DEFAULTS})
+    entrypoint = options.get("entrypoint")
+    arguments = options.get("command") or []
+    config["entrypoint"] = entrypoint if entrypoint is not None else defaults.get("Entrypoint", [])
+    if arguments:
+        config["command"] = list(arguments)
+    elif entrypoint is None:
+        config["command"] = list(defaults.get("Cmd", []))
+    else:
+        config["command"] = []
+    if not config["entrypoint"] and not config["command"]:
+        raise UsageError(
+            "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
+            hint="say what to run after the image's name",
+        )
+    config["env"] = merge_env(
+        [f"PATH={DEFAULT_PATH}"], list(defaults.get("Env", [])), list(options.get("env") or [])
+    )
+    config["workdir"] = options.get("workdir") or defaults.get("WorkingDir") or "/"
+    config["user"] = options.get("user") or defaults.get("User") or ""
+    config["labels"] = {**(defaults.get("Labels") or {}), **(options.get("labels") or {})}
+    if options.get("stop_signal") is None:
+        config["stop_signal"] = parse_signal(defaults.get("StopSignal") or "SIGTERM")
+    if options.get("stop_timeout") is None:
+        config["stop_timeout"] = DEFAULTS["stop_timeout"]
+    mounts = [dict(item) for item in options.get("mounts") or []]
+    taken = {os.path.normpath(m["destination"]) for m in mounts}
+    taken |= {os.path.normpath(path) for path in config["tmpfs"]}
+    for path in sorted(defaults.get("Volumes") or {}):
+        if os.path.normpath(path) not in taken:
+            mounts.append({"type": "volume", "source": "", "volume": "", "destination": path,
+                           "options": [], "anonymous": True})  # fmt: skip
+    config["mounts"] = mounts
+    return config
+
+
+def parse_signal(text: str | int) -> int:
+    """A signal's number from ``15``, ``TERM``, ``SIGTERM`` or ``SIGRTMIN+3``."""
+    import signal
+
+    word = str(text).strip().upper()
+    if word.isdigit() and 0 < int(word) <= 64:
+        return int(word)
+    word = word if word.startswith("SIG") else f"SIG{word}"
+    base, sign, offset = word.partition("+") if "+" in word else word.partition("-")
+    number = getattr(signal, base, None)
+    if isinstance(number, signal.Signals) and (not sign or offset.isdigit()):
+        value = int(number) + (int(f"{sign}{offset}") if sign else 0)
+        if 0 < value <= 64:
+            return value
+    raise UsageError(f"invalid signal: {text}", hint="a name such as SIGTERM or a number")
+
+
+def create(e: Engine, options: Mapping[str, Any]) -> Record:
+    """Make a container and return its record.
+
+    ``options``: ``image`` (what the user typed), ``pull`` (policy), ``platform``, ``authfile``,
+    ``creds``, ``tls_verify``, ``progress``; ``name``, ``replace``, ``cidfile``; and the keys of
+    `DEFAULTS`. ``storage`` holds ``--storage-opt`` values.
+    """
+    image, image_name = find_or_pull(e, options)
+    config = plan_config(image, options)
+    native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
+    name = options.get("name") or ""
+    if name:
+        names.check_name(name, "container")
+        if options.get("replace"):
+            _remove_existing(e, name)
+    cidfile = options.get("cidfile")
+    if cidfile and os.path.exists(cidfile):
+        raise AlreadyExists(
+            f"container id file exists. Ensure another container is not using it or delete "
+            f"{cidfile}", hint="remove the file or name another"
+        )  # fmt: skip
+    container_id = new_id()
+    layer = image["layers"][-1] if image["layers"] else ""
+    with e.begin("create", keep=[layer] if layer else None) as operation:
+        name = _claim_name(e, operation, name, container_id)
+        dataset = layout.container(name, container_id)
+        record: Record = {
+            "schema": SCHEMA, "kind": "container", "id": container_id, "name": name,
+            "created": format_time(time.time()), "image": image["id"],
+            "image_name": image_name or options["image"], "layer": layer, "dataset": dataset,
+            "guid": "", "lineage": container_id, "generation": 1, "branches": [],
+            "config": config, "native": native,
+            "state": {"status": "created", "pid": 0, "pid_start": 0, "conmon_pid": 0,
+                      "conmon_start": 0, "boot_id": "", "started": "", "finished": "",
+                      "exit_code": 0, "oom": False, "error": ""},
+        }  # fmt: skip
+        if not config["log_path"] and config["log_driver"] != "none":
+            config["log_path"] = f"{e.logs}/{container_id}.log"
+        operation.plan(["destroy", dataset], ["forget", "container", container_id])
+        make_dataset(e, record, native)
+        trace.point("create:dataset-made")
+        _make_volumes(e, operation, record)
+        save(e, record)
+        trace.point("create:recorded")
+        if cidfile:
+            _write_cidfile(cidfile, container_id)
+    return record
+
+
+def find_or_pull(e: Engine, options: Mapping[str, Any]) -> tuple[Record, str]:
+    """The image to start from, pulled when the policy says so."""
+    text = options["image"]
+    policy = options.get("pull") or "missing"
+    if policy in ("missing", "never"):
+        found = names.find_image(e, text)
+        if found is not None:
+            return found
+    from strata.engine.pull import pull
+
+    image_id = pull(
+        e, text, platform=options.get("platform"), authfile=options.get("authfile"),
+        creds=options.get("creds"), tls_verify=options.get("tls_verify"), policy=policy,
+        progress=options.get("progress"),
+    )  # fmt: skip
+    return names.find_image(e, text) or (e.records.get("image", image_id), "")
+
+
+def _remove_existing(e: Engine, name: str) -> None:
+    found = e.records.find_name("container", name)
+    old = e.records.find("container", found) if found else None
+    if old is not None:
+        from strata.engine.removal import remove_record
+
+        remove_record(e, old, force=True, volumes=False, verb="replace")
+
+
+def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -> str:
+    """Take the wanted name, or a free random one."""
+    chosen = name or words.make_name(e)
+    operation.plan(["drop-name", "container", chosen, container_id])
+    while True:
+        try:
+            volumes.take_name(e, "container", chosen, container_id)
+            return chosen
+        except AlreadyExists:
+            if name:
+                raise
+            chosen = words.make_name(e)
+            operation.plan(["drop-name", "container", chosen, container_id])
+
+
+def make_dataset(e: Engine, record: Record, native: Mapping[str, str]) -> None:
+    """Make a container's dataset from its layer, or empty for an image without content."""
+    base = layers.find_base(e, record["layer"])
+    if base is not None:
+        snapshot = layers.base_snapshot(base)
+        made = e.driver.clone(snapshot, record["dataset"], identity(record), native)
+    else:
+        made = e.driver.create(record["dataset"], identity(record), native)
+        os.makedirs(f"{e.driver.open(record['dataset'])}/{ROOTFS}", 0o755, exist_ok=True)
+    record["guid"] = made.guid
+
+
+def save(e: Engine, record: Record) -> None:
+    """Write a container's record, and its copy beside the root file system."""
+    durable = not record["config"]["remove"]
+    if durable:
+        folder = f"{e.driver.open(record['dataset'])}/{PRIVATE}"
+        os.makedirs(folder, 0o700, exist_ok=True)
+        write_json(f"{folder}/record.json", record, durable=False)
+    e.records.save(record, durable=durable)
+
+
+def _make_volumes(e: Engine, operation: Operation, record: Record) -> None:
+    """Resolve or make the volumes of a container's mounts."""
+    for item in record["config"]["mounts"]:
+        if item["type"] != "volume":
+            continue
+        found = e.records.find_name("volume", item["source"]) if item["source"] else None
+        volume = e.records.find("volume", found) if found else None
+        if volume is None:
+            name = item["source"] or new_id()
+            names.check_name(name, "volume")
+            volume = volumes.make(e, operation, name, anonymous=not item["source"])
+        item["source"] = volume["name"]
+        item["volume"] = volume["id"]
+        item["anonymous"] = volume["anonymous"]
+        if volume.get("fresh") and "nocopy" not in item["options"]:
+            fill_volume(e, volume, record["dataset"], item["destination"])
+
+
+def fill_volume(e: Engine, volume: Record, dataset: str, destination: str) -> None:
+    """Copy what the image has at the destination into a new volume, with owner and mode."""
+    rootfs = f"{e.driver.open(dataset)}/{ROOTFS}"
+    target = volumes.ensure_mounted(e, volume)
+    try:
+        source = open_in_root(rootfs, destination, os.O_DIRECTORY | os.O_PATH)
+    except OSError:
+        source = -1
+    if source >= 0:
+        try:
+            argv = ["cp", "-a", "--reflink=auto", f"/proc/self/fd/{source}/.", f"{target}/"]
+            command.run(argv, pass_fds=(source,))
+        finally:
+            os.close(source)
+        trace.point("create:volume-filled")
+    volume["fresh"] = False
+    e.records.save(volume)
+
+
+def _write_cidfile(path: str, container_id: str) -> None:
+    try:
+        with open(path, "x") as file:
+            file.write(container_id)
+    except OSError as error:
+        raise UsageError(f"cannot write the container id file {path}: {error.strerror}") from None

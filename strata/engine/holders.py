@@ -1,0 +1,82 @@
+"""Who holds a dataset, by the facts: the mounts that processes see.
+
+Records know which containers use a volume; a process in a mount namespace of its own (a debugger,
+a container of another engine with a bind mount of ours) is known only to the kernel. Each
+namespace is read once. Our own mounts below the state and run directories do not count, nor do
+the copies of them that every conmon's namespace inherits.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata.engine.core import Engine
+from strata.linux import mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Holder:
+    """A process that has a dataset mounted, and where."""
+
+    __slots__ = ("command", "pid", "target")
+
+    def __init__(self, pid: int, command: str, target: str) -> None:
+        self.pid = pid
+        self.command = command
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.command}) at {self.target}"
+
+
+def find_holders(e: Engine, datasets: Iterable[str], known_pids: Iterable[int]) -> list[Holder]:
+    """Processes outside ``known_pids``' namespaces that have one of the datasets mounted."""
+    wanted = set(datasets)
+    seen = {_namespace(pid) for pid in known_pids}
+    seen.add(None)
+    ours = (f"{e.paths.root}/", f"{e.paths.runroot}/")
+    pool = mount.find_mount(f"{e.paths.root}/pool")
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        namespace = _namespace(int(name))
+        if namespace in seen:
+            continue
+        seen.add(namespace)
+        for entry in mount.list_mounts(name):
+            if entry.target.startswith(ours):
+                continue
+            if _dataset_of(e, entry, pool.source if pool else "") in wanted:
+                found.append(Holder(int(name), _command(name), entry.target))
+    return found
+
+
+def _namespace(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return None
+
+
+def _command(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "?"
+
+
+def _dataset_of(e: Engine, entry: mount.MountInfo, pool: str) -> str:
+    """The dataset a mount shows, relative to the root dataset; "" when it is none of ours."""
+    if e.config.dataset:
+        prefix = f"{e.config.dataset}/"
+        return entry.source.removeprefix(prefix) if entry.source.startswith(prefix) else ""
+    if entry.fstype != "btrfs" or entry.source != pool:
+        return ""
+    parts = entry.root.strip("/").split("/")
+    depth = 3 if parts[0] == "volumes" else 2
+    return "/".join(parts[:depth])

@@ -1,0 +1,426 @@
+"""Image records: registering, naming, listing, removing.
+
+An image record holds the run-time defaults of the image's configuration, so starting a container
+parses nothing else; the raw manifest and configuration, whose bytes are hashed, lie beside it on
+the ``images`` dataset as ``<id>/manifest.json`` and ``<id>/config.json``, with a copy of the
+record that ``strata system rebuild`` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+from strata import trace
+from strata.engine import collect, layers, names
+from strata.engine.core import Engine, Record
+from strata.errors import InUse, NotFound, UsageError
+from strata.oci import reference as references
+from strata.store import trash
+from strata.store.files import read_bytes, write_bytes, write_json
+from strata.store.records import SCHEMA
+from strata.store.times import parse_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+def folder_of(e: Engine, image_id: str) -> str:
+    """Where an image's raw documents lie."""
+    return f"{e.images_folder}/{image_id}"
+
+
+def read_config(e: Engine, image_id: str) -> bytes:
+    """The raw configuration."""
+    return read_bytes(f"{folder_of(e, image_id)}/config.json")
+
+
+def read_manifest(e: Engine, image_id: str) -> bytes | None:
+    """The raw manifest the image came with, None when it came without."""
+    try:
+        return read_bytes(f"{folder_of(e, image_id)}/manifest.json")
+    except FileNotFoundError:
+        return None
+
+
+def register(
+    e: Engine, *, config: bytes, manifest: bytes | None, media_type: str,
+    layer_records: Sequence[Record], image_names: Iterable[str], digests: Iterable[str] = (),
+) -> Record:  # fmt: skip
+    """Record an image whose layers are in the store, and point the names to it."""
+    from strata.oci.config import parse_config
+    from strata.oci.digest import of
+
+    parsed = parse_config(config)
+    image_id = parsed.id.partition(":")[2]
+    with e.lock_images():
+        old = e.records.find("image", image_id)
+        record: Record = {
+            "schema": SCHEMA, "kind": "image", "id": image_id,
+            "names": sorted({*(old["names"] if old else ()), *image_names}),
+            "digests": sorted({*(old["digests"] if old else ()), *digests}),
+            "layers": [layer["id"] for layer in layer_records],
+            "created": parsed.created, "added": time.time(),
+            "size": sum(layer["size"] for layer in layer_records),
+            "media_type": media_type, "manifest_digest": of(manifest) if manifest else "",
+            "architecture": parsed.architecture, "os": parsed.os, "variant": parsed.variant,
+            "author": parsed.author, "config": parsed.config,
+        }  # fmt: skip
+        folder = folder_of(e, image_id)
+        os.makedirs(folder, 0o700, exist_ok=True)
+        write_bytes(f"{folder}/config.json", config)
+        if manifest is not None:
+            write_bytes(f"{folder}/manifest.json", manifest)
+        write_json(f"{folder}/record.json", record)
+        trace.point("image:documents-written")
+        e.records.save(record)
+        e.trash.delete(image_id)
+        for name in image_names:
+            _move_name(e, name, image_id)
+    return record
+
+
+def _move_name(e: Engine, name: str, image_id: str) -> None:
+    """Point a name to an image and take it out of the record that had it."""
+    before = e.records.find_name("image", name)
+    e.records.set_name("image", name, image_id)
+    trace.point("image:name-set")
+    if before and before != image_id:
+        previous = e.records.find("image", before)
+        if previous is not None and name in previous["names"]:
+            previous["names"].remove(name)
+            save(e, previous)
+
+
+def save(e: Engine, record: Record) -> None:
+    """Write an image record and its copy."""
+    e.records.save(record)
+    folder = folder_of(e, record["id"])
+    if os.path.isdir(folder):
+        write_json(f"{folder}/record.json", record, durable=False)
+
+
+def tag(e: Engine, source: str, targets: Sequence[str]) -> None:
+    """Give an image further names."""
+    wanted = [_full_name(target) for target in targets]
+    image, _ = names.get_image(e, source)
+    with e.lock_images():
+        image = e.records.get("image", image["id"])
+        image["names"] = sorted({*image["names"], *wanted})
+        save(e, image)
+        for name in wanted:
+            _move_name(e, name, image["id"])
+
+
+def _full_name(text: str) -> str:
+    """The full name for a new local name: short names belong to ``localhost``."""
+    reference = references.parse(text)
+    if reference.digest:
+        raise UsageError(
+            f"{text}: a tag cannot carry a digest", hint="name it REPOSITORY:TAG instead"
+        )
+    return references.local_candidates(text)[0]
+
+
+def untag(e: Engine, image_name: str, which: Sequence[str]) -> list[str]:
+    """Take names away from an image, all of them when none is given; return what was taken."""
+    image, _ = names.get_image(e, image_name)
+    with e.lock_images():
+        image = e.records.get("image", image["id"])
+        gone = []
+        for text in which or list(image["names"]):
+            for name in references.local_candidates(text):
+                if name in image["names"]:
+                    image["names"].remove(name)
+                    e.records.drop_name("image", name, image["id"])
+                    gone.append(name)
+                    break
+            else:
+                raise NotFound(f"{text}: tag not known", hint=f"`strata inspect {image_name}`")
+        save(e, image)
+    return gone
+
+
+def exists(e: Engine, name: str) -> bool:
+    """Whether the image is in the store."""
+    try:
+        return names.find_image(e, name) is not None
+    except UsageError:
+        return False
+
+
+def users_of(e: Engine, image_id: str) -> list[Record]:
+    """Containers made from an image."""
+    return [c for c in e.records.list_records("container") if c.get("image") == image_id]
+
+
+def remove(
+    e: Engine, which: Sequence[str], *, force: bool = False, all: bool = False,
+    ignore: bool = False,
+) -> list[dict[str, str]]:  # fmt: skip
+    """Remove names, and images that lose their last one. Returns what was done, in order."""
+    done: list[dict[str, str]] = []
+    wanted = list(which)
+    if all:
+        wanted = [record["id"] for record in e.records.list_records("image")]
+    for text in wanted:
+        found = names.find_image(e, text)
+        if found is None:
+            if ignore:
+                continue
+            raise NotFound(f"{text}: image not known", hint="`strata images` lists what is here",
+                           exit_code=1)  # fmt: skip
+        image, name = found
+        done += _remove_one(e, image, name, force=force)
+    if any("Deleted" in step for step in done):
+        collect.collect_detached(e)
+    return done
+
+
+def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dict[str, str]]:
+    image_id = image["id"]
+    if name and len(image["names"]) > 1:
+        return [{"Untagged": gone} for gone in untag(e, image_id, [name])]
+    if not name and len(image["names"]) > 1 and not force:
+        raise InUse(
+            f"unable to delete image {image_id[:12]!r} by ID with more than one tag "
+            f"({', '.join(image['names'])})",
+            hint="remove it by name, or use --force",
+        )
+    users = users_of(e, image_id)
+    if users and not force:
+        listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
+        raise InUse(
+            f"image used by {listed}: image is in use by a container",
+            hint="remove those containers first, or use --force to remove them too",
+            exit_code=2,
+        )
+    for user in users:
+        from strata.engine.removal import remove_record
+
+        remove_record(e, user, force=True, volumes=False, verb="rmi")
+    with e.lock_images():
+        image = e.records.get("image", image_id)
+        done = [{"Untagged": gone} for gone in image["names"]]
+        with e.begin("rmi", ["settle-image-removal", image_id]):
+            e.trash.save(trash.make_entry("image", image, [], verb="rmi", keep=True))
+            trace.point("rmi:trashed")
+            settle_removal(e, image_id)
+    done.append({"Deleted": image_id})
+    return done
+
+
+def settle_removal(e: Engine, image_id: str) -> None:
+    """Finish an image removal whose trash entry was written; nothing when it was not."""
+    entry = e.trash.find(image_id)
+    if entry is None or entry["object"] != "image":
+        return
+    for name in entry["record"]["names"]:
+        e.records.drop_name("image", name, image_id)
+    e.records.delete("image", image_id)
+    # Kept for undo with the entry; `rebuild` must not resurrect a removed image.
+    try:
+        os.unlink(f"{folder_of(e, image_id)}/record.json")
+    except FileNotFoundError:
+        pass
+
+
+def forget_documents(e: Engine, image_id: str) -> None:
+    """Remove an image's raw documents; called when its trash entry is emptied."""
+    shutil.rmtree(folder_of(e, image_id), ignore_errors=True)
+
+
+def prune(
+    e: Engine, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+) -> Record:  # fmt: skip
+    """Remove images without a name (``all``: also unused ones); say what it freed."""
+    wanted = {**(filters or {})}
+    until = [time.time() - parse_age(text) for text in wanted.pop("until", ())]
+    labels = wanted.pop("label", ())
+    if wanted:
+        raise UsageError(
+            f"invalid prune filter {next(iter(wanted))!r}", hint="use until=DURATION or label=KEY"
+        )
+    before = e.driver.get_pool_space().free
+    used = {c.get("image") for c in e.records.list_records("container")}
+    removed: list[str] = []
+    for image in list(e.records.list_records("image")):
+        if image["id"] in used or (image["names"] and not all):
+            continue
+        if any(image["added"] >= limit for limit in until) or not _has_labels(image, labels):
+            continue
+        _remove_one(e, image, "", force=True)
+        removed.append(image["id"])
+    collect.remove_old_downloads(e)
+    return collect.report(e, removed, before)
+
+
+def parse_age(text: str) -> float:
+    """Seconds of ``90s``, ``10m``, ``24h``, ``7d``."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number = text[:-1] if text and text[-1] in units else text
+    try:
+        return float(number) * units.get(text[-1:], 1)
+    except ValueError:
+        raise UsageError(f"invalid duration {text!r}", hint="for example 24h") from None
+
+
+def _has_labels(record: Record, wanted: Sequence[str]) -> bool:
+    labels = record["config"].get("Labels") or {}
+    for text in wanted:
+        key, equals, value = text.partition("=")
+        if key not in labels or (equals and labels[key] != value):
+            return False
+    return True
+
+
+# -- listing ---------------------------------------------------------------------------------------
+
+
+def list_images(
+    e: Engine, filters: Mapping[str, Sequence[str]] | None = None, all: bool = False
+) -> list[Record]:  # fmt: skip
+    """Images for ``strata images``, newest first. ``Created`` is in seconds since the epoch."""
+    used: dict[str, int] = {}
+    for container in e.records.list_records("container"):
+        used[container.get("image", "")] = used.get(container.get("image", ""), 0) + 1
+    wanted = filters or {}
+    chosen = [record for record in e.records.list_records("image") if _matches(record, wanted)]
+    chosen.sort(key=lambda record: record["created"], reverse=True)
+    return [
+        {
+            "Id": image["id"],
+            "Names": image["names"],
+            "RepoTags": image["names"],
+            "RepoDigests": image["digests"],
+            "Digest": image["manifest_digest"],
+            "Created": parse_time(image["created"]),
+            "CreatedAt": image["created"],
+            "Size": image["size"],
+            "Containers": used.get(image["id"], 0),
+            "Labels": image["config"].get("Labels") or {},
+            "Dangling": not image["names"],
+            "Layers": image["layers"],
+            "Os": image["os"],
+            "Arch": image["architecture"],
+        }
+        for image in chosen
+    ]
+
+
+def _matches(image: Record, filters: Mapping[str, Sequence[str]]) -> bool:
+    """Different filters must all match; of several values of one, any."""
+    for key, values in filters.items():
+        if key == "dangling":
+            fine = any((v.lower() in ("true", "1")) != bool(image["names"]) for v in values)
+        elif key == "label":
+            fine = _has_labels(image, values)
+        elif key in ("reference", "name"):
+            wanted = []
+            for value in values:
+                wanted += [value] if "*" in value else references.local_candidates(value)
+            fine = any(_like(name, pattern) for name in image["names"] for pattern in wanted)
+        elif key == "id":
+            fine = any(image["id"].startswith(value) for value in values)
+        else:
+            raise UsageError(
+                f"invalid image filter {key!r}", hint="use dangling, label, reference or id"
+            )
+        if not fine:
+            return False
+    return True
+
+
+def _like(name: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    familiar = references.parse(name).familiar
+    return fnmatchcase(name, pattern) or fnmatchcase(familiar, pattern)
+
+
+def inspect_images(e: Engine, which: Sequence[str]) -> list[Record]:
+    """What ``strata image inspect`` prints, in Podman's shape plus where the layers lie."""
+    return [_inspect(e, names.get_image(e, text)[0]) for text in which]
+
+
+def _inspect(e: Engine, image: Record) -> Record:
+    document = json.loads(read_config(e, image["id"]))
+    records = [e.records.get("layer", layer_id) for layer_id in image["layers"]]
+    return {
+        "Id": image["id"],
+        "Digest": image["manifest_digest"],
+        "RepoTags": image["names"],
+        "RepoDigests": image["digests"],
+        "Parent": "",
+        "Comment": "",
+        "Created": image["created"],
+        "Config": image["config"],
+        "Version": "",
+        "Author": image["author"],
+        "Architecture": image["architecture"],
+        "Os": image["os"],
+        "Size": image["size"],
+        "VirtualSize": image["size"],
+        "GraphDriver": {
+            "Name": e.driver.name,
+            "Data": {"Datasets": [record["dataset"] for record in records if record["dataset"]]},
+        },
+        "RootFS": {"Type": "layers", "Layers": [record["diff_id"] for record in records]},
+        "Labels": image["config"].get("Labels"),
+        "ManifestType": image["media_type"],
+        "User": image["config"].get("User", ""),
+        "History": document.get("history") or [],
+        "NamesHistory": image["names"],
+    }
+
+
+def history(e: Engine, name: str) -> list[Record]:
+    """The steps that made an image, newest first, with the size of each."""
+    image, _ = names.get_image(e, name)
+    document = json.loads(read_config(e, image["id"]))
+    sizes = iter([e.records.get("layer", layer_id)["size"] for layer_id in image["layers"]])
+    steps: list[Record] = []
+    for entry in document.get("history") or [{} for _ in image["layers"]]:
+        empty = bool(entry.get("empty_layer"))
+        steps.append(
+            {
+                "Id": "<missing>",
+                "Created": parse_time(entry.get("created", "")),
+                "CreatedBy": entry.get("created_by", ""),
+                "Size": 0 if empty else next(sizes, 0),
+                "Comment": entry.get("comment", ""),
+                "Tags": [],
+            }
+        )
+    if steps:
+        steps[-1]["Id"] = image["id"]
+        steps[-1]["Tags"] = image["names"]
+    steps.reverse()
+    return steps
+
+
+def tree(e: Engine, name: str) -> Record:
+    """An image's layers from the bottom, with the names of images whose top each layer is."""
+    image, _ = names.get_image(e, name)
+    tops: dict[str, list[str]] = {}
+    for other in e.records.list_records("image"):
+        if other["layers"]:
+            tops.setdefault(other["layers"][-1], []).extend(other["names"])
+    return {
+        "Id": image["id"],
+        "Names": image["names"],
+        "Size": image["size"],
+        "Layers": [
+            {
+                "Id": record["id"],
+                "DiffID": record["diff_id"],
+                "Size": record["size"],
+                "Dataset": record["dataset"],
+                "Names": tops.get(record["id"], []),
+            }
+            for record in layers.list_chain(e, image["layers"][-1] if image["layers"] else None)
+        ],
+    }

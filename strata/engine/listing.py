@@ -1,0 +1,176 @@
+"""``ps``: containers from records alone, without touching a dataset.
+
+With many containers most of the time would go into reading records that did not change, so the
+rows are kept in a summary beside the sockets: each with the inode and modification time of the
+record file it came from. A record is replaced, never edited, so these two say whether the row is
+current. The summary is a cache; without it the answer is the same.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+from strata.engine.core import Engine, Record
+from strata.errors import RecordError, UsageError
+from strata.store import files, lifecycle
+from strata.store.times import parse_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_VERSION = 1
+
+
+def _row(record: Record) -> Record:
+    config, state = record["config"], record["state"]
+    return {
+        "Id": record["id"],
+        "Names": [record["name"]],
+        "Image": record["image_name"],
+        "ImageID": record["image"],
+        "Command": [*config["entrypoint"], *config["command"]],
+        "Created": parse_time(record["created"]),
+        "CreatedAt": record["created"],
+        "StartedAt": parse_time(state["started"]),
+        "ExitedAt": parse_time(state["finished"]),
+        "ExitCode": state["exit_code"],
+        "Pid": state["pid"],
+        "State": state["status"],
+        "Labels": config["labels"],
+        "Mounts": [item["destination"] for item in config["mounts"]],
+        "Volumes": [item["source"] for item in config["mounts"] if item.get("volume")],
+        "Networks": [config["network"]],
+        "AutoRemove": config["remove"],
+        "Size": None,
+        "Dataset": record["dataset"],
+        "_start": state["pid_start"],
+    }
+
+
+def read_rows(e: Engine) -> list[Record]:
+    """A row for every container, unordered, with ``State`` as it is by the facts."""
+    summary = f"{e.paths.runroot}/ps.summary"
+    try:
+        version, known = marshal.loads(files.read_bytes(summary, limit=256 << 20))
+        if version != (_VERSION, e.config.id):
+            known = {}
+    except (OSError, ValueError, EOFError, TypeError):
+        known = {}
+    rows: dict[str, tuple[int, int, Record]] = {}
+    changed = False
+    folder = f"{e.records.folder}/containers"
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.endswith(".json"):
+                continue
+            try:
+                stat = entry.stat(follow_symlinks=False)
+                stamp = (stat.st_ino, stat.st_mtime_ns)
+                old = known.get(entry.name)
+                if old is not None and old[:2] == stamp:
+                    rows[entry.name] = old
+                    continue
+                record = e.records.find("container", entry.name[:-5])
+            except (FileNotFoundError, RecordError):
+                continue
+            if record is not None:
+                rows[entry.name] = (*stamp, _row(record))
+                changed = True
+    if changed or len(rows) != len(known):
+        try:
+            files.write_bytes(
+                summary, marshal.dumps(((_VERSION, e.config.id), rows)), durable=False
+            )
+        except OSError:
+            pass
+    return [_derive(dict(row)) for _, _, row in rows.values()]
+
+
+def _derive(row: Record) -> Record:
+    """The row with the status by the facts."""
+    if row["State"] in lifecycle.LIVE and not lifecycle.is_alive(
+        {"pid": row["Pid"], "pid_start": row["_start"]}
+    ):
+        row["State"] = lifecycle.EXITED
+    if row["State"] not in lifecycle.LIVE:
+        row["Pid"] = 0
+    del row["_start"]
+    return row
+
+
+def list_containers(
+    e: Engine, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None,
+    last: int | None = None, latest: bool = False, size: bool = False,
+) -> list[Record]:  # fmt: skip
+    """Containers for ``ps``, newest first; only live ones unless ``all`` or a status filter."""
+    wanted = dict(filters or {})
+    rows = [row for row in read_rows(e) if _matches(e, row, wanted)]
+    limit = 1 if latest else last
+    if not (all or limit or "status" in wanted):
+        rows = [row for row in rows if row["State"] in lifecycle.LIVE]
+    rows.sort(key=lambda row: float(row["Created"]), reverse=True)
+    if limit:
+        rows = rows[:limit]
+    if size:
+        for row in rows:
+            usage = e.driver.get_usage(row["Dataset"])
+            row["Size"] = {"rwSize": usage.used or 0, "rootFsSize": usage.referenced or 0}
+    return rows
+
+
+def matches(
+    e: Engine, record: Record, status: str, filters: Mapping[str, Sequence[str]]
+) -> bool:  # fmt: skip
+    """Whether a record passes ``ps``-style filters."""
+    row = _row(record)
+    row["State"] = status
+    return _matches(e, row, filters)
+
+
+def _matches(e: Engine, row: Record, filters: Mapping[str, Sequence[str]]) -> bool:
+    for key, values in filters.items():
+        if key == "id":
+            fine = any(row["Id"].startswith(value) for value in values)
+        elif key == "name":
+            fine = any(value in row["Names"][0] for value in values)
+        elif key == "status":
+            fine = row["State"] in values
+        elif key == "label":
+            fine = all(_has_label(row["Labels"], value) for value in values)
+        elif key == "exited":
+            fine = row["State"] == lifecycle.EXITED and str(row["ExitCode"]) in values
+        elif key == "ancestor":
+            fine = any(_is_ancestor(e, row, value) for value in values)
+        elif key == "volume":
+            fine = any(value in row["Volumes"] or value in row["Mounts"] for value in values)
+        elif key == "network":
+            fine = any(value in row["Networks"] for value in values)
+        elif key == "until":
+            from strata.engine.images import parse_age
+            from strata.store.times import now
+
+            fine = all(row["Created"] < now() - parse_age(value) for value in values)
+        else:
+            raise UsageError(
+                f"invalid container filter {key!r}",
+                hint="use id, name, status, label, exited, ancestor, volume, network or until",
+            )
+        if not fine:
+            return False
+    return True
+
+
+def _has_label(labels: Mapping[str, str], text: str) -> bool:
+    key, equals, value = text.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _is_ancestor(e: Engine, row: Record, text: str) -> bool:
+    if row["ImageID"].startswith(text) or row["Image"] == text:
+        return True
+    from strata.engine.names import find_image
+
+    found = find_image(e, text)
+    return found is not None and found[0]["id"] == row["ImageID"]

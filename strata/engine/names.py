@@ -1,0 +1,85 @@
+"""What a user typed, resolved to a record."""
+
+from __future__ import annotations
+
+import os
+
+from strata.engine.core import Engine, Record
+from strata.errors import NotFound, UsageError
+from strata.oci import reference as references
+
+_NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME_REST = _NAME_FIRST | frozenset("_.-")
+NAME_LIMIT = 128
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a container's or volume's name if it may be one; `UsageError` in Podman's words."""
+    fine = name and name[0] in _NAME_FIRST and _NAME_REST.issuperset(name)
+    if not fine:
+        raise UsageError(
+            f"{what} names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument {name!r}"
+        )
+    if len(name) > NAME_LIMIT:
+        raise UsageError(f"{what} names have at most {NAME_LIMIT} characters, not {len(name)}")
+    return name
+
+
+def get_container(e: Engine, text: str) -> Record:
+    """The container a user means by name, id or prefix."""
+    return e.records.get("container", e.records.resolve("container", text))
+
+
+def get_volume(e: Engine, text: str) -> Record:
+    """The volume a user means by name, id or prefix."""
+    return e.records.get("volume", e.records.resolve("volume", text))
+
+
+def find_image(e: Engine, text: str) -> tuple[Record, str] | None:
+    """The image a user means and the full name it was found by ("" when by id)."""
+    digits = references.find_id_prefix(text)
+    try:
+        candidates = references.local_candidates(text)
+    except references.InvalidReference:
+        if digits is None:
+            raise
+        candidates = []
+    for name in candidates:
+        image_id = e.records.find_name("image", name)
+        if image_id is not None and os.path.exists(e.records.path("image", image_id)):
+            return e.records.get("image", image_id), name
+    for name in candidates:
+        if "@" in name:
+            found = _find_by_digest(e, name)
+            if found is not None:
+                return found, name
+    if digits:
+        matches = e.records.match_prefix("image", digits)
+        if len(matches) > 1:
+            raise UsageError(
+                f"more than one image has an id that starts with {digits!r}",
+                hint="give more digits of the id",
+            )
+        if matches:
+            return e.records.get("image", matches[0]), ""
+    return None
+
+
+def _find_by_digest(e: Engine, name: str) -> Record | None:
+    repository, _, digest = name.partition("@")
+    head, colon, tail = repository.rpartition(":")
+    if colon and "/" not in tail:
+        repository = head
+    wanted = f"{repository}@{digest}"
+    for image in e.records.list_records("image"):
+        if wanted in image.get("digests", ()):
+            return image
+    return None
+
+
+def get_image(e: Engine, text: str) -> tuple[Record, str]:
+    """Like `find_image`; `NotFound` in Podman's words."""
+    found = find_image(e, text)
+    if found is None:
+        raise NotFound(f"{text}: image not known", hint="`strata images` lists what is here")
+    return found

@@ -1,0 +1,324 @@
+"""Images in: pull, load, import, bootstrap.
+
+All four end the same way: layers are unpacked bottom up into datasets that other images share,
+then the image is registered under its names. Layers are leased while that goes on, so collection
+leaves them alone; what a broken-off pull unpacked is reused by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import command, trace
+from strata.engine import images, layers, names
+from strata.engine.core import Engine, Record
+from strata.errors import ArchiveError, NotFound, UsageError
+from strata.oci import digest as digests
+from strata.oci import manifest as manifests
+from strata.oci import reference as references
+from strata.oci.config import build_config, parse_config
+from strata.store.times import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from strata.oci.manifest import Descriptor, Manifest
+    from strata.store.journal import Operation
+
+PULL_POLICIES = ("always", "missing", "never", "newer")
+SUITES = {
+    "debian": {"11": "bullseye", "12": "bookworm", "13": "trixie", "sid": "sid",
+               "latest": "bookworm", "bullseye": "bullseye", "bookworm": "bookworm",
+               "trixie": "trixie"},
+}  # fmt: skip
+
+
+def pull(
+    e: Engine, name: str, *, platform: str | None = None, authfile: str | None = None,
+    creds: str | None = None, tls_verify: bool | None = None, policy: str = "always",
+    quiet: bool = False, progress: Any = None,
+) -> str:  # fmt: skip
+    """Bring an image into the store and return its id.
+
+    ``policy``: always, missing (only when no such image is here), newer (when the registry's
+    differs), never.
+    """
+    if policy not in PULL_POLICIES:
+        raise UsageError(f"invalid pull policy {policy!r}", hint=f"one of {PULL_POLICIES}")
+    if policy in ("missing", "never"):
+        found = names.find_image(e, name)
+        if found is not None:
+            return str(found[0]["id"])
+        if policy == "never":
+            raise NotFound(f"{name}: image not known", hint="`strata pull` brings it here")
+    from strata.registry.client import open_source
+
+    reference = references.parse(name)
+    source = open_source(
+        reference, platform=platform, authfile=authfile, credentials=creds, tls_verify=tls_verify
+    )
+    raw, media_type = source.get_manifest()
+    manifest = manifests.parse_manifest(raw, media_type)
+    kept = [reference.with_digest(manifest.digest).name]
+    tags = [] if reference.digest else [reference.name]
+    image = _take(e, "pull", source, manifest, tags, kept, progress)
+    return str(image["id"])
+
+
+def _take(
+    e: Engine, verb: str, source: Any, manifest: Manifest, image_names: Sequence[str],
+    kept_digests: Sequence[str], progress: Any,
+) -> Record:  # fmt: skip
+    """Bring one image from a source into the store."""
+    config_bytes = source.get_config(manifest.config)
+    config = parse_config(config_bytes)
+    manifests.check_layers(manifest, config)
+    chain_ids = digests.chain_ids(config.diff_ids)
+    with e.begin(verb) as operation:
+        records: list[Record] = []
+        missing: list[Descriptor] = []
+        present = [layers.find_by_chain(e, chain_id) for chain_id in chain_ids]
+        for found, descriptor in zip(present, manifest.layers, strict=True):
+            if found is None:
+                missing.append(descriptor)
+            else:
+                operation.lease(found["id"])
+        trace.point(f"{verb}:planned")
+        with _Downloads(e, source, missing, progress) as downloads:
+            parent: str | None = None
+            for chain_id, diff_id, found, descriptor in zip(
+                chain_ids, config.diff_ids, present, manifest.layers, strict=True
+            ):
+                record = found
+                if record is None:
+                    blob = downloads.wait(descriptor.digest)
+                    trace.point(f"{verb}:downloaded")
+                    record = layers.ingest(
+                        e, operation, blob, media_type=descriptor.media_type, diff_id=diff_id,
+                        chain_id=chain_id, parent=parent,
+                    )  # fmt: skip
+                    downloads.discard(descriptor.digest)
+                records.append(record)
+                parent = record["id"]
+        return images.register(
+            e, config=config_bytes, manifest=manifest.raw, media_type=manifest.media_type,
+            layer_records=records, image_names=image_names, digests=kept_digests,
+        )  # fmt: skip
+
+
+class _Downloads:
+    """Blobs arriving in parallel in a folder of the store, kept for resume when broken off."""
+
+    def __init__(
+        self, e: Engine, source: Any, descriptors: Sequence[Descriptor], progress: Any
+    ) -> None:
+        self._folder = f"{e.images_folder}/downloads"
+        self._source = source
+        self._descriptors = descriptors
+        self._progress = progress
+        self._running: Any = None
+
+    def __enter__(self) -> _Downloads:
+        if self._descriptors:
+            from strata.registry.download import download_all
+
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            self._running = download_all(
+                self._source, self._descriptors, self._folder, progress=self._progress
+            )
+        return self
+
+    def wait(self, digest: str) -> str:
+        """The path of a complete, verified blob."""
+        return str(self._running.wait(digest))
+
+    def discard(self, digest: str) -> None:
+        """Remove a blob that was unpacked, unless another layer of this image is the same."""
+        self._descriptors = list(self._descriptors)
+        for index, descriptor in enumerate(self._descriptors):
+            if descriptor.digest == digest:
+                del self._descriptors[index]
+                break
+        if all(descriptor.digest != digest for descriptor in self._descriptors):
+            try:
+                os.unlink(self._running.wait(digest))
+            except FileNotFoundError:
+                pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._running is not None:
+            self._running.close()
+
+
+def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
+    """Load images from a docker-archive, OCI archive or OCI directory; return their names."""
+    from strata.archive.images import open_archive
+
+    loaded: list[str] = []
+    spool = f"{e.images_folder}/downloads"
+    os.makedirs(spool, 0o700, exist_ok=True)
+    with open_archive(path if path is not None else 0, spool=spool) as archive:
+        for tags, source in archive.images:
+            raw, media_type = source.get_manifest()
+            manifest = manifests.parse_manifest(raw, media_type)
+            full = [references.local_candidates(tag)[0] for tag in tags]
+            image = _take(e, "load", source, manifest, full, (), progress)
+            loaded += full or [str(image["id"])]
+    if not loaded:
+        raise ArchiveError("the archive holds no images")
+    return loaded
+
+
+def import_(
+    e: Engine, path: str | None, reference: str | None = None, *, changes: Sequence[str] = (),
+    message: str = "",
+) -> str:  # fmt: skip
+    """Make an image of one layer from a tar of a root file system; return its id."""
+    image_names = [references.local_candidates(reference)[0]] if reference else []
+    config = apply_changes({}, changes)
+    spooled = None
+    if path is None or path == "-":
+        spooled = path = _spool_stdin(e)
+    elif not os.path.isfile(path):
+        raise NotFound(f"no such file: {path}", hint="import reads a tar of a root file system")
+    try:
+        with e.begin("import") as operation:
+            record = _layer_from_tar(e, operation, path)
+            created_by = "strata import"
+            return _register_single(e, record, image_names, config, created_by, message)
+    finally:
+        if spooled is not None:
+            os.unlink(spooled)
+
+
+def _spool_stdin(e: Engine) -> str:
+    folder = f"{e.images_folder}/downloads"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    path = f"{folder}/stdin.{os.getpid()}"
+    with open(path, "wb") as out:
+        while chunk := os.read(0, 1 << 20):
+            out.write(chunk)
+    return path
+
+
+def _layer_from_tar(e: Engine, operation: Operation, path: str) -> Record:
+    """A bottom layer from a tar whose digest is known only once it was read."""
+    from strata.archive.layers import hash_uncompressed
+
+    diff_id = hash_uncompressed(path)
+    return layers.ingest(
+        e, operation, path, media_type="application/vnd.oci.image.layer.v1.tar",
+        diff_id=diff_id, chain_id=diff_id, parent=None,
+    )  # fmt: skip
+
+
+def _register_single(
+    e: Engine, layer: Record, image_names: Sequence[str], config: Record, created_by: str,
+    message: str,
+) -> str:  # fmt: skip
+    created = format_time(time.time())
+    step = {"created": created, "created_by": created_by}
+    if message:
+        step["comment"] = message
+    platform = manifests.host_platform()
+    document = build_config(
+        architecture=platform.architecture, variant=platform.variant,
+        diff_ids=[layer["diff_id"]], history=[step], created=created, config=config,
+    )  # fmt: skip
+    image = images.register(
+        e, config=document, manifest=None, media_type="", layer_records=[layer],
+        image_names=image_names,
+    )  # fmt: skip
+    return str(image["id"])
+
+
+def bootstrap(
+    e: Engine, what: str, *, variant: str = "minbase", include: Sequence[str] = (),
+    mirror: str | None = None, name: str | None = None, report: Callable[[str], None] | None = None,
+) -> str:  # fmt: skip
+    """Make a base image with mmdebstrap straight into a layer, without a registry; return its id.
+
+    ``what`` is a distribution and version, such as ``debian:12``. Packages come from the host's
+    own apt configuration unless ``mirror`` is given.
+    """
+    distribution, _, version = what.partition(":")
+    suites = SUITES.get(distribution)
+    suite = suites.get(version or "latest") if suites else None
+    if suite is None:
+        known = ", ".join(f"{d}:{v}" for d, vs in SUITES.items() for v in vs if v != "latest")
+        raise UsageError(f"cannot bootstrap {what!r}", hint=f"known: {known}")
+    full = references.local_candidates(name or f"{distribution}:{version or 'latest'}")[0]
+    command.get_program("mmdebstrap")
+    downloads = f"{e.images_folder}/downloads"
+    os.makedirs(downloads, 0o700, exist_ok=True)
+    path = f"{downloads}/bootstrap.{os.getpid()}.tar"
+    argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
+            "--aptopt=APT::Install-Recommends false"]  # fmt: skip
+    argv += [f"--include={package}" for package in include]
+    argv += [suite, path, *([mirror] if mirror else [])]
+    if report is not None:
+        report(f"bootstrapping {full} ({suite}, {variant})")
+    try:
+        env = {**command.ENVIRONMENT, **_proxy_environment(), "SOURCE_DATE_EPOCH": ""}
+        del env["SOURCE_DATE_EPOCH"]
+        command.run(argv, env=env)
+        with e.begin("bootstrap") as operation:
+            layer = _layer_from_tar(e, operation, path)
+            created_by = f"strata image bootstrap {what} --variant {variant}"
+            config = {"Cmd": ["/bin/bash"], "Env": [f"PATH={command.ENVIRONMENT['PATH']}"]}
+            return _register_single(e, layer, [full], config, created_by, "")
+    finally:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+
+def _proxy_environment() -> dict[str, str]:
+    wanted = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    return {key: os.environ[key] for key in wanted if key in os.environ}
+
+
+def apply_changes(config: Record, changes: Sequence[str]) -> Record:
+    """Apply ``--change`` instructions (CMD, ENTRYPOINT, ENV, …) to an image's run-time config."""
+    import json
+
+    result = {**config}
+    for text in changes:
+        key, _, value = text.strip().partition(" ") if " " in text else text.partition("=")
+        key, value = key.upper(), value.strip()
+        if key in ("CMD", "ENTRYPOINT"):
+            field = "Cmd" if key == "CMD" else "Entrypoint"
+            if value.startswith("["):
+                try:
+                    words = json.loads(value)
+                except ValueError:
+                    words = None
+                if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+                    raise UsageError(f"invalid --change {text!r}: not a JSON list of strings")
+            else:
+                words = ["/bin/sh", "-c", value]
+            result[field] = words
+        elif key == "ENV":
+            name, _, rest = value.partition("=") if "=" in value else value.partition(" ")
+            kept = [item for item in result.get("Env", ()) if item.partition("=")[0] != name]
+            result["Env"] = [*kept, f"{name}={rest}"]
+        elif key == "LABEL":
+            name, _, rest = value.partition("=")
+            result["Labels"] = {**(result.get("Labels") or {}), name: rest.strip("\"'")}
+        elif key in ("EXPOSE", "VOLUME"):
+            field = "ExposedPorts" if key == "EXPOSE" else "Volumes"
+            item = value if key == "VOLUME" or "/" in value else f"{value}/tcp"
+            result[field] = {**(result.get(field) or {}), item: {}}
+        elif key in ("USER", "WORKDIR", "STOPSIGNAL"):
+            field = {"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}[key]
+            result[field] = value
+        else:
+            raise UsageError(
+                f"invalid --change {text!r}",
+                hint="use CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
+            )
+    return result

@@ -1,0 +1,124 @@
+"""Removing containers.
+
+Removal takes the record and the name at once, so the name is free when the command ends. The
+dataset goes to the trash (or, for ``--rm`` containers, to immediate collection by a detached
+process); what a foreign mount namespace holds is destroyed once it lets go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from strata import trace
+from strata.engine import collect, names, volumes
+from strata.engine.core import Engine, Record
+from strata.errors import NotFound
+from strata.store import lifecycle, trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def remove(
+    e: Engine, which: Sequence[str], *, force: bool = False, volumes: bool = False,
+    time: int | None = None, all: bool = False, ignore: bool = False,
+) -> list[str]:  # fmt: skip
+    """``rm``: remove containers; return the ids. Running ones only with ``force``."""
+    wanted = [r["id"] for r in e.records.list_records("container")] if all else list(which)
+    gone = []
+    for text in wanted:
+        try:
+            record = names.get_container(e, text)
+        except NotFound as error:
+            if ignore or force:
+                continue
+            error.exit_code = 1
+            raise
+        remove_record(e, record, force=force, volumes=volumes, verb="rm", time=time)
+        gone.append(record["id"])
+    if gone:
+        collect.collect_detached(e)
+    return gone
+
+
+def remove_record(
+    e: Engine, record: Record, *, force: bool, volumes: bool, verb: str, time: int | None = None,
+    keep: bool = True,
+) -> None:  # fmt: skip
+    """Remove one container; with ``keep`` it can be brought back from the trash."""
+    with e.lock_container(record["id"], name=record["name"]) as held:
+        fresh = e.records.find("container", record["id"])
+        if fresh is None:
+            return
+        record = fresh
+        status = lifecycle.derive(record)
+        if status in lifecycle.LIVE and force:
+            from strata.engine.life import stop_locked
+
+            stop_locked(e, record, time=time if time is not None else 10)
+            status = lifecycle.EXITED
+        lifecycle.check("remove", record, status)
+        discard_locked(e, record, verb=verb, keep=keep)
+        e.forget_lock(held)
+    _remove_anonymous(e, record, volumes or record["config"]["remove"])
+
+
+def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
+    """Take record and name, hand the datasets to trash or collection. The caller has the lock."""
+    from strata.engine.life import release_runtime
+
+    datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
+    if not keep:
+        # What somebody took a snapshot of is not thrown away without a way back.
+        keep = any(e.driver.list_snapshots(dataset) for dataset in datasets)
+    with e.begin(verb, ["settle-removal", record["id"]]):
+        release_runtime(e, record)
+        entry = trash.make_entry("container", record, datasets, verb=verb, keep=keep)
+        e.trash.save(entry)
+        trace.point(f"{verb}:trashed")
+        e.settle_removal(record["id"])
+        trace.point(f"{verb}:forgotten")
+        e.move_to_trash(entry)
+        remove_logs(record)
+        shutil.rmtree(e.paths.bundle(record["id"]), ignore_errors=True)
+
+
+def remove_logs(record: Record) -> None:
+    """Remove a container's log files; logs do not outlive their container."""
+    path = record["config"].get("log_path")
+    if not path:
+        return
+    for name in (path, f"{path}.1"):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            continue
+
+
+def _remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
+    """Anonymous volumes end with their container when asked (``rm -v``, ``run --rm``)."""
+    if not wanted:
+        return
+    for item in record["config"]["mounts"]:
+        if not item.get("volume") or not item.get("anonymous"):
+            continue
+        volume = e.records.find("volume", item["volume"])
+        if volume is not None and not volumes.users_of(e, volume["id"]):
+            volumes.discard(e, volume, verb="volume-rm", keep=not record["config"]["remove"])
+
+
+def prune(e: Engine, filters: Mapping[str, Sequence[str]] | None = None) -> Record:
+    """Remove containers that do not run."""
+    from strata.engine.listing import matches
+
+    before = e.driver.get_pool_space().free
+    gone = []
+    for record in list(e.records.list_records("container")):
+        status = lifecycle.derive(record)
+        if status in lifecycle.LIVE or not matches(e, record, status, filters or {}):
+            continue
+        remove_record(e, record, force=False, volumes=False, verb="container-prune")
+        gone.append(record["id"])
+    return collect.report(e, gone, before)

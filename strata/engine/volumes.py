@@ -1,0 +1,308 @@
+"""Volumes: a dataset each, with a mountpoint on the host that stays the same over rollbacks.
+
+The data lies at the dataset's root. Its head is mounted at ``<root>/volumes/<name>/_data``,
+nosuid and nodev, below directories of mode 0700, before first use and whenever somebody asks for
+the mountpoint. Containers bind from there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import trace
+from strata.engine import collect, names
+from strata.engine.core import Engine, Record
+from strata.engine.identity import identity
+from strata.errors import AlreadyExists, InUse, NotFound, UsageError
+from strata.linux import mount
+from strata.storage import layout, properties
+from strata.store import trash
+from strata.store.records import SCHEMA, new_id
+from strata.store.times import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strata.store.journal import Operation
+
+HIDDEN_FLAGS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
+
+
+def create(
+    e: Engine, name: str | None = None, *, options: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None, profile: str = "", ignore: bool = False,
+) -> Record:  # fmt: skip
+    """Make a volume; return what ``inspect`` shows, with ``Notes`` on options left out."""
+    anonymous = not name
+    name = name or new_id()
+    names.check_name(name, "volume")
+    existing = e.records.find_name("volume", name)
+    if existing is not None and ignore and e.records.find("volume", existing) is not None:
+        return inspect(e, [name])[0]
+    native, notes = properties.plan(options or {}, e.driver.flavour, profile)
+    with e.begin("volume-create") as operation:
+        record = make(
+            e, operation, name, native=native, labels=labels, profile=profile, anonymous=anonymous,
+            options=options,
+        )  # fmt: skip
+    return {**describe(e, record), "Notes": notes}
+
+
+def make(
+    e: Engine, operation: Operation, name: str, *, native: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None, profile: str = "", anonymous: bool = False,
+    options: Mapping[str, str] | None = None, origin: str | None = None,
+) -> Record:  # fmt: skip
+    """Make a volume's dataset and record under a running operation.
+
+    With ``origin`` (``dataset@snapshot``) it starts as a clone of that.
+    """
+    volume_id = new_id()
+    dataset = layout.volume(name)
+    record: Record = {
+        "schema": SCHEMA, "kind": "volume", "id": volume_id, "name": name, "project": "_",
+        "created": format_time(time.time()), "dataset": dataset, "guid": "",
+        "lineage": volume_id, "generation": 1, "branches": [], "labels": dict(labels or {}),
+        "options": dict(options or {}), "native": dict(native or {}), "profile": profile,
+        "anonymous": anonymous, "fresh": origin is None,
+    }  # fmt: skip
+    take_name(e, "volume", name, volume_id)
+    operation.plan(
+        ["drop-name", "volume", name, volume_id],
+        ["abandon", "volume", volume_id, dataset],
+    )
+    if origin is None:
+        made = e.driver.create(dataset, identity(record), native)
+    else:
+        made = e.driver.clone(origin, dataset, identity(record), native)
+    trace.point("volume:dataset-made")
+    record["guid"] = made.guid
+    e.records.save(record)
+    trace.point("volume:recorded")
+    return record
+
+
+def take_name(e: Engine, kind: str, name: str, object_id: str) -> None:
+    """Take a name; one left over by a killed command gives way."""
+    try:
+        e.records.take_name(kind, name, object_id)
+    except AlreadyExists:
+        holder = e.records.find_name(kind, name)
+        if holder is None or e.records.find(kind, holder) is not None:
+            raise
+        # A living operation that has the name but no record yet holds an entry in the journal.
+        claim = ["drop-name", kind, name, holder]
+        if any(alive and claim in entry["undo"] for entry, alive in e.journal.list_entries()):
+            raise
+        e.records.drop_name(kind, name, holder)
+        e.records.take_name(kind, name, object_id)
+
+
+def ensure_mounted(e: Engine, record: Record) -> str:
+    """Mount a volume's head at its mountpoint if it is not; return the path."""
+    target = e.paths.volume_mountpoint(record["name"])
+    source = e.driver.open(record["dataset"])
+    try:
+        there, wanted = os.stat(target), os.stat(source)
+        if (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return target
+    except FileNotFoundError:
+        for folder in (e.paths.volumes, os.path.dirname(target), target):
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                pass
+    e.unmount_volume(record["name"])
+    mount.bind(source, target, add=HIDDEN_FLAGS)
+    return target
+
+
+def describe(e: Engine, record: Record) -> Record:
+    """A volume in Podman's shape, plus its dataset and branches."""
+    usage = e.driver.get_usage(record["dataset"])
+    return {
+        "Name": record["name"],
+        "Driver": "local",
+        "Mountpoint": ensure_mounted(e, record),
+        "CreatedAt": record["created"],
+        "Labels": record["labels"],
+        "Scope": "local",
+        "Options": record["options"],
+        "Anonymous": record["anonymous"],
+        "Profile": record["profile"],
+        "Dataset": record["dataset"],
+        "Generation": record["generation"],
+        "Branches": record["branches"],
+        "Used": usage.used,
+        "Referenced": usage.referenced,
+        "CompressRatio": usage.compressratio,
+    }
+
+
+def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
+    """What ``strata volume inspect`` prints."""
+    return [describe(e, names.get_volume(e, text)) for text in which]
+
+
+def exists(e: Engine, name: str) -> bool:
+    """Whether there is such a volume."""
+    try:
+        names.get_volume(e, name)
+    except (NotFound, UsageError):
+        return False
+    return True
+
+
+def users_of(e: Engine, volume_id: str) -> list[Record]:
+    """Containers that have a volume among their mounts."""
+    return [
+        container
+        for container in e.records.list_records("container")
+        if any(m.get("volume") == volume_id for m in container["config"].get("mounts", ()))
+    ]
+
+
+def list_volumes(
+    e: Engine, filters: Mapping[str, Sequence[str]] | None = None
+) -> list[Record]:  # fmt: skip
+    """Volumes by name, from records alone."""
+    wanted = filters or {}
+    used = _count_uses(e)
+    found = [r for r in e.records.list_records("volume") if _matches(r, wanted, used)]
+    found.sort(key=lambda record: str(record["name"]))
+    return [
+        {
+            "Name": record["name"],
+            "Driver": "local",
+            "Mountpoint": e.paths.volume_mountpoint(record["name"]),
+            "CreatedAt": record["created"],
+            "Labels": record["labels"],
+            "Scope": "local",
+            "Options": record["options"],
+            "Anonymous": record["anonymous"],
+            "Profile": record["profile"],
+            "Dataset": record["dataset"],
+            "MountCount": used.get(record["id"], 0),
+        }
+        for record in found
+    ]
+
+
+def _matches(
+    record: Record, filters: Mapping[str, Sequence[str]], used: Mapping[str, int]
+) -> bool:  # fmt: skip
+    """Different filters must all match; of several values of one, any (labels: all)."""
+    for key, values in filters.items():
+        if key == "name":
+            fine = any(value in record["name"] for value in values)
+        elif key == "label":
+            fine = all(_has_label(record["labels"], value) for value in values)
+        elif key == "dangling":
+            unused = record["id"] not in used
+            fine = any(unused == (value.lower() in ("true", "1")) for value in values)
+        elif key == "driver":
+            fine = "local" in values
+        else:
+            raise UsageError(
+                f"invalid volume filter {key!r}", hint="use name, label, dangling or driver"
+            )
+        if not fine:
+            return False
+    return True
+
+
+def _has_label(labels: Mapping[str, str], text: str) -> bool:
+    key, equals, value = text.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _count_uses(e: Engine) -> dict[str, int]:
+    """How many containers have each volume, by id."""
+    used: dict[str, int] = {}
+    for container in e.records.list_records("container"):
+        for item in container["config"].get("mounts", ()):
+            if item.get("volume"):
+                used[item["volume"]] = used.get(item["volume"], 0) + 1
+    return used
+
+
+def remove(
+    e: Engine, which: Sequence[str], *, force: bool = False, all: bool = False,
+    time: int | None = None,
+) -> list[str]:  # fmt: skip
+    """Move volumes to the trash; return their names. In use: refused with the list, or with
+    ``force`` the containers go first."""
+    wanted = [r["name"] for r in e.records.list_records("volume")] if all else list(which)
+    gone = []
+    for text in wanted:
+        try:
+            record = names.get_volume(e, text)
+        except NotFound as error:
+            if force:
+                continue
+            error.exit_code = 1
+            raise
+        users = users_of(e, record["id"])
+        if users and not force:
+            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+            raise InUse(
+                f"volume {record['name']} is being used by the following container(s): {listed}: "
+                "volume is being used",
+                hint="remove those containers first, or use --force to remove them too",
+                exit_code=2,
+            )
+        for user in users:
+            from strata.engine.removal import remove_record
+
+            remove_record(e, user, force=True, volumes=False, verb="volume-rm", time=time)
+        discard(e, record, verb="volume-rm", keep=True)
+        gone.append(record["name"])
+    if gone:
+        collect.collect_detached(e)
+    return gone
+
+
+def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
+    """Move one unused volume to the trash (or, without ``keep``, to immediate collection)."""
+    with e.lock_volume(record["id"], name=record["name"]) as held:
+        fresh = e.records.find("volume", record["id"])
+        if fresh is None:
+            return
+        record = fresh
+        with e.begin(verb, ["settle-removal", record["id"]]):
+            datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
+            entry = trash.make_entry("volume", record, datasets, verb=verb, keep=keep)
+            e.trash.save(entry)
+            trace.point(f"{verb}:trashed")
+            e.unmount_volume(record["name"])
+            e.settle_removal(record["id"])
+            e.remove_mountpoint(record["name"])
+            e.move_to_trash(entry)
+        e.forget_lock(held)
+
+
+def prune(
+    e: Engine, filters: Mapping[str, Sequence[str]] | None = None, all: bool = False
+) -> Record:  # fmt: skip
+    """Remove unused anonymous volumes (``all``: named ones too), as Podman 6 does."""
+    before = e.driver.get_pool_space().free
+    used = _count_uses(e)
+    gone = []
+    for record in list(e.records.list_records("volume")):
+        if record["id"] in used or not _matches(record, filters or {}, used):
+            continue
+        if not record["anonymous"] and not all:
+            continue
+        discard(e, record, verb="volume-prune", keep=True)
+        gone.append(record["name"])
+    return collect.report(e, gone, before)
+
+
+def profiles() -> list[Record]:
+    """The workload profiles, for ``volume profiles``."""
+    return [
+        {"Name": profile.name, "Options": profile.properties, "Description": profile.reason}
+        for profile in properties.PROFILES.values()
+    ]

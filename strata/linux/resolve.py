@@ -1,0 +1,43 @@
+"""Paths inside a tree that somebody else controls: openat2(2) with RESOLVE_IN_ROOT.
+
+Symbolic links, also absolute ones and ``..``, are followed as if the tree were ``/``; nothing
+outside can be reached, whatever a running container does meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from strata.linux.syscall import OPENAT2, syscall
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    ]
+
+
+def open_at(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    """openat2(2); a close-on-exec descriptor. OSError."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    encoded = os.fsencode(path)
+    return syscall(OPENAT2, directory, encoded, ctypes.byref(how), ctypes.sizeof(how), what=path)
+
+
+def open_in_root(root: str | int, path: str, flags: int, mode: int = 0) -> int:
+    """Open ``path`` as seen by a process whose root is ``root``; a descriptor. OSError."""
+    directory = root if isinstance(root, int) else os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        return open_at(directory, path.lstrip("/") or ".", flags, resolve, mode)
+    finally:
+        if not isinstance(root, int):
+            os.close(directory)
