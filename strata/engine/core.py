@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from strata.storage.driver import Driver
 
     Record = dict[str, Any]
+else:
+    Record = dict
 
 PRIVATE = ".strata"
 ROOTFS = "rootfs"
