@@ -32,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 _T = TypeVar("_T")
+_ABSENT = msgspec.Raw()
 
 MANIFEST_LIMIT = 4 << 20
 # Larger than any real layer; keeps arithmetic and progress honest.
@@ -115,7 +116,7 @@ class _Manifest(msgspec.Struct, rename={"version": "schemaVersion", "media_type"
     media_type: str | None = None
     annotations: dict[str, str] | None = None
     # A document that is a manifest to one reader and an index to another (CVE-2021-41190).
-    manifests: msgspec.Raw | None = None
+    manifests: msgspec.Raw = _ABSENT
 
 
 class _Index(msgspec.Struct, rename={"version": "schemaVersion", "media_type": "mediaType"}):
@@ -123,17 +124,17 @@ class _Index(msgspec.Struct, rename={"version": "schemaVersion", "media_type": "
     manifests: list[Descriptor]
     media_type: str | None = None
     annotations: dict[str, str] | None = None
-    config: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
+    config: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
 
 
 class _Shape(msgspec.Struct, rename={"version": "schemaVersion", "media_type": "mediaType"}):
     version: int | None = None
     media_type: str | None = None
-    manifests: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    fsLayers: msgspec.Raw | None = None
+    manifests: msgspec.Raw = _ABSENT
+    config: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
+    fsLayers: msgspec.Raw = _ABSENT
 
 
 class Manifest:
@@ -181,7 +182,7 @@ def detect_media_type(raw: bytes, declared: str) -> str:
     if declared in SCHEMA1_TYPES:
         raise _schema1()
     shape = _decode(raw, _Shape, "manifest")
-    if shape.version == 1 or shape.fsLayers is not None:
+    if shape.version == 1 or _is_there(shape.fsLayers):
         raise _schema1()
     inside = shape.media_type or ""
     known = MANIFEST_TYPES + INDEX_TYPES
@@ -196,9 +197,9 @@ def detect_media_type(raw: bytes, declared: str) -> str:
                 hint="this is not a container image",
             )
         return inside
-    if shape.manifests is not None and (shape.config is not None or shape.layers is not None):
+    if _is_there(shape.manifests) and (_is_there(shape.config) or _is_there(shape.layers)):
         raise _ambiguous()
-    return OCI_INDEX if shape.manifests is not None else OCI_MANIFEST
+    return OCI_INDEX if _is_there(shape.manifests) else OCI_MANIFEST
 
 
 def parse_manifest(raw: bytes, media_type: str = "") -> Manifest:
@@ -212,7 +213,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest:
         raise InvalidDocument("expected an image manifest but got an index")
     document = _decode(raw, _Manifest, "manifest")
     _check_version(document.version)
-    if document.manifests is not None:
+    if _is_there(document.manifests):
         raise _ambiguous()
     if document.config.media_type not in CONFIG_TYPES:
         raise InvalidDocument(
@@ -253,7 +254,7 @@ def parse_index(raw: bytes, media_type: str = "") -> Index:
         raise InvalidDocument("expected an image index but got a manifest")
     document = _decode(raw, _Index, "index")
     _check_version(document.version)
-    if document.config is not None or document.layers is not None:
+    if _is_there(document.config) or _is_there(document.layers):
         raise _ambiguous()
     for descriptor in document.manifests:
         _check_digest(descriptor.digest)
@@ -380,6 +381,10 @@ def _decode(raw: bytes, kind: type[_T], what: str) -> _T:
         raise InvalidDocument(f"malformed image {what}: {_plain(str(error))}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise InvalidDocument(f"the image {what} is not valid JSON") from None
+
+
+def _is_there(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b"null")
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Real servers and input for tests, shared by the lanes."""
