@@ -15,11 +15,14 @@ from __future__ import annotations
 import json
 import os
 
+from strata import trace
 from strata.errors import AlreadyExists, NotFound, RecordError, StoreMissing, UsageError
 from strata.storage.marker import FORMAT, check_format, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from strata.linux.locks import Lock
     from strata.storage.driver import Driver
 
@@ -148,9 +151,11 @@ def unshare_root(root: str) -> None:
 
 def initialize(
     root: str, *, driver: str | None = None, pool: str | None = None, file: str | None = None,
-    size: int | None = None,
+    size: int | None = None, furnish: Callable[[Driver], None] | None = None,
 ) -> StoreConfig:  # fmt: skip
     """Make the store, leave it attached, return its configuration.
+
+    ``furnish`` puts in what every store holds before the store is announced; idempotent.
 
     Without a ``driver``: ZFS where the kernel has it and a pool is there, else btrfs in a pool
     file. ``pool`` is a ZFS pool or dataset to make ``strata`` in; ``file`` and ``size`` (bytes)
@@ -183,6 +188,9 @@ def initialize(
             from strata.storage import zfs_pool
 
             config = zfs_pool.create(root, pool, file, size)
+        if furnish is not None:
+            furnish(open_driver(config))
+        trace.point("init:made")
         save(config)
     return config
 

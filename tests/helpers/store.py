@@ -1,0 +1,272 @@
+"""A throw-away store on btrfs, made and used through the real command line.
+
+In a test module::
+
+    def test_something(store: Store) -> None:
+        store.ok("volume", "create", "data")
+        assert "data" in store.ok("volume", "ls").out
+
+``store`` and ``busybox_store`` are fixtures (see the ``conftest.py`` of the lanes). Whatever a
+test leaves behind, also when it fails or is interrupted: processes, mounts, loop devices, cgroups
+and files of the store are gone at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from strata.engine import system
+from strata.engine.core import Engine, open_engine
+from strata.linux import loop, mount
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SIZE = 512 << 20
+BUSYBOX = "localhost/busybox:latest"
+_BASE = "/var/tmp"
+_APPLETS = (
+    "sh cat cp echo env false grep head hostname id kill ln ls mkdir mount mv ps pwd rm rmdir sed "
+    "sleep stat sync tail tar test touch tr trap true tty umount uname wc yes dd date stty seq "
+    "sort nproc httpd nc whoami readlink find chmod chown df"
+).split()
+
+
+class Outcome:
+    """How a command line ended: ``rc``, and ``out`` and ``err`` as text."""
+
+    def __init__(self, argv: Sequence[str], rc: int, out: str, err: str) -> None:
+        self.argv = list(argv)
+        self.rc = rc
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        """Standard output as a JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """Standard output without the last line's end."""
+        return self.out.rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"{' '.join(self.argv)} -> {self.rc}\nout: {self.out}\nerr: {self.err}"
+
+
+class Store:
+    """One store of its own under ``base``; ``root`` and ``runroot`` lie inside."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.root = f"{base}/root"
+        self.runroot = f"{base}/run"
+
+    @property
+    def pool(self) -> str:
+        """Where the pool of a btrfs store is mounted."""
+        return f"{self.root}/pool"
+
+    def argv(self, *args: str) -> list[str]:
+        """The words that run a command line against this store."""
+        return [sys.executable, "-m", "strata", "--root", self.root, "--runroot", self.runroot,
+                *args]  # fmt: skip
+
+    def strata(
+        self, *args: str, input: str | bytes | None = None, env: dict[str, str] | None = None,
+        timeout: float = 120,
+    ) -> Outcome:  # fmt: skip
+        """Run the real command line to its end."""
+        data = input.encode() if isinstance(input, str) else input
+        done = subprocess.run(
+            self.argv(*args), input=data, stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True, timeout=timeout, check=False, cwd=TOP,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
+        return Outcome(args, done.returncode, done.stdout.decode(errors="replace"),
+                       done.stderr.decode(errors="replace"))  # fmt: skip
+
+    def ok(self, *args: str, **options: Any) -> Outcome:
+        """Like `strata`, and fail the test unless it ended with 0."""
+        outcome = self.strata(*args, **options)
+        assert outcome.rc == 0, repr(outcome)
+        return outcome
+
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a command line; the caller waits for it, `close` kills it otherwise."""
+        return subprocess.Popen(self.argv(*args), cwd=TOP, **options)
+
+    def engine(self) -> Engine:
+        """The opened store in this process."""
+        return open_engine(self.root, self.runroot)
+
+    def make(self, *, size: int = SIZE) -> Store:
+        """Make the store itself."""
+        system.init(self.root, self.runroot, driver="btrfs", size=size)
+        return self
+
+    def add_busybox(self, name: str = BUSYBOX) -> str:
+        """Import an image with a shell and the usual tools; return its id."""
+        return self.ok("import", "--change", "CMD /bin/sh", get_busybox_tar(), name).line
+
+    def close(self) -> None:
+        """Take away everything: processes, mounts, loop devices, cgroups, files. Idempotent."""
+        _kill_all(self)
+        _unmount_all(self.base)
+        _release_loops(self.base)
+        _remove_cgroups(self)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def open_store(*, size: int = SIZE, make: bool = True) -> Iterator[Store]:
+    """A store that is gone when the block ends, however it ends."""
+    store = Store(tempfile.mkdtemp(prefix="strata-test-", dir=_BASE))
+    try:
+        yield store.make(size=size) if make else store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """An empty store."""
+    with open_store() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def busybox_store() -> Iterator[Store]:
+    """A store for the whole run that holds the image `BUSYBOX`; leave it as you found it."""
+    with open_store() as made:
+        made.add_busybox()
+        yield made
+
+
+# -- an image without a network --------------------------------------------------------------------
+
+_busybox: list[str] = []
+
+
+def make_busybox_tar() -> bytes:
+    """The tar of a root file system of Debian's static busybox. The same bytes every time."""
+    program = shutil.which("busybox")
+    assert program, "busybox-static is not installed"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+
+        def add(name: str, kind: bytes, mode: int = 0o755, data: bytes = b"", to: str = "") -> None:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.linkname, info.size = kind, mode, to, len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+        for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "var", "data"):
+            add(folder, tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755)
+        with open(program, "rb") as file:
+            add("bin/busybox", tarfile.REGTYPE, data=file.read())
+        for applet in _APPLETS:
+            add(f"bin/{applet}", tarfile.SYMTYPE, to="busybox")
+        add("etc/passwd", tarfile.REGTYPE, 0o644,
+            b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n")  # fmt: skip
+        add("etc/group", tarfile.REGTYPE, 0o644, b"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n")
+        add("data/seed", tarfile.REGTYPE, 0o640, b"from the image\n")
+    return out.getvalue()
+
+
+def get_busybox_tar() -> str:
+    """The path of that tar, made once per run and removed at its end."""
+    if not _busybox:
+        import atexit
+
+        fd, path = tempfile.mkstemp(prefix="strata-busybox-", suffix=".tar", dir=_BASE)
+        with open(fd, "wb") as file:
+            file.write(make_busybox_tar())
+        atexit.register(lambda: os.path.exists(path) and os.unlink(path))
+        _busybox.append(path)
+    return _busybox[0]
+
+
+# -- taking away -----------------------------------------------------------------------------------
+
+
+def list_processes(store: Store) -> list[int]:
+    """Processes of a store: named by their arguments, or with their root on its pool."""
+    pool = mount.find_mount(store.pool)
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                named = os.fsencode(store.base) in file.read()
+        except OSError:
+            continue
+        if named or (pool and _has_root_on(name, pool.source)):
+            found.append(int(name))
+    return found
+
+
+def _has_root_on(pid: str, source: str) -> bool:
+    return any(entry.target == "/" and entry.source == source for entry in mount.list_mounts(pid))
+
+
+def _kill_all(store: Store) -> None:
+    """Kill until none is left: one may just be starting another."""
+    deadline = time.monotonic() + 10
+    while pids := list_processes(store):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
+def list_store_mounts(base: str) -> list[str]:
+    """Mounts below a store's directory in this namespace, topmost last."""
+    return [m.target for m in mount.list_mounts() if m.target.startswith(f"{base}/")]
+
+
+def _unmount_all(base: str) -> None:
+    while targets := list_store_mounts(base):
+        for target in reversed(targets):
+            with contextlib.suppress(OSError):
+                mount.unmount(target, lazy=True)
+
+
+def _release_loops(base: str) -> None:
+    for folder, _, names in os.walk(base):
+        for name in names:
+            path = f"{folder}/{name}"
+            if "pool." in name and os.path.isfile(path):
+                device = loop.find_device(path)
+                if device is not None:
+                    with contextlib.suppress(OSError):
+                        loop.release(device)
+
+
+def _remove_cgroups(store: Store) -> None:
+    """Cgroups that carry the id of one of this store's containers."""
+    bundles = f"{store.runroot}/c"
+    ids = os.listdir(bundles) if os.path.isdir(bundles) else []
+    if not ids:
+        return
+    for folder, _, _ in os.walk("/sys/fs/cgroup", topdown=False):
+        if any(short in os.path.basename(folder) for short in ids):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
