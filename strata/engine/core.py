@@ -130,6 +130,10 @@ class Engine:
                 from strata.engine.images import settle_removal
 
                 settle_removal(self, image_id)
+            case ["settle-layer", dataset]:
+                from strata.engine.layers import settle
+
+                settle(self, dataset)
             case ["remove-tree", path]:
                 shutil.rmtree(path, ignore_errors=True)
             case ["unmount-volume", name]:

@@ -17,8 +17,8 @@ from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.errors import RecordError
 from strata.storage import layout
-from strata.store.files import write_json
-from strata.store.records import SCHEMA, new_id
+from strata.store.files import read_json, write_json
+from strata.store.records import SCHEMA, check_shape, new_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,11 +118,39 @@ def build(
                 e.driver.close(dataset)
                 e.driver.snapshot([base_snapshot(record)])
             trace.point("layer:frozen")
-            e.records.save(record)
             # Once the index names it, others may build on it: nobody may take it back any more.
             step.replace()
-            e.records.set_name("chain", hexadecimal, layer_id)
+            publish(e, record)
     return record
+
+
+def publish(e: Engine, record: Record) -> None:
+    """Save a layer's record and let the index name it."""
+    e.records.save(record)
+    trace.point("layer:recorded")
+    e.records.set_name("chain", record["chain_id"].partition(":")[2], record["id"])
+
+
+def settle(e: Engine, dataset: str) -> None:
+    """Finish a layer whose dataset became final just before a crash, from its own copy."""
+    if e.driver.find(layout.base_snapshot(dataset)) is None and e.driver.find(dataset) is None:
+        return
+    path = f"{e.driver.open(dataset)}/{PRIVATE}/record.json"
+    try:
+        record = check_shape(read_json(path), "layer", path)
+    except FileNotFoundError:
+        return
+    finally:
+        e.driver.close(dataset)
+    if e.driver.find(layout.base_snapshot(dataset)) is None:
+        e.driver.snapshot([layout.base_snapshot(dataset)])
+    if find_by_chain(e, record["chain_id"]) is None:
+        publish(e, record)
+
+
+def list_image(e: Engine, image: Record) -> list[Record]:
+    """The layer records of an image, bottom first."""
+    return [e.records.get("layer", layer_id) for layer_id in image["layers"]]
 
 
 def clear_private(tree: str) -> None:
