@@ -55,7 +55,7 @@ def register(
     from strata.oci.digest import of
 
     parsed = parse_config(config)
-    image_id = parsed.id.partition(":")[2]
+    image_id = parsed.id.removeprefix("sha256:")
     with e.lock_images():
         old = e.records.find("image", image_id)
         record: Record = {

@@ -17,6 +17,7 @@ from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.errors import RecordError
 from strata.storage import layout
+from strata.storage.driver import DatasetNotFound
 from strata.store.files import read_json, write_json
 from strata.store.records import SCHEMA, check_shape, new_id
 
@@ -38,9 +39,18 @@ def find_by_chain(e: Engine, chain_id: str) -> Record | None:
         return None
     if record is None:
         return None
-    if record["dataset"] and e.driver.find(layout.base_snapshot(record["dataset"])) is None:
+    if record["dataset"] and not is_frozen(e, record["dataset"]):
         return None
     return record
+
+
+def is_frozen(e: Engine, dataset: str) -> bool:
+    """Whether the dataset is there and has the snapshot that makes it a layer."""
+    try:
+        snapshots = e.driver.list_snapshots(dataset)
+    except DatasetNotFound:
+        return False
+    return any(snapshot.name == layout.BASE_SNAPSHOT for snapshot in snapshots)
 
 
 def find_base(e: Engine, layer_id: str | None) -> Record | None:
@@ -133,7 +143,7 @@ def publish(e: Engine, record: Record) -> None:
 
 def settle(e: Engine, dataset: str) -> None:
     """Finish a layer whose dataset became final just before a crash, from its own copy."""
-    if e.driver.find(layout.base_snapshot(dataset)) is None and e.driver.find(dataset) is None:
+    if e.driver.find(dataset) is None:
         return
     path = f"{e.driver.open(dataset)}/{PRIVATE}/record.json"
     try:
@@ -142,7 +152,7 @@ def settle(e: Engine, dataset: str) -> None:
         return
     finally:
         e.driver.close(dataset)
-    if e.driver.find(layout.base_snapshot(dataset)) is None:
+    if not is_frozen(e, dataset):
         e.driver.snapshot([layout.base_snapshot(dataset)])
     if find_by_chain(e, record["chain_id"]) is None:
         publish(e, record)
