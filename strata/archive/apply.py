@@ -22,7 +22,7 @@ from threading import Thread
 
 from strata import command
 from strata.archive.inflate import inflate
-from strata.archive.split import BODIES_NAME, SPLIT_NAME
+from strata.archive.split import SplitFile
 from strata.archive.tar import Limits
 from strata.errors import ArchiveError, DigestMismatch, NoSpace, StorageError, StrataError
 
@@ -38,7 +38,6 @@ _BOOT = (
 )
 _PIPE_SIZE = 1 << 20
 _QUEUE = 16
-_SPLIT_LEVEL = 3
 
 
 class Applied:
@@ -88,41 +87,17 @@ def apply_stream(
 ) -> Applied:
     """Like `apply_layer` for an uncompressed tar that comes in pieces."""
     limits = limits or Limits()
-    metadata = f"{tree}/.strata"
-    os.makedirs(metadata, 0o700, exist_ok=True)
-    split_path, bodies_path = f"{metadata}/{SPLIT_NAME}", f"{metadata}/{BODIES_NAME}"
-    partial = f"{split_path}.partial"
-    # A clone brings its parent's files along.
-    for path in (split_path, bodies_path, partial):
-        _unlink(path)
-    flags = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    split_fd = os.open(partial, flags | os.O_WRONLY, 0o600)
     try:
-        bodies_fd = os.open(bodies_path, flags | os.O_RDWR, 0o600)
-        try:
-            job = _Job(f"{tree}/rootfs", split_fd, bodies_fd, limits)
-            applied = job.run(pieces)
-            spilled = os.fstat(bodies_fd).st_size
-        finally:
-            os.close(bodies_fd)
-        if expected_diff_id is not None and applied.diff_id != expected_diff_id:
-            raise DigestMismatch(
-                f"layer diffID mismatch: expected {expected_diff_id}, got {applied.diff_id}",
-                hint="the image is damaged or dishonest: its configuration names other content",
-            )
-        if not spilled:
-            os.unlink(bodies_path)
-        os.rename(partial, split_path)
+        with SplitFile(tree) as split:
+            applied = _Job(f"{tree}/rootfs", split, limits).run(pieces)
+            if expected_diff_id is not None and applied.diff_id != expected_diff_id:
+                raise DigestMismatch(
+                    f"layer diffID mismatch: expected {expected_diff_id}, got {applied.diff_id}",
+                    hint="the image is damaged or dishonest: its configuration names other content",
+                )
+            split.finish()
     except OSError as error:
-        _unlink(partial)
-        _unlink(bodies_path)
         raise _storage_error(error) from None
-    except BaseException:
-        _unlink(partial)
-        _unlink(bodies_path)
-        raise
-    finally:
-        os.close(split_fd)
     return applied
 
 
@@ -130,13 +105,6 @@ def _storage_error(error: OSError) -> StrataError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace("no space left to unpack the layer", hint="free space in the pool")
     return StorageError(f"cannot unpack the layer: {error.strerror}")
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _guard(pieces: Iterable[bytes], blob_size: int, limits: Limits) -> Iterable[bytes]:
@@ -209,20 +177,16 @@ class _Collector:
 class _Job:
     """One child with its pipes and threads."""
 
-    def __init__(self, root: str, split_fd: int, bodies_fd: int, limits: Limits) -> None:
+    def __init__(self, root: str, split: SplitFile, limits: Limits) -> None:
         self._root = root
-        self._split_fd = split_fd
-        self._bodies_fd = bodies_fd
+        self._split = split
         self._limits = limits
         self._report = bytearray()
 
     def run(self, pieces: Iterable[bytes]) -> Applied:
         import hashlib
 
-        import zstandard
-
         digest = hashlib.sha256()
-        compressor = zstandard.ZstdCompressor(level=_SPLIT_LEVEL).compressobj()
         stream_r, stream_w = os.pipe2(os.O_CLOEXEC)
         split_r, split_w = os.pipe2(os.O_CLOEXEC)
         report_r, report_w = os.pipe2(os.O_CLOEXEC)
@@ -239,7 +203,7 @@ class _Job:
         finally:
             for fd in (stream_r, split_w, report_w):
                 os.close(fd)
-        splits = _Collector(split_r, lambda data: self._store(compressor.compress(data)))
+        splits = _Collector(split_r, self._split.write)
         reports = _Collector(report_r, self._collect_report)
         hasher = Lane(digest.update)
         feeder = Lane(lambda piece: _write(stream_w, piece))
@@ -271,7 +235,6 @@ class _Job:
             raise _child_error(code, kind, fields)
         if feeder.failure is not None or int(fields[1]) != size:
             raise ArchiveError("the unpacking process stopped before the end of the layer")
-        self._store(compressor.flush())
         return Applied(f"sha256:{digest.hexdigest()}", size, int(fields[0]))
 
     def _spawn(self, stream: int, split: int, report: int) -> int:
@@ -284,15 +247,11 @@ class _Job:
         kept = ",".join(map(str, sorted(command.inherited)))
         argv = [
             sys.executable or "/usr/bin/python3", "-I", "-S", "-c", _BOOT, package, self._root,
-            str(self._bodies_fd), kept, str(os.getpid()), *map(str, numbers),
+            str(self._split.bodies_fd), kept, str(os.getpid()), *map(str, numbers),
         ]  # fmt: skip
         return command.spawn(
-            argv, stdin=stream, stdout=split, stderr=report, pass_fds=(self._bodies_fd,)
+            argv, stdin=stream, stdout=split, stderr=report, pass_fds=(self._split.bodies_fd,)
         )
-
-    def _store(self, data: bytes) -> None:
-        if data:
-            _write(self._split_fd, data)
 
     def _collect_report(self, data: bytes) -> None:
         if len(self._report) < 16384:

@@ -42,6 +42,7 @@ _END = struct.Struct("<IIQQ")
 _BODY = struct.Struct("<QQ")
 _END_MARK = 0xFFFFFFFF
 _FLUSH = 1 << 17
+_LEVEL = 3
 _RAW_LIMIT = 8 << 20
 
 
@@ -118,6 +119,67 @@ class Spill:
             count = os.write(self._fd, view)
             self.offset += count
             view = view[count:]
+
+
+class SplitFile:
+    """The two files in ``.strata`` while they are made: `write` takes the output of a `Writer`.
+
+    Starting removes what a parent's clone brought along. Leaving the ``with`` block before
+    `finish` leaves neither file.
+    """
+
+    __slots__ = ("_bodies", "_compressor", "_fd", "_finished", "_path", "bodies_fd")
+
+    def __init__(self, tree: str) -> None:
+        import zstandard
+
+        metadata = f"{tree}/.strata"
+        os.makedirs(metadata, 0o700, exist_ok=True)
+        self._path = f"{metadata}/{SPLIT_NAME}"
+        self._bodies = f"{metadata}/{BODIES_NAME}"
+        self._finished = False
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._remove()
+        flags = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(f"{self._path}.partial", flags | os.O_WRONLY, 0o600)
+        try:
+            #: for a `Spill`; read-write
+            self.bodies_fd = os.open(self._bodies, flags | os.O_RDWR, 0o600)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> SplitFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+        os.close(self.bodies_fd)
+        if not self._finished:
+            self._remove()
+
+    def _remove(self) -> None:
+        for path in (self._path, f"{self._path}.partial", self._bodies):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+
+    def write(self, data: bytes) -> None:
+        self._store(self._compressor.compress(data))
+
+    def _store(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def finish(self) -> None:
+        """Everything was written: let the files appear."""
+        self._store(self._compressor.flush())
+        if not os.fstat(self.bodies_fd).st_size:
+            os.unlink(self._bodies)
+        os.rename(f"{self._path}.partial", self._path)
+        self._finished = True
 
 
 class Record:

@@ -33,6 +33,8 @@ ZEROS = bytes(BLOCK)
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0123456"
 CONTIGUOUS = ord("7")
 GNU_SPARSE = ord("S")
+# Extended attributes that layers carry: others are the host's (labels) or the store's.
+XATTRS = (b"user.", b"security.capability", b"system.posix_acl_")
 _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK = b"xgLK"
 _HEADER_ONLY = frozenset((HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO))
 

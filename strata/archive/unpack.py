@@ -38,8 +38,6 @@ from strata.errors import ArchiveError
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _CACHED_DIRECTORIES = 256
-# Attributes that are unpacked.
-_XATTRS = (b"user.", b"security.capability", b"system.posix_acl_")
 _LAST_ID = 0xFFFFFFFE
 _LAST_TIME = 1 << 62
 
@@ -457,7 +455,7 @@ class Unpacker:
                     f"{_show(header.name)} carries the reserved attribute {_show(name)}",
                     hint="the layer tries to pass for an object of this store",
                 )
-            if not name.startswith(_XATTRS) or b"\0" in name:
+            if not name.startswith(tar.XATTRS) or b"\0" in name:
                 continue
             try:
                 if isinstance(target, int):

@@ -1,0 +1,413 @@
+"""The difference of two trees as a tar, hashed while it passes and never on disk.
+
+`write_diff` compares a tree with the one it was cloned from. Clones keep inode numbers and times
+on ZFS and on btrfs, so a name whose inode, change time, modification time, size, mode, owner,
+link count and device number are all equal is unchanged; its content is not read. The kernel sets
+the change time at every write, link and attribute change, and a container cannot choose it
+without setting the clock. Two things are done to be sure:
+
+- A write in the clock tick in which the parent was finished could leave all these equal. So
+  files of the parent's last moments (`_RACE`, before its split was stored) are compared by
+  content.
+- A name with another inode or change time, but the same type, mode, owner, size and modification
+  time, is compared by attributes and content before it counts as changed. That makes `write_diff`
+  right, only slower, for trees which are no clones of each other.
+
+Order and content are deterministic: names sorted by bytes, a directory before what it holds,
+whiteouts first; no user names; times in whole seconds, as Docker writes. Every directory on the
+way to a change is included, because other engines would otherwise make it with default mode. A
+directory whose time alone changed is no difference. Sockets do not exist in tar; they are left
+out. Sources: OCI image-spec layer.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from strata.archive import tar
+from strata.archive.split import SPLIT_NAME, SplitFile, Writer
+from strata.errors import ArchiveError, NoSpace, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RACE = 50_000_000  # nanoseconds; clock ticks are at most 10 ms
+_PIECE = 1 << 18
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SECOND = 1_000_000_000
+_OPAQUE = b".wh..wh..opq"
+
+
+class Diff:
+    """What a layer's tar is: ``diff_id``, ``size`` in bytes, ``entries``; ``empty`` when the tree
+    does not differ from its parent (then the split describes an empty archive)."""
+
+    __slots__ = ("diff_id", "empty", "entries", "size")
+
+    def __init__(self, diff_id: str, size: int, entries: int) -> None:
+        self.diff_id = diff_id
+        self.size = size
+        self.entries = entries
+        self.empty = entries == 0
+
+
+class _Sink:
+    """Where the tar goes: every byte to ``output``, and to the split what it needs."""
+
+    __slots__ = ("_output", "_split", "entries", "size")
+
+    def __init__(self, output: Callable[[bytes], object], split: Writer | None) -> None:
+        self._output = output
+        self._split = split
+        self.size = 0
+        self.entries = 0
+
+    def head(self, header: tar.Header, path: bytes) -> None:
+        self.entries += 1
+        self.raw(tar.emit(header))
+        if header.size and self._split is not None:
+            self._split.body(header.size, path)
+
+    def raw(self, data: bytes) -> None:
+        if data:
+            if self._split is not None:
+                self._split.raw(data)
+            self.body(data)
+
+    def body(self, data: bytes) -> None:
+        self.size += len(data)
+        self._output(data)
+
+
+class _Level:
+    """A directory being walked: emitted only once something in it is."""
+
+    __slots__ = ("emitted", "fd", "info", "path")
+
+    def __init__(self, path: bytes, fd: int, info: os.stat_result, emitted: bool) -> None:
+        self.path = path
+        self.fd = fd
+        self.info = info
+        self.emitted = emitted
+
+
+class _Walker:
+    """Compares a tree with another one, or with nothing, and feeds a sink."""
+
+    def __init__(self, sink: _Sink, racy: int, limits: tar.Limits) -> None:
+        self._sink = sink
+        self._racy = racy
+        self._limits = limits
+        self._levels: list[_Level] = []
+        # Files with several names: the name under which the content was written.
+        self._links: dict[tuple[int, int], bytes] = {}
+        self._volume = 0
+
+    def walk(self, fd: int, lower: int | None) -> None:
+        info = os.fstat(fd)
+        root = _Level(b"", fd, info, emitted=False)
+        self._levels.append(root)
+        changed = lower is None or _metadata(info) != _metadata(os.fstat(lower))
+        if changed or (lower is not None and _xattrs(fd) != _xattrs(lower)):
+            self._emit_levels()
+        else:
+            # The root exists in every layer; it needs no entry on the way to a change.
+            root.emitted = True
+        self._directory(fd, lower, b"")
+
+    def _directory(self, fd: int, lower: int | None, prefix: bytes) -> None:
+        if len(self._levels) > self._limits.depth:
+            raise ArchiveError(
+                f"directories are nested more than {self._limits.depth} deep: {_show(prefix[:100])}"
+            )
+        names = sorted(map(os.fsencode, os.listdir(fd)))
+        lower_names = set(map(os.fsencode, os.listdir(lower))) if lower is not None else set()
+        found: list[tuple[bytes, os.stat_result]] = []
+        for name in names:
+            info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISSOCK(info.st_mode):
+                continue
+            if name.startswith(b".wh."):
+                raise ArchiveError(
+                    f"{_show(prefix + name)} cannot be stored in a layer: its name is reserved",
+                    hint="remove or rename the file; names starting with .wh. mark deletions",
+                )
+            found.append((name, info))
+        gone = lower_names.difference(name for name, _ in found)
+        if len(gone) > 1 and len(gone) == len(lower_names):
+            self._whiteout(prefix + _OPAQUE)
+            # Nothing of it shines through any more.
+            lower_names = set()
+        else:
+            for name in sorted(gone):
+                self._whiteout(prefix + b".wh." + name)
+        for name, info in found:
+            path = prefix + name
+            below = lower if name in lower_names else None
+            if stat.S_ISDIR(info.st_mode):
+                self._enter(fd, below, name, path, info)
+            elif below is None or not self._is_same(fd, below, name, info):
+                self._emit_levels()
+                self._emit_leaf(fd, name, path, info)
+
+    def _enter(
+        self, above: int, below: int | None, name: bytes, path: bytes, info: os.stat_result
+    ) -> None:
+        fd = os.open(name, _DIRECTORY, dir_fd=above)
+        lower = None
+        try:
+            if below is not None:
+                there = os.stat(name, dir_fd=below, follow_symlinks=False)
+                if stat.S_ISDIR(there.st_mode):
+                    lower = os.open(name, _DIRECTORY, dir_fd=below)
+            self._levels.append(_Level(path, fd, info, emitted=False))
+            if (
+                lower is None
+                or _metadata(info) != _metadata(there)
+                or (info.st_ctime_ns != there.st_ctime_ns and _xattrs(fd) != _xattrs(lower))
+            ):
+                self._emit_levels()
+            self._directory(fd, lower, path + b"/")
+            self._levels.pop()
+        finally:
+            os.close(fd)
+            if lower is not None:
+                os.close(lower)
+
+    def _is_same(self, fd: int, below: int, name: bytes, info: os.stat_result) -> bool:
+        there = os.stat(name, dir_fd=below, follow_symlinks=False)
+        identical = (
+            info.st_ino == there.st_ino
+            and info.st_ctime_ns == there.st_ctime_ns
+            and info.st_nlink == there.st_nlink
+        )
+        if (
+            _metadata(info) != _metadata(there)
+            or info.st_mtime_ns != there.st_mtime_ns
+            or info.st_rdev != there.st_rdev
+        ):
+            return False
+        if stat.S_ISLNK(info.st_mode):
+            return identical or os.readlink(name, dir_fd=fd) == os.readlink(name, dir_fd=below)
+        if not stat.S_ISREG(info.st_mode):
+            return True
+        if info.st_size != there.st_size:
+            return False
+        if identical and info.st_ctime_ns < self._racy:
+            return True
+        # Which names share a file is part of the content, so a changed group is written anew.
+        if not identical and (info.st_nlink > 1 or there.st_nlink > 1):
+            return False
+        return _same_content(fd, below, name, info.st_size)
+
+    # -- output --------------------------------------------------------------------------------
+
+    def _emit_levels(self) -> None:
+        for level in self._levels:
+            if not level.emitted:
+                level.emitted = True
+                name = level.path + b"/" if level.path else b"./"
+                header = _header(name, tar.DIRECTORY, level.info)
+                header.xattrs = _xattrs(level.fd)
+                self._sink.head(header, level.path)
+
+    def _whiteout(self, path: bytes) -> None:
+        self._emit_levels()
+        self._sink.head(tar.Header(path, tar.REGULAR, 0o600, 0, 0, 0, 0), path)
+
+    def _emit_leaf(self, fd: int, name: bytes, path: bytes, info: os.stat_result) -> None:
+        mode = info.st_mode
+        if info.st_nlink > 1:
+            first = self._links.setdefault((info.st_dev, info.st_ino), path)
+            if first != path:
+                header = _header(path, tar.HARDLINK, info)
+                header.linkname = first
+                self._sink.head(header, path)
+                return
+        if stat.S_ISREG(mode):
+            self._emit_file(fd, name, path, info)
+            return
+        if stat.S_ISLNK(mode):
+            header = _header(path, tar.SYMLINK, info)
+            header.mode = 0o777
+            header.linkname = os.fsencode(os.readlink(name, dir_fd=fd))
+        elif stat.S_ISFIFO(mode):
+            header = _header(path, tar.FIFO, info)
+        else:
+            header = _header(path, tar.CHARACTER if stat.S_ISCHR(mode) else tar.BLOCKDEV, info)
+            header.major, header.minor = os.major(info.st_rdev), os.minor(info.st_rdev)
+        self._sink.head(header, path)
+
+    def _emit_file(self, above: int, name: bytes, path: bytes, info: os.stat_result) -> None:
+        size = info.st_size
+        self._volume += size
+        if self._volume > self._limits.size:
+            raise ArchiveError(
+                f"the files hold more than {self._limits.size} bytes: {_show(path)}",
+                hint="sparse files count with their full size in an archive",
+            )
+        fd = os.open(name, _FILE, dir_fd=above)
+        try:
+            header = _header(path, tar.REGULAR, info)
+            header.size = header.real_size = size
+            header.xattrs = _xattrs(fd)
+            self._sink.head(header, path)
+            left = size
+            while left:
+                data = os.read(fd, min(left, _PIECE))
+                if not data:
+                    raise ArchiveError(f"{_show(path)} was changed while it was read")
+                self._sink.body(data)
+                left -= len(data)
+            self._sink.raw(tar.padding(size))
+        finally:
+            os.close(fd)
+
+
+def _header(path: bytes, type_: int, info: os.stat_result) -> tar.Header:
+    seconds = info.st_mtime_ns // _SECOND * _SECOND
+    mode = stat.S_IMODE(info.st_mode)
+    return tar.Header(path, type_, mode, info.st_uid, info.st_gid, 0, seconds)
+
+
+def _metadata(info: os.stat_result) -> tuple[int, int, int]:
+    return info.st_mode, info.st_uid, info.st_gid
+
+
+def _xattrs(fd: int) -> dict[bytes, bytes] | None:
+    """The attributes of an open file that belong into a layer; None for none."""
+    try:
+        names = os.listxattr(fd)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return None
+        raise
+    if not names:
+        return None
+    kept = {}
+    for text in names:
+        name = os.fsencode(text)
+        # A record's key ends at the equals sign, so such a name cannot be written down.
+        if name.startswith(tar.XATTRS) and b"=" not in name:
+            kept[name] = os.getxattr(fd, text)
+    return kept or None
+
+
+def _same_content(fd: int, below: int, name: bytes, size: int) -> bool:
+    one = os.open(name, _FILE, dir_fd=fd)
+    try:
+        two = os.open(name, _FILE, dir_fd=below)
+        try:
+            if _xattrs(one) != _xattrs(two):
+                return False
+            left = size
+            while left > 0:
+                data = os.read(one, min(left, _PIECE))
+                other = os.read(two, min(left, _PIECE))
+                if data != other or not data:
+                    return False
+                left -= len(data)
+            return True
+        finally:
+            os.close(two)
+    finally:
+        os.close(one)
+
+
+def _show(path: bytes) -> str:
+    return ascii(path[-200:].decode(errors="backslashreplace"))
+
+
+def _newest(tree: str) -> int:
+    """A time (ns) such that what was written into the parent before `_RACE` earlier is settled."""
+    try:
+        # Stored last, after every file of the layer.
+        return os.stat(f"{tree}/.strata/{SPLIT_NAME}", follow_symlinks=False).st_ctime_ns
+    except FileNotFoundError:
+        newest = 0
+        for folder, _, names, fd in os.fwalk(f"{tree}/rootfs", follow_symlinks=False):
+            del folder
+            for name in names:
+                changed = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ctime_ns
+                newest = max(newest, changed)
+        return newest
+
+
+def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None = None) -> Diff:
+    """The layer that turns ``parent_tree`` (nothing, when None) into ``tree``.
+
+    Both are datasets with ``rootfs``; ``tree`` must not change meanwhile (a snapshot's clone).
+    Stores the split in ``tree``/.strata, so that `reassemble` gives the tar. Raises
+    `ArchiveError` for what a layer cannot hold, `NoSpace`, `StorageError`.
+    """
+    import hashlib
+
+    from strata.archive.apply import Lane
+
+    digest = hashlib.sha256()
+    limits = limits or tar.Limits()
+    lower = None
+    fd = os.open(f"{tree}/rootfs", _DIRECTORY)
+    try:
+        racy = 0
+        if parent_tree is not None:
+            lower = os.open(f"{parent_tree}/rootfs", _DIRECTORY)
+            racy = _newest(parent_tree) - _RACE
+        with SplitFile(tree) as file:
+            writer = Writer(file.write)
+            lane = Lane(digest.update)
+            try:
+                sink = _Sink(lane.put, writer)
+                _Walker(sink, racy, limits).walk(fd, lower)
+                sink.raw(tar.END)
+            finally:
+                lane.end()
+            if lane.failure is not None:
+                raise lane.failure
+            writer.end(sink.size, sink.entries)
+            file.finish()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace("no space left to store the layer", hint="free space in the pool") from (
+                None
+            )
+        raise StorageError(f"cannot read the files of the layer: {error.strerror}") from None
+    finally:
+        os.close(fd)
+        if lower is not None:
+            os.close(lower)
+    return Diff(f"sha256:{digest.hexdigest()}", sink.size, sink.entries)
+
+
+def export_rootfs(rootfs: str, fd: int) -> None:
+    """Write all of ``rootfs`` to ``fd`` as one tar. Raises `ArchiveError` and `OSError`."""
+    parts: list[bytes] = []
+    pending = 0
+
+    def write(data: bytes) -> None:
+        nonlocal pending
+        parts.append(data)
+        pending += len(data)
+        if pending >= _PIECE:
+            flush()
+
+    def flush() -> None:
+        nonlocal pending
+        view = memoryview(b"".join(parts))
+        parts.clear()
+        pending = 0
+        while view:
+            view = view[os.write(fd, view) :]
+
+    root = os.open(rootfs, _DIRECTORY)
+    try:
+        sink = _Sink(write, None)
+        _Walker(sink, 0, tar.Limits()).walk(root, None)
+        sink.raw(tar.END)
+        flush()
+    finally:
+        os.close(root)
