@@ -71,11 +71,11 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:
+def for_each(names: Iterable[str], act: Callable[[str], object], *, classify: bool = False) -> int:
     """Call ``act`` for every name and print the errors as they come; return the exit code.
 
-    As with Podman: 1 when some did not exist, 2 when some were in use or in the wrong state, 125
-    for anything else; the gravest wins.
+    With ``classify`` as Podman's removing verbs have it: 1 when some did not exist, 2 when some
+    were in use or in the wrong state, 125 for anything else. The gravest wins.
     """
     from strata.cli.messages import show_error
 
@@ -85,12 +85,11 @@ def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:
             act(name)
         except StrataError as error:
             show_error(error)
-            if isinstance(error, NotFound):
+            found = error.exit_code
+            if classify and isinstance(error, NotFound):
                 found = 1
-            elif isinstance(error, (InUse, StateImproper)):
+            elif classify and isinstance(error, (InUse, StateImproper)):
                 found = 2
-            else:
-                found = 125
             code = max(code, found)
     return code
 

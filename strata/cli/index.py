@@ -34,10 +34,7 @@ MODULES: dict[str, str] = {
     **{f"container {word}": "create" for word in _CREATE.split()},
     **{f"container {word}": "containers" for word in _CONTAINER.split()},
     **{f"image {word}": "images" for word in _IMAGE.split()},
-    **{
-        f"volume {word}": "volumes"
-        for word in "create ls list inspect rm prune exists profiles".split()
-    },
+    **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
     "rollback": "snapshots",
     "clone": "snapshots",

@@ -93,7 +93,7 @@ COMMANDS = (
             Option("--quiet -q", "flag", "Ids only"),
             Option("--size -s", "flag", "Show sizes"),
         ),
-        text="Filters: id, name, status, image (ancestor), label, exited, volume, before, since.",
+        text="Filters: id, name, status, ancestor, label, exited, volume, network, until.",
     ),
     Command(
         ("logs", "container logs"),

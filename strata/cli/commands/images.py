@@ -130,7 +130,7 @@ COMMANDS = (
                 choices=("created", "id", "repository", "size", "tag"),
             ),
         ),
-        text="Filters: dangling, label, reference, before, since.",
+        text="Filters: dangling, label, reference, id.",
         complete="image",
     ),
     Command(

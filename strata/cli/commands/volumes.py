@@ -47,7 +47,7 @@ COMMANDS = (
             Option("--noheading -n", "flag", "Leave out the heading"),
             Option("--quiet -q", "flag", "Names only"),
         ),
-        text="Filters: name, label, dangling, anonymous.",
+        text="Filters: name, label, dangling, driver.",
     ),
     Command(
         ("volume inspect",),
@@ -79,10 +79,10 @@ COMMANDS = (
     ),
     Command(
         ("volume prune",),
-        "Remove volumes that no container uses",
+        "Remove anonymous volumes that no container uses; with --all named ones too",
         "volumes:prune",
         options=(
-            Option("--all -a", "flag", "Named volumes too (always so, as with Podman)"),
+            Option("--all -a", "flag", "Named volumes too"),
             _FILTER,
             Option("--force -f", "flag", "Do not ask"),
         ),

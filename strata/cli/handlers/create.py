@@ -1,0 +1,237 @@
+"""``run`` and ``create``: a command line becomes the engine's description of a container."""
+
+from __future__ import annotations
+
+import os
+
+from strata.cli import values
+from strata.cli.context import Context, say
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+    Description = dict[str, Any]
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Create and start a container; in the foreground, stay until it ends."""
+    described = read_options(options, arguments)
+    if described["detach"] and options.given("detach-keys"):
+        raise UsageError("--detach and --detach-keys cannot be used together")
+    context.need_root()
+    from strata.engine import containers
+
+    described["progress"] = _progress(options)
+    if not described["detach"]:
+        return containers.run(context.engine, described)
+    container_id = containers.create(context.engine, described)
+    try:
+        code = containers.start(context.engine, [container_id])
+    except BaseException:
+        if described["remove"]:
+            from strata.engine import removal
+
+            removal.remove(context.engine, [container_id], force=True, ignore=True)
+        raise
+    say(container_id)
+    return code
+
+
+def create(context: Context, options: Options, arguments: list[str]) -> int:
+    """Create a container and print its id."""
+    described = read_options(options, arguments)
+    described["progress"] = _progress(options)
+    context.need_root()
+    from strata.engine import containers
+
+    say(containers.create(context.engine, described))
+    return 0
+
+
+def read_options(
+    options: Options, arguments: list[str], host: Mapping[str, str] = os.environ
+) -> Description:
+    """Return the engine's description of the container that a command line asks for.
+
+    ``host`` is the environment that ``-e KEY`` reads. Raises `UsageError` for any value that makes
+    no sense, before anything is touched.
+    """
+    image = arguments[0]
+    if not image:
+        raise UsageError("the image's name is empty", hint="name an image, as in debian:12")
+    described: Description = {
+        "image": image,
+        "command": arguments[1:],
+        "name": options.text("name"),
+        "entrypoint": None,
+        "env": [],
+        "unsetenv": options.list("unsetenv"),
+        "workdir": options.maybe("workdir"),
+        "user": options.maybe("user"),
+        "tty": options.flag("tty"),
+        "stdin": options.flag("interactive"),
+        "hostname": options.text("hostname"),
+        "init": options.flag("init"),
+        "read_only": options.flag("read-only"),
+        "read_only_tmpfs": options.flag("read-only-tmpfs"),
+        "cap_add": [],
+        "cap_drop": [],
+        "privileged": options.flag("privileged"),
+        "no_new_privileges": False,
+        "seccomp": "",
+        "apparmor": "",
+        "label_opts": [],
+        "mask": [],
+        "unmask": [],
+        "ulimits": [],
+        "memory": options.number("memory") or None,
+        "cpus": options.real("cpus") or None,
+        "pids_limit": options.number("pids-limit"),
+        "shm_size": options.number("shm-size"),
+        "stop_signal": None,
+        "stop_timeout": options.number("stop-timeout"),
+        "network": values.parse_network(options.text("network")),
+        "runtime": options.text("runtime") or "crun",
+        "log_driver": "none" if options.text("log-driver") == "none" else "k8s-file",
+        "log_path": "",
+        "labels": {},
+        "annotations": {},
+        "add_hosts": [],
+        "no_hosts": options.flag("no-hosts"),
+        "tmpfs": {},
+        "mounts": [],
+        "remove": options.flag("rm"),
+        "storage": {},
+        "pull": options.text("pull"),
+        "platform": None,
+        "replace": options.flag("replace"),
+        "cidfile": options.text("cidfile"),
+        "detach": options.flag("detach"),
+        "detach_keys": b"",
+        "sig_proxy": options.flag("sig-proxy"),
+        "quiet": options.flag("quiet"),
+        "authfile": options.maybe("authfile"),
+        "tls_verify": options.tristate("tls-verify"),
+    }
+    _read_process(described, options, host)
+    _read_limits(described, options)
+    _read_security(described, options)
+    _read_mounts(described, options)
+    _check(described, options)
+    return described
+
+
+def read_file(path: str) -> str:
+    """Return a text file named by an option; raise `UsageError` when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise UsageError(f"open {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _read_process(described: Description, options: Options, host: Mapping[str, str]) -> None:
+    if options.given("entrypoint"):
+        described["entrypoint"] = values.parse_entrypoint(options.text("entrypoint"))
+    files = [read_file(path) for path in options.list("env-file")]
+    described["env"] = values.parse_environment(options.list("env"), files, host)
+    labels: dict[str, str] = {}
+    for path in options.list("label-file"):
+        labels.update(values.parse_label_file(read_file(path)))
+    labels.update(values.parse_pairs(options.list("label"), "--label"))
+    described["labels"] = labels
+    described["annotations"] = values.parse_pairs(options.list("annotation"), "--annotation")
+    described["add_hosts"] = [values.parse_add_host(text) for text in options.list("add-host")]
+    described["detach_keys"] = values.parse_detach_keys(options.text("detach-keys"))
+    if described["name"]:
+        values.check_name(described["name"])
+    if described["hostname"]:
+        values.check_hostname(described["hostname"])
+    if options.given("stop-signal"):
+        described["stop_signal"] = values.parse_signal(options.text("stop-signal"))
+    if options.given("platform"):
+        described["platform"] = values.parse_platform(options.text("platform"))
+
+
+def _read_limits(described: Description, options: Options) -> None:
+    if options.list("ulimit"):
+        from strata.cli.security import parse_ulimit
+
+        limits = {item["type"]: item for item in map(parse_ulimit, options.list("ulimit"))}
+        described["ulimits"] = list(limits.values())
+    if options.list("storage-opt"):
+        from strata.cli.security import parse_storage
+
+        described["storage"] = parse_storage(options.list("storage-opt"))
+    if described["pids_limit"] == 0:
+        described["pids_limit"] = -1
+
+
+def _read_security(described: Description, options: Options) -> None:
+    if options.given("cap-add") or options.given("cap-drop"):
+        from strata.cli.security import parse_capabilities
+
+        described["cap_add"] = parse_capabilities(options.list("cap-add"))
+        described["cap_drop"] = parse_capabilities(options.list("cap-drop"))
+    if options.given("security-opt"):
+        from strata.cli.security import parse_security
+
+        described.update(parse_security(options.list("security-opt")))
+
+
+def _read_mounts(described: Description, options: Options) -> None:
+    volumes, mounts_given, tmpfs = (options.list(key) for key in ("volume", "mount", "tmpfs"))
+    if volumes or mounts_given or tmpfs:
+        from strata.cli.mounts import combine
+
+        mounts, memory = combine(volumes, mounts_given, tmpfs, os.getcwd())
+        for mount in mounts:
+            mount["options"] = _settle_labels(mount["options"])
+        described["mounts"], described["tmpfs"] = mounts, memory
+
+
+def _settle_labels(mount_options: list[str]) -> list[str]:
+    """Drop the SELinux options where SELinux is not active, as Podman does."""
+    kept = [option for option in mount_options if option not in ("z", "Z")]
+    if len(kept) < len(mount_options) and os.path.exists("/sys/fs/selinux/enforce"):
+        raise UsageError("relabelling a mount (z, Z) is not available in this version")
+    return kept
+
+
+def _check(described: Description, options: Options) -> None:
+    """Refuse values that contradict each other or that no kernel takes."""
+    if described["cpus"] is not None and described["cpus"] < 0:
+        raise UsageError(f"invalid --cpus {described['cpus']}: must be positive")
+    timeout = described["stop_timeout"]
+    if timeout is not None and timeout < -1:
+        raise UsageError("invalid --stop-timeout: must be -1 (wait for ever) or more")
+    if described["pids_limit"] is not None and described["pids_limit"] < -1:
+        raise UsageError("invalid --pids-limit: must be -1 (no limit) or more")
+    if described["hostname"] and described["network"] == "host":
+        raise UsageError(
+            "cannot set hostname when running in the host UTS namespace",
+            hint="containers share the host's network and name; add --network none",
+        )
+    if options.flag("no-hosts") and described["add_hosts"]:
+        raise UsageError("--no-hosts and --add-host cannot be set together")
+    if described["workdir"] is not None and not described["workdir"].startswith("/"):
+        raise UsageError(
+            f'the working directory "{described["workdir"]}" is not an absolute path',
+            hint="--workdir takes a path in the container that starts with /",
+        )
+    if described["replace"] and not described["name"]:
+        raise UsageError("cannot replace container without --name being set")
+    for key in described["unsetenv"]:
+        if not key or "=" in key:
+            raise UsageError(f'invalid --unsetenv "{key}"')
+
+
+def _progress(options: Options) -> object:
+    from strata.cli.progress import make_progress
+
+    return make_progress(quiet=options.flag("quiet"))

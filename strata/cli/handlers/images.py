@@ -1,0 +1,336 @@
+"""The commands on images."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from strata.cli import values
+from strata.cli.context import Context, for_each, need_names, note, say
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+
+def pull(context: Context, options: Options, arguments: list[str]) -> int:
+    """Pull images and print their ids."""
+    from strata.cli.progress import make_progress
+    from strata.engine import pull as pulling
+
+    platform = options.maybe("platform")
+    chosen = values.parse_platform(platform) if platform else None
+    creds = options.maybe("creds")
+    if creds == "-":
+        # A password on the command line is seen by everybody who lists processes.
+        creds = sys.stdin.readline().rstrip("\n")
+    quiet = options.flag("quiet")
+
+    def act(name: str) -> None:
+        if not quiet:
+            note(f"Trying to pull {name}...")
+        image_id = pulling.pull(
+            context.engine,
+            name,
+            platform=chosen,
+            authfile=options.maybe("authfile"),
+            creds=creds,
+            tls_verify=options.tristate("tls-verify"),
+            policy=options.text("policy"),
+            quiet=quiet,
+            progress=make_progress(quiet=quiet),
+        )
+        say(image_id)
+
+    return for_each(arguments, act)
+
+
+def load(context: Context, options: Options, arguments: list[str]) -> int:
+    """Load images from an archive and print their names."""
+    from strata.cli.progress import make_progress
+    from strata.engine import pull as pulling
+
+    path = options.maybe("input")
+    if path is None and sys.stdin.isatty():
+        raise UsageError(
+            "cannot read from terminal, use command-line redirection or the --input flag"
+        )
+    quiet = options.flag("quiet")
+    names = pulling.load(context.engine, path, progress=make_progress(quiet=quiet))
+    for name in names:
+        say(f"Loaded image: {name}")
+    return 0
+
+
+def save(context: Context, options: Options, arguments: list[str]) -> int:
+    """Save images to an archive, or to standard output."""
+    from strata.engine import save as saving
+
+    output = options.maybe("output")
+    format = options.text("format")
+    if output is None:
+        if format == "oci-dir":
+            raise UsageError("--format oci-dir needs --output", hint="name a directory")
+        if sys.stdout.isatty():
+            raise UsageError("refusing to save to terminal. Use -o flag or redirect")
+    compress = options.flag("compress")
+    if compress and format == "docker-archive":
+        raise UsageError("--compress can only be set when --format is oci-archive or oci-dir")
+    saving.save_images(context.engine, arguments, output, format=format, compress=compress)
+    return 0
+
+
+def import_(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make an image of a tar archive and print its id."""
+    from strata.engine import pull as pulling
+
+    if "://" in arguments[0]:
+        raise UsageError(
+            "import from a URL is not available", hint="download the archive and give its path"
+        )
+    image_id = pulling.import_(
+        context.engine,
+        None if arguments[0] == "-" else arguments[0],
+        arguments[1] if len(arguments) > 1 else None,
+        changes=options.list("change"),
+        message=options.text("message"),
+    )
+    say(image_id)
+    return 0
+
+
+def bootstrap(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make a base image from a distribution's packages and print its id."""
+    from strata.engine import pull as pulling
+
+    image_id = pulling.bootstrap(
+        context.engine,
+        arguments[0],
+        variant=options.text("variant"),
+        include=options.list("include"),
+        mirror=options.maybe("mirror"),
+        name=options.maybe("name"),
+        report=None if options.flag("quiet") else note,
+    )
+    say(image_id)
+    return 0
+
+
+def images(context: Context, options: Options, arguments: list[str]) -> int:
+    """List images, one row for every name."""
+    from strata.engine import images as engine_images
+
+    filters = values.parse_filters(options.list("filter"))
+    if arguments:
+        filters.setdefault("reference", []).append(arguments[0])
+    found = engine_images.list_images(context.engine, filters, all=options.flag("all"))
+    full = options.flag("no-trunc")
+    now = time.time()
+    rows = [
+        row
+        for image in found
+        for row in describe_images(image, now, full=full)
+        if not arguments or len(image["Names"]) < 2 or _is_named(row, arguments[0])
+    ]
+    keys = {
+        "created": lambda row: -row["_created"],
+        "id": lambda row: row["Id"],
+        "repository": lambda row: row["Repository"],
+        "size": lambda row: row["_size"],
+        "tag": lambda row: row["Tag"],
+    }
+    rows.sort(key=keys[options.text("sort")])
+    if options.flag("quiet"):
+        for image_id in dict.fromkeys(row["ID"] for row in rows):
+            say(image_id)
+        return 0
+    from strata.cli.format import show_rows
+
+    columns = [("REPOSITORY", "Repository"), ("TAG", "Tag")]
+    if options.flag("digests"):
+        columns.append(("DIGEST", "Digest"))
+    columns += [("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]
+    show_rows(
+        rows,
+        columns,
+        format=options.text("format"),
+        raw=found,
+        heading=not options.flag("noheading"),
+    )
+    return 0
+
+
+def describe_images(image: dict[str, Any], now: float, *, full: bool) -> list[dict[str, Any]]:
+    """Return one row for each name of an image, with Podman's field names."""
+    from strata.cli.format import ago, go_time, human_size, join_pairs, to_seconds
+
+    since = ago(image["Created"], now)
+    common = {
+        **image,
+        "ID": f"sha256:{image['Id']}" if full else image["Id"][:12],
+        "Digest": image.get("Digest") or "<none>",
+        "Created": since,
+        "CreatedAt": go_time(image["Created"]),
+        "CreatedSince": since,
+        "CreatedTime": go_time(image["Created"]),
+        "Labels": join_pairs(image.get("Labels")),
+        "Size": human_size(image["Size"]),
+        "_created": to_seconds(image["Created"]) or 0.0,
+        "_size": image["Size"],
+    }
+    rows = []
+    for name in image["Names"] or ["<none>:<none>"]:
+        repository, tag = split_name(name)
+        rows.append({**common, "Repository": repository, "Tag": tag})
+    return rows
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return repository and tag of a full name."""
+    head, colon, tail = name.rpartition(":")
+    if not colon or "/" in tail:
+        return name, "<none>"
+    return head, tail
+
+
+def _is_named(row: dict[str, Any], wanted: str) -> bool:
+    """Whether a row of an image with several names is the one that was asked for."""
+    if "*" in wanted:
+        return True
+    repository, tag = split_name(wanted)
+    full = str(row["Repository"])
+    if repository not in (full, full.rpartition("/")[2], full.partition("/")[2]):
+        return full.endswith(f"/{repository}") and tag in ("<none>", row["Tag"])
+    return tag in ("<none>", row["Tag"])
+
+
+def inspect(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show everything about images."""
+    from strata.cli.format import show_objects
+    from strata.engine import images as engine_images
+
+    found: list[Any] = []
+    code = for_each(
+        arguments,
+        lambda name: found.extend(engine_images.inspect_images(context.engine, [name])),
+    )
+    show_objects(found, options.maybe("format"))
+    return code
+
+
+def history(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show how an image was made."""
+    from strata.cli.format import ago, go_time, human_size, show_rows
+    from strata.engine import images as engine_images
+
+    steps = engine_images.history(context.engine, arguments[0])
+    full, human = options.flag("no-trunc"), options.flag("human")
+    now = time.time()
+    rows = []
+    for step in steps:
+        image_id, text = str(step["Id"]), " ".join(str(step["CreatedBy"]).split())
+        rows.append(
+            {
+                **step,
+                "ID": image_id if full else image_id[:12],
+                "Created": ago(step["Created"], now) if human else go_time(step["Created"]),
+                "CreatedAt": go_time(step["Created"]),
+                "CreatedSince": ago(step["Created"], now),
+                "CreatedBy": text if full or len(text) <= 45 else f"{text[:42]}...",
+                "Size": human_size(step["Size"]) if human else str(step["Size"]),
+                "Comment": step["Comment"],
+            }
+        )
+        if image_id.startswith("<"):
+            rows[-1]["ID"] = image_id
+    if options.flag("quiet"):
+        for row in rows:
+            say(row["ID"])
+        return 0
+    columns = [("ID", "ID"), ("CREATED", "Created"), ("CREATED BY", "CreatedBy")]
+    columns += [("SIZE", "Size"), ("COMMENT", "Comment")]
+    show_rows(rows, columns, format=options.text("format"), raw=steps)
+    return 0
+
+
+def tag(context: Context, options: Options, arguments: list[str]) -> int:
+    """Give an image more names."""
+    from strata.engine import images as engine_images
+
+    engine_images.tag(context.engine, arguments[0], arguments[1:])
+    return 0
+
+
+def untag(context: Context, options: Options, arguments: list[str]) -> int:
+    """Take names from an image."""
+    from strata.engine import images as engine_images
+
+    engine_images.untag(context.engine, arguments[0], arguments[1:])
+    return 0
+
+
+def remove(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove images."""
+    from strata.engine import images as engine_images
+
+    everything, force = options.flag("all"), options.flag("force")
+    need_names(arguments, all=everything)
+    names = arguments
+    if everything:
+        names = [image["Id"] for image in engine_images.list_images(context.engine, {}, all=True)]
+
+    def act(name: str) -> None:
+        for step in engine_images.remove(
+            context.engine,
+            [name],
+            force=force or everything,
+            ignore=options.flag("ignore") or everything,
+        ):
+            for what, which in step.items():
+                say(f"{what.capitalize()}: {which}")
+
+    return for_each(names, act, classify=True)
+
+
+def exists(context: Context, options: Options, arguments: list[str]) -> int:
+    """Say by the exit code whether an image exists."""
+    from strata.engine import images as engine_images
+
+    return 0 if engine_images.exists(context.engine, arguments[0]) else 1
+
+
+def tree(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show the layers of an image."""
+    from strata.cli.format import human_size, write_lines
+    from strata.engine import images as engine_images
+
+    image = engine_images.tree(context.engine, arguments[0])
+    lines = [
+        f"Image ID: {image['Id'][:12]}",
+        f"Tags:     [{' '.join(image['Names'])}]",
+        f"Size:     {human_size(image['Size'])}",
+        "Image Layers" if image["Layers"] else "No Image Layers",
+    ]
+    last = len(image["Layers"]) - 1
+    for number, layer in enumerate(image["Layers"]):
+        branch = "└── " if number == last else "├── "
+        top = f" Top Layer of: [{' '.join(layer['Names'])}]" if layer["Names"] else ""
+        lines.append(f"{branch}ID: {layer['Id'][:12]} Size: {human_size(layer['Size'])}{top}")
+    write_lines(lines)
+    return 0
+
+
+def prune(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove images that nobody needs."""
+    from strata.cli.handlers.containers import show_pruned
+    from strata.engine import images as engine_images
+
+    everything = options.flag("all")
+    what = "without at least one container associated to them" if everything else "without a name"
+    if context.confirm(f"This will remove all images {what}.", force=options.flag("force")):
+        filters = values.parse_filters(options.list("filter"))
+        show_pruned(engine_images.prune(context.engine, all=everything, filters=filters))
+    return 0

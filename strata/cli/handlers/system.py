@@ -1,0 +1,293 @@
+"""The commands on the store, and those on the command line itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from strata.cli.context import Context, for_each, note, say
+from strata.errors import NotFound, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+
+def init(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make the store and say where it is."""
+    context.need_root()
+    from strata.engine import system
+
+    size = options.number("size")
+    if options.given("pool") and options.given("file"):
+        raise UsageError(
+            "--pool and --file cannot be used together",
+            hint="a store lies in a pool that exists or in a file",
+        )
+    if size is not None and options.given("pool"):
+        raise UsageError("--size is the size of a pool file; it cannot be used with --pool")
+    made = system.init(
+        context.root,
+        context.runroot,
+        driver=options.maybe("driver"),
+        pool=options.maybe("pool"),
+        file=options.maybe("file"),
+        size=size,
+    )
+    _show_tree({key: value for key, value in made.items() if value not in ("", None)})
+    return 0
+
+
+def info(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show the engine, its store and this host."""
+    from strata.engine import system
+
+    found = system.info(context.engine)
+    format = options.maybe("format")
+    if format is None:
+        _show_tree(found)
+        return 0
+    from strata.cli.format import normalise, show_json, show_objects
+
+    if normalise(format) == "json":
+        show_json(found)
+    else:
+        show_objects([found], format)
+    return 0
+
+
+def df(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show what uses space."""
+    from strata.cli.format import human_size, show_json, show_rows, write_lines
+    from strata.engine import system
+
+    verbose = options.flag("verbose")
+    format = options.text("format")
+    found = system.df(context.engine, verbose)
+    if format.strip() == "json":
+        show_json(found if verbose else found["Summary"])
+        return 0
+    if verbose and format:
+        raise UsageError("--format and --verbose cannot be used together", hint="use json")
+    if not verbose:
+        rows = []
+        for row in found["Summary"]:
+            size, free = row["Size"] or 0, row["Reclaimable"] or 0
+            percent = round(100 * free / size) if size else 0
+            rows.append(
+                {
+                    **row,
+                    "Size": human_size(size),
+                    "Reclaimable": f"{human_size(free)} ({percent}%)",
+                }
+            )
+        columns = [("TYPE", "Type"), ("TOTAL", "Total"), ("ACTIVE", "Active")]
+        columns += [("SIZE", "Size"), ("RECLAIMABLE", "Reclaimable")]
+        show_rows(rows, columns, format=format)
+        return 0
+    for title in ("Images", "Containers", "Volumes"):
+        write_lines([f"{title} space usage:", ""])
+        rows = [_humanise(row) for row in found.get(title) or ()]
+        keys = list(rows[0]) if rows else []
+        show_rows(rows, [(_heading(key), key) for key in keys])
+        write_lines([""])
+    return 0
+
+
+def check(context: Context, options: Options, arguments: list[str]) -> int:
+    """Compare records, datasets and processes; 1 when something is wrong and stays so."""
+    from strata.engine import system
+
+    found = system.check(context.engine, options.flag("repair"))
+    problems = found["Problems"]
+    left = [problem for problem in problems if not problem["Repaired"]]
+    if options.text("format") == "json":
+        from strata.cli.format import show_json
+
+        show_json(found)
+        return 1 if left else 0
+    for problem in problems:
+        state = "repaired" if problem["Repaired"] else "problem"
+        say(f"{state}: {problem['Object']}: {problem['Text']}")
+    note(f"checked {found['Checked']} objects: {len(problems)} problems, {len(left)} left")
+    if left and not options.flag("repair"):
+        note("hint: 'strata system check --repair' repairs what it can without loss")
+    return 1 if left else 0
+
+
+def rebuild(context: Context, options: Options, arguments: list[str]) -> int:
+    """Write the records anew from the datasets."""
+    from strata.engine import system
+
+    found = system.rebuild(context.engine)
+    for text in found.pop("Skipped", None) or ():
+        note(f"skipped: {text}")
+    for kind, count in found.items():
+        say(f"{kind}: {count}")
+    return 0
+
+
+def reset(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove everything, and the store."""
+    context.need_root()
+    warning = "This will remove all containers, images and volumes, and the store itself."
+    force = options.flag("force")
+    if context.confirm(warning, force=force):
+        from strata.engine import system
+
+        system.reset(context.root, context.runroot, force=True)
+    return 0
+
+
+def inspect(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show everything about objects of any kind."""
+    from strata.cli.format import show_objects
+
+    names = list(arguments)
+    kind = options.text("type")
+    if options.flag("latest"):
+        if names:
+            raise UsageError("--latest and names cannot be used together")
+        from strata.engine.listing import list_containers
+
+        names = [row["Id"] for row in list_containers(context.engine, all=True, latest=True)]
+        kind = "container"
+    if not names:
+        raise UsageError("you must provide at least one name or id")
+    found: list[Any] = []
+
+    def act(name: str) -> None:
+        found.extend(_find_object(context, name, kind, size=options.flag("size")))
+
+    code = for_each(names, act)
+    show_objects(found, options.maybe("format"))
+    return code
+
+
+def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[Any]:
+    """Return what is known about one object: a container, else an image, else a volume."""
+    if kind in ("all", "container"):
+        from strata.engine import containers
+
+        if kind == "container" or containers.exists(context.engine, name):
+            return list(containers.inspect(context.engine, [name], size=size))
+    if kind in ("all", "image"):
+        from strata.engine import images
+
+        if kind == "image" or images.exists(context.engine, name):
+            return list(images.inspect_images(context.engine, [name]))
+    if kind in ("all", "volume"):
+        from strata.engine import volumes
+
+        if kind == "volume" or volumes.exists(context.engine, name):
+            return list(volumes.inspect(context.engine, [name]))
+    raise NotFound(f'no such object: "{name}"')
+
+
+def version(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show versions."""
+    from strata import __version__
+
+    machine = os.uname()
+    found = {
+        "Client": {
+            "Version": __version__,
+            "PythonVersion": sys.version.partition(" ")[0],
+            "Kernel": machine.release,
+            "OsArch": f"linux/{_ARCHITECTURES.get(machine.machine, machine.machine)}",
+        }
+    }
+    format = options.maybe("format")
+    if format is None:
+        _show_tree({**found["Client"]})
+        return 0
+    from strata.cli.format import normalise, show_json, show_objects
+
+    if normalise(format) == "json":
+        show_json(found)
+    else:
+        show_objects([found], format)
+    return 0
+
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def completion(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print a shell's completion script."""
+    from strata.cli.completion import SCRIPTS
+
+    script = SCRIPTS.get(arguments[0])
+    if script is None:
+        raise UsageError(
+            f'unknown shell "{arguments[0]}"', hint=f"known: {', '.join(sorted(SCRIPTS))}"
+        )
+    sys.stdout.write(script)
+    return 0
+
+
+def complete(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print candidates for the last word of an unfinished command line."""
+    from strata.cli.completion import list_candidates
+
+    for candidate in list_candidates(arguments, context):
+        say(candidate)
+    return 0
+
+
+def help_(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show the help of strata, a group or a command."""
+    from strata.cli.main import main
+
+    return main([*arguments, "--help"])
+
+
+def _show_tree(value: dict[str, Any], indent: int = 0) -> None:
+    """Print nested values the way YAML looks."""
+    from strata.cli.messages import clean
+
+    width = max((len(key) for key, item in value.items() if not _is_nested(item)), default=0)
+    for key, item in value.items():
+        space = " " * indent
+        if isinstance(item, dict) and item:
+            say(f"{space}{key}:")
+            _show_tree(item, indent + 2)
+        elif isinstance(item, list) and item:
+            say(f"{space}{key}:")
+            for entry in item:
+                if isinstance(entry, dict):
+                    say(f"{space}-")
+                    _show_tree(entry, indent + 2)
+                else:
+                    say(f"{space}- {clean(str(entry))}")
+        else:
+            text = clean(_plain(item))
+            say(f"{space}{key + ':':<{width + 2}}{text}".rstrip())
+
+
+def _plain(item: Any) -> str:
+    if item is None or item in ({}, []):
+        return ""
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return str(item)
+
+
+def _is_nested(item: Any) -> bool:
+    return isinstance(item, (dict, list)) and bool(item)
+
+
+def _humanise(row: dict[str, Any]) -> dict[str, Any]:
+    from strata.cli.format import human_size
+
+    return {
+        key: human_size(value) if key.endswith(("Size", "Used", "Referenced")) and value else value
+        for key, value in row.items()
+    }
+
+
+def _heading(key: str) -> str:
+    """Return a field's name as a heading: MountCount becomes MOUNT COUNT."""
+    return "".join(f" {c}" if c.isupper() else c for c in key).strip().upper()

@@ -1,0 +1,121 @@
+"""The commands on volumes."""
+
+from __future__ import annotations
+
+from strata.cli import values
+from strata.cli.context import Context, for_each, need_names, note, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+
+def create(context: Context, options: Options, arguments: list[str]) -> int:
+    """Create a volume and print its name."""
+    from strata.engine import volumes
+
+    name = values.check_name(arguments[0]) if arguments else None
+    made = volumes.create(
+        context.engine,
+        name,
+        options=values.parse_pairs(options.list("opt"), "--opt"),
+        labels=values.parse_pairs(options.list("label"), "--label"),
+        profile=options.text("profile"),
+        ignore=options.flag("ignore"),
+    )
+    for text in made.get("Notes") or ():
+        note(text)
+    say(made["Name"])
+    return 0
+
+
+def ls(context: Context, options: Options, arguments: list[str]) -> int:
+    """List volumes."""
+    from strata.cli.format import join_pairs, show_rows
+    from strata.engine import volumes
+
+    filters = values.parse_filters(options.list("filter"))
+    found = volumes.list_volumes(context.engine, filters)
+    if options.flag("quiet"):
+        for volume in found:
+            say(volume["Name"])
+        return 0
+    rows = [{**volume, "Labels": join_pairs(volume["Labels"])} for volume in found]
+    show_rows(
+        rows,
+        [("DRIVER", "Driver"), ("VOLUME NAME", "Name")],
+        format=options.text("format"),
+        raw=found,
+        heading=not options.flag("noheading"),
+    )
+    return 0
+
+
+def inspect(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show everything about volumes."""
+    from strata.cli.format import show_objects
+    from strata.engine import volumes
+
+    everything = options.flag("all")
+    need_names(arguments, all=everything, what="volume name")
+    names = arguments
+    if everything:
+        names = [volume["Name"] for volume in volumes.list_volumes(context.engine, {})]
+    found: list[Any] = []
+    code = for_each(names, lambda name: found.extend(volumes.inspect(context.engine, [name])))
+    show_objects(found, options.maybe("format"))
+    return code
+
+
+def remove(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove volumes."""
+    from strata.engine import volumes
+
+    everything = options.flag("all")
+    need_names(arguments, all=everything, what="volume name")
+    names = arguments
+    if everything:
+        names = [volume["Name"] for volume in volumes.list_volumes(context.engine, {})]
+
+    def act(name: str) -> None:
+        for gone in volumes.remove(
+            context.engine, [name], force=options.flag("force"), time=options.number("time")
+        ):
+            say(gone)
+
+    return for_each(names, act, classify=True)
+
+
+def prune(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove volumes that no container uses."""
+    from strata.cli.handlers.containers import show_pruned
+    from strata.engine import volumes
+
+    everything = options.flag("all")
+    what = "volumes" if everything else "anonymous volumes"
+    warning = f"This will remove all {what} not used by at least one container."
+    if context.confirm(warning, force=options.flag("force")):
+        filters = values.parse_filters(options.list("filter"))
+        show_pruned(volumes.prune(context.engine, filters, all=everything))
+    return 0
+
+
+def exists(context: Context, options: Options, arguments: list[str]) -> int:
+    """Say by the exit code whether a volume exists."""
+    from strata.engine import volumes
+
+    return 0 if volumes.exists(context.engine, arguments[0]) else 1
+
+
+def profiles(context: Context, options: Options, arguments: list[str]) -> int:
+    """List the profiles of volumes."""
+    from strata.cli.format import join_pairs, show_rows
+    from strata.engine import volumes
+
+    found = volumes.profiles()
+    rows = [{**profile, "Options": join_pairs(profile["Options"])} for profile in found]
+    columns = [("PROFILE", "Name"), ("OPTIONS", "Options"), ("DESCRIPTION", "Description")]
+    show_rows(rows, columns, format=options.text("format"), raw=found)
+    return 0
