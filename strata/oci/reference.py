@@ -59,9 +59,12 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The form a person would type: ``debian:latest``."""
-        if self.registry == DEFAULT_REGISTRY:
-            return self.repository.removeprefix("library/") + self._suffix()
-        return self.name
+        short = self.repository.removeprefix("library/")
+        head = self.repository.partition("/")[0]
+        if self.registry != DEFAULT_REGISTRY or ("/" in short and _looks_like_registry(head)):
+            return self.name
+        # library/a/b is not what a/b means.
+        return (self.repository if "/" in short else short) + self._suffix()
 
     def with_digest(self, digest: str) -> Reference:
         """The same repository by digest alone: what a name@digest entry records."""
@@ -145,7 +148,7 @@ def _split(text: str) -> tuple[str, str, str, str]:
             ) from None
     head, slash, tail = rest.partition("/")
     registry = ""
-    if slash and ("." in head or ":" in head or head == LOCAL_REGISTRY or head != head.lower()):
+    if slash and _looks_like_registry(head):
         registry, rest = head, tail
     repository, colon, tag = rest.rpartition(":")
     if not colon:
@@ -182,6 +185,11 @@ def _build(text: str, registry: str, repository: str, tag: str, digest: str) -> 
             hint="choose a shorter name",
         )
     return Reference(registry, repository, tag, digest)
+
+
+def _looks_like_registry(head: str) -> bool:
+    """Whether the part before the first slash names a registry rather than a path."""
+    return "." in head or ":" in head or head == LOCAL_REGISTRY or head != head.lower()
 
 
 def _is_tag(text: str) -> bool:

@@ -248,7 +248,7 @@ class RegistrySource:
         def attempt() -> None:
             response = self.transport.connect()
             challenge = _challenge(response) if response.status == 401 else ""
-            self.transport.release(response)
+            self.transport.drain(response)
             if challenge:
                 self._authorizer.answer(challenge, None)
 
@@ -270,7 +270,7 @@ class RegistrySource:
             challenge = _challenge(response)
             if not challenge or not self._authorizer.answer(challenge, used):
                 return response
-            self.transport.release(response)
+            self.transport.drain(response)
         response, _ = self.transport.get(url, headers, self._authorizer.header, what)
         return response
 

@@ -21,6 +21,7 @@ from strata import __version__
 from strata.errors import RegistryError
 
 REDIRECT_LIMIT = 5
+DRAIN_LIMIT = 64 << 10
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
@@ -182,10 +183,15 @@ class Transport:
             if response.status not in _REDIRECTS:
                 return response, origin
             location = response.headers.get("Location", "")
-            self.release(response)
+            self.drain(response)
             if not location:
-                raise RegistryError(f"{what}: redirected without an address")
-            target_url = urljoin(url, location)
+                raise RegistryError(
+                    f"{what}: redirected without an address", hint="the registry is misconfigured"
+                )
+            try:
+                target_url = urljoin(url, location)
+            except ValueError:
+                target_url = ""
             target = Origin(target_url)
             if origin.scheme == "https" and target.scheme != "https":
                 raise RegistryError(
@@ -210,7 +216,7 @@ class Transport:
         The connection goes back to its pool.
         """
         declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and int(declared[:20]) > limit:
+        if _is_number(declared) and int(declared[:20]) > limit:
             self.release(response)
             raise _too_large(what, limit)
         deadline = time.monotonic() + self.policy.small
@@ -229,7 +235,7 @@ class Transport:
                 chunks.append(chunk)
         finally:
             self.release(response)
-        if declared.isdigit() and int(declared[:20]) != count:
+        if _is_number(declared) and int(declared[:20]) != count:
             raise Transient(f"{what}: the connection ended after {count} of {declared} bytes")
         return b"".join(chunks)
 
@@ -249,11 +255,23 @@ class Transport:
         with self._lock:
             self._active.discard(response)
         try:
-            if not _is_drained(response):
+            # The read marks the end of a body that was read to its last byte.
+            if getattr(response, "length_remaining", None) != 0 or response.read(1):
                 response.close()
             response.release_conn()
         except (HTTPError, OSError):
             pass
+
+    def drain(self, response: Response) -> None:
+        """Give up an answer whose body nobody needs, keeping its connection if that is cheap."""
+        remaining = getattr(response, "length_remaining", None)
+        if isinstance(remaining, int) and remaining <= DRAIN_LIMIT:
+            try:
+                self.read_small(response, DRAIN_LIMIT, "reading an answer")
+            except RegistryError:
+                pass
+        else:
+            self.release(response)
 
     def cancel(self) -> None:
         """Make every thread that uses this transport fail soon, also one that is reading."""
@@ -337,6 +355,8 @@ class Transport:
         if origin.scheme == "https":
             # Switching verification off is about the registry, not about whom it points to.
             insecure = self._verify is False and origin == self.origin
+            if insecure:
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             options["ssl_context"] = _tls_context(origin, insecure=insecure)
         proxy = _find_proxy(origin)
         if proxy:
@@ -406,11 +426,6 @@ def _too_large(what: str, limit: int) -> RegistryError:
     )
 
 
-def _is_drained(response: Response) -> bool:
-    remaining = getattr(response, "length_remaining", None)
-    return remaining == 0
-
-
 def _system_error(error: BaseException) -> str:
     """``connection refused`` from urllib3's "Failed to establish a new connection: [Errno …]"."""
     text = str(error).rpartition("] ")[2] or "connection failed"
@@ -421,7 +436,7 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds from a Retry-After header: a number or an HTTP date."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if _is_number(value.strip()):
         return float(value.strip()[:9])
     from email.utils import parsedate_to_datetime
 
@@ -429,6 +444,11 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _is_number(text: str) -> bool:
+    # isdigit alone takes superscripts, which int() does not.
+    return text.isascii() and text.isdigit()
 
 
 def _redact(url: str) -> str:
