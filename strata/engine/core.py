@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 
 from strata import trace
-from strata.linux import locks, mount
+from strata.linux import locks, mount, tree
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, HasDependants
 from strata.store.files import write_json
@@ -135,7 +134,7 @@ class Engine:
 
                 settle(self, dataset)
             case ["remove-tree", path]:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
             case ["unmount-volume", name]:
                 self.unmount_volume(name)
             case ["restart", *container_ids]:
@@ -247,6 +246,21 @@ class Engine:
         folder = f"{self.driver.open(dataset)}/{PRIVATE}"
         os.makedirs(folder, 0o700, exist_ok=True)
         write_json(f"{folder}/record.json", record, durable=False)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of ours and all below it. Idempotent."""
+    folder, name = os.path.split(path)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        tree.remove_tree(fd, name)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def get_roots(root: str | None, runroot: str | None) -> tuple[str, str]:

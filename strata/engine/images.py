@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 
 from strata import trace
 from strata.engine import collect, layers, names
-from strata.engine.core import Engine, Record
+from strata.engine.core import Engine, Record, remove_tree
 from strata.errors import InUse, NotFound, UsageError
 from strata.oci import reference as references
 from strata.store import trash
@@ -230,7 +229,7 @@ def settle_removal(e: Engine, image_id: str) -> None:
 
 def forget_documents(e: Engine, image_id: str) -> None:
     """Remove an image's raw documents; called when its trash entry is emptied."""
-    shutil.rmtree(folder_of(e, image_id), ignore_errors=True)
+    remove_tree(folder_of(e, image_id))
 
 
 def prune(

@@ -9,11 +9,10 @@ without a dataset of its own.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
 from strata import trace
-from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
+from strata.engine.core import PRIVATE, ROOTFS, Engine, Record, remove_tree
 from strata.engine.identity import identity
 from strata.errors import RecordError
 from strata.storage import layout
@@ -97,7 +96,6 @@ def build(
         layer_id = new_id(16)
         dataset = layout.layer(layer_id)
         operation.lease(layer_id)
-        hexadecimal = chain_id.partition(":")[2]
         record: Record = {
             "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": chain_id,
             "diff_id": diff_id or "", "parent": parent, "dataset": dataset, "guid": "",
@@ -166,7 +164,7 @@ def list_image(e: Engine, image: Record) -> list[Record]:
 def clear_private(tree: str) -> None:
     """Empty ``.strata`` of a fresh clone: what is in it belongs to the origin."""
     folder = f"{tree}/{PRIVATE}"
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     os.makedirs(folder, 0o700, exist_ok=True)
 
 

@@ -8,11 +8,10 @@ process); what a foreign mount namespace holds is destroyed once it lets go.
 from __future__ import annotations
 
 import os
-import shutil
 
 from strata import trace
 from strata.engine import collect, names, volumes
-from strata.engine.core import Engine, Record
+from strata.engine.core import Engine, Record, remove_tree
 from strata.errors import NotFound
 from strata.store import lifecycle, trash
 
@@ -82,7 +81,7 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
         trace.point(f"{verb}:forgotten")
         e.move_to_trash(entry)
         remove_logs(record)
-        shutil.rmtree(e.paths.bundle(record["id"]), ignore_errors=True)
+        remove_tree(e.paths.bundle(record["id"]))
 
 
 def remove_logs(record: Record) -> None:
