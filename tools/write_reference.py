@@ -159,7 +159,7 @@ def render_volume_options() -> str:
     lines += [
         "", "## Profiles", "",
         "`strata volume create --profile NAME` starts from a row of this table; `-o` overrides it.",
-        "What a driver cannot honour is left out and said. Defaults to measure against, not truths.",
+        "What a driver cannot honour is left out and said. Defaults to measure against, no truths.",
         "",
         "| Profile | Properties | Why |", "|---|---|---|",
     ]  # fmt: skip
