@@ -130,6 +130,7 @@ class Btrfs(Driver):
         self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
     ) -> Dataset:
         layout.check_dataset(name)
+        layout.check_identity(identity)
         with _Doing(name):
             self._check_free(name)
             staging = self._staging_path()
@@ -145,6 +146,7 @@ class Btrfs(Driver):
         properties: Mapping[str, str] | None = None,
     ) -> Dataset:  # fmt: skip
         layout.check_dataset(name)
+        layout.check_identity(identity)
         with _Doing(snapshot):
             source = btrfs.open_directory(self._snapshot_path(snapshot))
         try:
@@ -509,7 +511,7 @@ class Btrfs(Driver):
                     prefix, separator, own = key.partition(":")
                     if not separator:
                         native[key] = value
-                    elif prefix != "strata" or own in _INTERNAL:
+                    elif prefix != "strata" or own not in layout.IDENTITY_KEYS:
                         raise StorageError(f"the property {key} cannot be set")
                     else:
                         os.setxattr(fd, f"{_PREFIX}{own}", os.fsencode(value))
@@ -554,7 +556,7 @@ class Btrfs(Driver):
 
     def get(self, name: str) -> Dataset:
         with _Doing(name):
-            fd = self._open_dataset(name)
+            fd = self._open_any(name)
             try:
                 return self._read(name, fd)
             finally:

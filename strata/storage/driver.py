@@ -247,7 +247,8 @@ class Driver:
     # -- reading -------------------------------------------------------------------------------
 
     def get(self, name: str) -> Dataset:
-        """Read one dataset now. Identity is believed only when set on the dataset itself."""
+        """Read one dataset now. Identity is believed only when set on the dataset itself; a
+        snapshot, written ``dataset@name``, has none."""
         raise NotImplementedError
 
     def find(self, name: str) -> Dataset | None:

@@ -18,6 +18,10 @@ import os
 
 from strata.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
@@ -38,6 +42,9 @@ UNSHIPPED = ("layers", "build", "trash")
 """Parents that other people's snapshot and replication tools should pass over."""
 BASE_SNAPSHOT = "layer"
 """The snapshot every layer has and every clone of it starts from."""
+
+IDENTITY_KEYS = ("id", "kind", "name", "lineage", "generation", "schema")
+"""What the identity of a dataset may say; nothing else, for every local user can read it."""
 
 _NAME_HINT = "use letters, digits and - _ . : and begin with a letter, digit or _"
 
@@ -158,6 +165,15 @@ def base_snapshot(dataset: str) -> str:
 def store_identity(name: str) -> dict[str, str]:
     """Identity of one of the engine's own datasets (`FILE_SYSTEMS`)."""
     return {"id": new_id(), "kind": "store", "name": name, "schema": "1"}
+
+
+def check_identity(identity: Mapping[str, str]) -> None:
+    """`UsageError` unless every key is in `IDENTITY_KEYS` and every value is short plain text."""
+    for key, value in identity.items():
+        if key not in IDENTITY_KEYS:
+            raise UsageError(f"identity has no {key!r}", hint=f"one of {', '.join(IDENTITY_KEYS)}")
+        if len(value) > 1024 or not value.isprintable():
+            raise UsageError(f"identity {key} is too long or not plain text: {value[:40]!r}")
 
 
 def flatten(name: str) -> str:

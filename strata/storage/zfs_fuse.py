@@ -1,0 +1,198 @@
+"""What only zfs-fuse needs: its daemon, its mounts, a look into snapshots.
+
+The daemon serves one machine (its socket has a fixed path) and mounts in the namespace it was
+started in. It offers no ``.zfs/snapshot``, so the files of a snapshot are shown by a clone below
+``trash/``, a *view*, that lives from `open_dataset` to `close_dataset`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from strata import command
+from strata.errors import NotFound, StorageError, StoreMissing
+from strata.linux import mount, process
+from strata.linux.locks import Lock, lock
+from strata.storage.driver import DatasetBusy, DatasetExists
+from strata.storage.zfs import is_mounted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from strata.storage.zfs import Zfs
+
+SOCKET = "/var/run/zfs/zfs_socket"
+_VIEW = "trash/view."
+_START_SECONDS = 15.0
+_STOP_SECONDS = 15.0
+_PAUSE = 0.02
+
+
+def _lock_mounts(root: str) -> Lock:
+    return lock(f"{root}/.mount.lock", what="a zfs-fuse mount")
+
+
+def get_mountpoint(root: str) -> str:
+    """Where the daemon mounts the store's root dataset; its children lie below."""
+    return f"{root}/fuse"
+
+
+# -- datasets ----------------------------------------------------------------------------------
+
+
+def open_dataset(driver: Zfs, name: str, target: str) -> None:
+    """Let the daemon mount a dataset (or a view of a snapshot) and bind it at ``target``."""
+    with _lock_mounts(driver.root):
+        if is_mounted(target):
+            return
+        attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
+        source = name
+        if "@" in name:
+            source = _view_of(driver, name)
+            attributes |= mount.MOUNT_ATTR_RDONLY
+            try:
+                driver.clone(name, source, {"kind": "view", "name": name})
+            except DatasetExists:
+                pass
+        path = f"{get_mountpoint(driver.root)}/{source}"
+        if not is_mounted(path):
+            try:
+                driver.change_settled(source, "mount", driver.full_name(source))
+                driver.changes -= 1  # nothing is written
+            except DatasetBusy as error:
+                if "already mounted" not in error.message:
+                    raise
+        if not is_mounted(path):
+            raise StorageError(
+                f"zfs-fuse mounted {name} where this command cannot see it",
+                hint="run strata in the mount namespace the daemon was started in",
+            )
+        mount.bind(path, target, add=attributes)
+
+
+def close_dataset(driver: Zfs, name: str) -> None:
+    """Undo `open_dataset` after the bind is gone."""
+    view = "@" in name
+    if view and driver.find(name) is None:
+        return
+    source = _view_of(driver, name) if view else name
+    with _lock_mounts(driver.root):
+        path = f"{get_mountpoint(driver.root)}/{source}"
+        while is_mounted(path):
+            try:
+                mount.unmount(path)
+            except OSError as error:
+                if error.errno == 16:
+                    raise DatasetBusy(f"{name}: files of it are open") from error
+                raise
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass
+        if view and driver.find(source) is not None:
+            driver.change_settled(source, "destroy", driver.full_name(source))
+
+
+def _view_of(driver: Zfs, snapshot: str) -> str:
+    return f"{_VIEW}{driver.get(snapshot).guid}"
+
+
+def close_views(driver: Zfs, dataset: str) -> bool:
+    """Close the views of a dataset's snapshots; whether there was one."""
+    found = False
+    for snapshot in driver.list_snapshots(dataset):
+        if any(clone.startswith(_VIEW) for clone in snapshot.clones):
+            driver.close(snapshot.full_name)
+            found = True
+    return found
+
+
+def collect(driver: Zfs) -> list[str]:
+    """Destroy views that nobody has mounted."""
+    removed: list[str] = []
+    for entry in driver.list_datasets("trash"):
+        if not entry.name.startswith(_VIEW):
+            continue
+        if is_mounted(f"{get_mountpoint(driver.root)}/{entry.name}"):
+            continue
+        try:
+            driver.change("destroy", driver.full_name(entry.name))
+        except DatasetBusy:
+            continue
+        removed.append(entry.name)
+    return removed
+
+
+# -- the daemon --------------------------------------------------------------------------------
+
+
+def is_running() -> bool:
+    """Whether a daemon answers."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(SOCKET)
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def ensure_daemon(root: str) -> bool:
+    """Start the daemon unless one runs; whether it was started. It outlives the command."""
+    if is_running():
+        return False
+    if not os.path.exists("/dev/fuse"):
+        raise StoreMissing("zfs-fuse needs /dev/fuse", hint="load the fuse module")
+    if command.find_program("zfs-fuse") is None:
+        raise NotFound("the program 'zfs-fuse' is not installed", hint="apt-get install zfs-fuse")
+    os.makedirs(os.path.dirname(SOCKET), 0o700, exist_ok=True)
+    pid = command.spawn(
+        ["env", "-C", "/", "zfs-fuse", "-n", "--no-kstat-mount", "--enable-xattr"],
+        new_session=True, keep_locks=False,
+    )  # fmt: skip
+    start = process.find_start_time(pid)
+    with open(f"{root}/zfs-fuse.pid", "w") as file:
+        file.write(f"{pid} {start}\n")
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_running():
+        gone = start is None or not process.is_alive(pid, start)
+        if gone or time.monotonic() >= deadline:
+            raise StoreMissing("zfs-fuse does not start", hint="run `zfs-fuse -n` to see why")
+        time.sleep(_PAUSE)
+    return True
+
+
+def stop_daemon(root: str) -> None:
+    """End the daemon this store started, unless it has pools. Idempotent."""
+    path = f"{root}/zfs-fuse.pid"
+    try:
+        with open(path) as file:
+            pid, start = (int(field) for field in file.read().split())
+    except (OSError, ValueError):
+        return
+    if process.is_alive(pid, start):
+        if command.run(["zpool", "list", "-H", "-o", "name"], check=False).text.strip():
+            return
+        fd = process.open_pidfd(pid)
+        try:
+            process.signal_pidfd(fd, 15)
+        finally:
+            os.close(fd)
+        process.wait_gone(pid, start, _STOP_SECONDS)
+        try:
+            os.waitpid(pid, os.WNOHANG)  # when it was started by this very process
+        except ChildProcessError:
+            pass
+    os.unlink(path)
+
+
+def clear_dead_mounts(root: str) -> None:
+    """Take away mounts whose daemon died: every access to them fails."""
+    for entry in reversed(mount.list_mounts()):
+        if entry.fstype == "fuse.zfs" and entry.target.startswith(f"{root}/"):
+            try:
+                os.stat(entry.target)
+            except OSError:
+                mount.unmount(entry.target, lazy=True)
