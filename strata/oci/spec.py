@@ -1,0 +1,404 @@
+"""From a container record and facts to an OCI runtime spec. Pure.
+
+Source: OCI runtime spec 1.0.2 (``config.md``, ``config-linux.md``); defaults are Podman's, so an
+image that runs there runs here. What cannot be granted on this host is left out or lowered, and
+a sentence for the user is returned beside the spec. Reading the host (`HostFacts`), the user
+database of the image (`strata.runtime.users`) and volume paths happens before.
+"""
+
+from __future__ import annotations
+
+from strata.errors import UsageError
+from strata.oci import capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+INIT_PATH = "/run/strata-init"
+PIDS_LIMIT = 2048
+SHM_SIZE = 65_536_000
+CGROUP_PARENT = "/strata"
+NOFILE_LIMIT = 1_048_576
+NPROC_LIMIT = 4_194_304
+
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",
+    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+)  # fmt: skip
+READONLY_PATHS = (
+    "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+)  # fmt: skip
+
+#: what ``--read-only`` leaves writable, as Podman's --read-only-tmpfs
+_READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108
+_TMPFS_OPTIONS = ("rprivate", "nosuid", "nodev", "tmpcopyup")
+
+_ULIMITS = frozenset((
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
+    "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+))  # fmt: skip
+
+
+class User:
+    """Who the process is: numbers, and the home directory of that line of passwd."""
+
+    __slots__ = ("gid", "groups", "home", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: Sequence[int] = (), home: str = "/") -> None:
+        self.uid = uid
+        self.gid = gid
+        #: supplementary group ids
+        self.groups = list(groups)
+        self.home = home
+
+
+class HostFacts:
+    """What the spec must know of the host. ``rlimits`` maps ulimit names to (soft, hard)."""
+
+    __slots__ = (
+        "bounding", "can_raise_limits", "cgroup", "devices", "hostname", "init_program",
+        "rlimits", "swap_limit",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, bounding: Sequence[str], cgroup: str, hostname: str, can_raise_limits: bool,
+        rlimits: Mapping[str, tuple[int, int]], swap_limit: bool = True,
+        devices: Sequence[Mapping[str, Any]] = (), init_program: str = "",
+    ) -> None:  # fmt: skip
+        self.bounding = list(bounding)
+        #: ``v2``, ``v1`` or ``hybrid``
+        self.cgroup = cgroup
+        self.hostname = hostname
+        self.can_raise_limits = can_raise_limits
+        self.rlimits = dict(rlimits)
+        self.swap_limit = swap_limit
+        #: every device node of the host, for privileged containers: OCI ``linux.devices`` entries
+        self.devices = [dict(device) for device in devices]
+        #: path of catatonit, empty when not installed
+        self.init_program = init_program
+
+
+def build_spec(
+    record: Mapping[str, Any], *, user: User, mounts: Sequence[Mapping[str, Any]],
+    host: HostFacts, bundle: str, network_path: str = "",
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """The runtime spec for one start of a container, and warnings for the user.
+
+    ``mounts`` are resolved: ``{"type": "bind"|"tmpfs", "source": host path, "destination",
+    "options"}``. ``bundle`` holds ``rootfs`` and the generated files. ``network_path`` is a pinned
+    network namespace. The filter of system calls is not part of it (`wants_seccomp`). Raises
+    `UsageError`.
+    """
+    config = record["config"]
+    warnings: list[str] = []
+    caps = capabilities.resolve(
+        config.get("cap_add") or (), config.get("cap_drop") or (), host.bounding,
+        privileged=bool(config.get("privileged")),
+    )  # fmt: skip
+    hostname = container_hostname(record, host.hostname)
+    process = _process(config, user, caps, hostname)
+    process["rlimits"] = _rlimits(config.get("ulimits") or (), host, warnings)
+    if not process["rlimits"]:
+        del process["rlimits"]
+    spec: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": process,
+        "root": {"path": "rootfs", "readonly": bool(config.get("read_only"))},
+        "hostname": hostname,
+        "mounts": _mounts(config, mounts, host, bundle),
+        "annotations": _annotations(record),
+        "linux": _linux(record, host, network_path, warnings),
+    }
+    if config.get("init"):
+        _add_init(spec, host)
+    return spec, warnings
+
+
+def wants_seccomp(config: Mapping[str, Any]) -> str | None:
+    """Which filter a container gets: ``""`` the default, a path, or None for no filter."""
+    choice = config.get("seccomp") or ""
+    if choice == "unconfined" or (config.get("privileged") and not choice):
+        return None
+    return str(choice)
+
+
+def container_hostname(record: Mapping[str, Any], host: str) -> str:
+    """The UTS host name: the given one, the host's on its network, else the short id."""
+    config = record["config"]
+    if config.get("hostname"):
+        return str(config["hostname"])
+    return host if config.get("network") == "host" else str(record["id"])[:12]
+
+
+def _process(
+    config: Mapping[str, Any], user: User, caps: Sequence[str], hostname: str
+) -> dict[str, Any]:
+    tty = bool(config.get("tty"))
+    process: dict[str, Any] = {
+        "terminal": tty,
+        "user": {"uid": user.uid, "gid": user.gid, "umask": 0o022},
+        "args": [*(config.get("entrypoint") or ()), *(config.get("command") or ())],
+        "env": build_env(config.get("env") or (), home=user.home, hostname=hostname, tty=tty),
+        "cwd": config.get("workdir") or "/",
+        "capabilities": process_capabilities(caps, user.uid, config.get("cap_add") or ()),
+        "noNewPrivileges": bool(config.get("no_new_privileges")),
+    }
+    if not process["args"]:
+        raise UsageError(
+            "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
+            hint="give a command after the image name",
+        )
+    if user.groups:
+        process["user"]["additionalGids"] = list(user.groups)
+    if config.get("apparmor") and config["apparmor"] != "unconfined":
+        process["apparmorProfile"] = config["apparmor"]
+    return process
+
+
+def build_env(
+    env: Sequence[str], *, home: str, hostname: str, tty: bool, engine: str = "strata"
+) -> list[str]:
+    """The environment: defaults first, the container's own values over them; later wins."""
+    values = {"PATH": DEFAULT_PATH, "container": engine}
+    if tty:
+        values["TERM"] = "xterm"
+    if hostname:
+        values["HOSTNAME"] = hostname
+    values["HOME"] = home or "/"
+    for item in env:
+        name, _, value = item.partition("=")
+        values[name] = value
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def process_capabilities(
+    caps: Sequence[str], uid: int, asked: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """The five sets. Root holds all of ``caps``; another user only what was asked for by name."""
+    sets = {"bounding": list(caps), "effective": list(caps), "permitted": list(caps),
+            "inheritable": [], "ambient": []}  # fmt: skip
+    if uid != 0:
+        named = set(capabilities.normalise(asked))
+        own = sorted(set(caps) & named) if "ALL" not in named else list(caps)
+        for name in ("effective", "permitted", "inheritable", "ambient"):
+            sets[name] = list(own)
+    return sets
+
+
+def _rlimits(
+    wanted: Sequence[Mapping[str, Any]], host: HostFacts, warnings: list[str]
+) -> list[dict[str, Any]]:
+    limits: dict[str, tuple[int, int]] = {}
+    if host.can_raise_limits:
+        for name, most in (("nofile", NOFILE_LIMIT), ("nproc", NPROC_LIMIT)):
+            hard = max(host.rlimits.get(name, (0, most))[1], most)
+            limits[name] = (min(hard, most), min(hard, most))
+    for item in wanted:
+        name = str(item["type"]).lower().removeprefix("rlimit_")
+        if name not in _ULIMITS:
+            raise UsageError(f"invalid ulimit type: {item['type']}")
+        soft, hard = _unlimited(item["soft"]), _unlimited(item["hard"])
+        if soft > hard:
+            raise UsageError(f"ulimit soft limit must be less than or equal to hard limit: {name}")
+        here = host.rlimits.get(name)
+        if not host.can_raise_limits and here is not None and hard > here[1]:
+            warnings.append(
+                f"ulimit {name}={hard} is above this host's limit, {here[1]} is used "
+                "(raising it needs CAP_SYS_RESOURCE)"
+            )
+            soft, hard = min(soft, here[1]), here[1]
+        limits[name] = (soft, hard)
+    return [
+        {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+        for name, (soft, hard) in sorted(limits.items())
+    ]
+
+
+def _unlimited(value: int) -> int:
+    """-1 is "unlimited", which the kernel writes as all bits set."""
+    return 2**64 - 1 if value < 0 else value
+
+
+def _mounts(
+    config: Mapping[str, Any], extra: Sequence[Mapping[str, Any]], host: HostFacts, bundle: str
+) -> list[dict[str, Any]]:
+    privileged = bool(config.get("privileged"))
+    access = "rw" if privileged else "ro"
+    made: dict[str, dict[str, Any]] = {}
+
+    def add(destination: str, kind: str, source: str, *options: str) -> None:
+        made[destination] = {
+            "destination": destination, "type": kind, "source": source, "options": list(options),
+        }  # fmt: skip
+
+    add("/proc", "proc", "proc", "nosuid", "noexec", "nodev")
+    add("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k")
+    add("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access)
+    add("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666",
+        "mode=0620", "gid=5")  # fmt: skip
+    add("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
+    add("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777",  # noqa: S108
+        f"size={config.get('shm_size') or SHM_SIZE}")  # fmt: skip
+    add("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev",
+        "relatime", access)  # fmt: skip
+    for name in GENERATED_FILES:
+        add(f"/etc/{name}", "bind", f"{bundle}/{name}", "bind", "rprivate")
+    if config.get("read_only"):
+        for path in _READ_ONLY_TMPFS if config.get("read_only_tmpfs", True) else ():
+            add(path, "tmpfs", "tmpfs", *_TMPFS_OPTIONS, "rw", "mode=1777" if "tmp" in path
+                else "mode=755")  # fmt: skip
+        # The generated files stay readable; nothing on a read-only root may be changed.
+        for name in GENERATED_FILES:
+            made[f"/etc/{name}"]["options"].append("ro")
+    for path, options in (config.get("tmpfs") or {}).items():
+        given = [option for option in str(options).split(",") if option]
+        add(_clean(path), "tmpfs", "tmpfs", *_TMPFS_OPTIONS, *given)
+    for mount in extra:
+        path = _clean(str(mount["destination"]))
+        options = [str(option) for option in mount.get("options") or ()]
+        if mount["type"] == "tmpfs":
+            add(path, "tmpfs", "tmpfs", *_TMPFS_OPTIONS, *options)
+            continue
+        if not any(option in ("bind", "rbind") for option in options):
+            options.insert(0, "rbind")
+        if not any(option.lstrip("r") in ("private", "shared", "slave") for option in options):
+            options.append("rprivate")
+        add(path, "bind", str(mount["source"]), *options)
+    if config.get("init") and host.init_program:
+        add(INIT_PATH, "bind", host.init_program, "bind", "rprivate", "ro")
+    return sorted(made.values(), key=lambda mount: mount["destination"].count("/"))
+
+
+#: written into the bundle before each start and bound over the image's files
+GENERATED_FILES = ("hostname", "hosts", "resolv.conf")
+
+
+def _clean(path: str) -> str:
+    """An absolute destination without ``.``, ``..`` and doubled slashes; `UsageError`."""
+    if not path.startswith("/"):
+        raise UsageError(f"invalid container path {path!r}, must be an absolute path")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    if not parts:
+        raise UsageError("invalid container path: the root file system cannot be mounted over")
+    return "/" + "/".join(parts)
+
+
+def _annotations(record: Mapping[str, Any]) -> dict[str, str]:
+    config = record["config"]
+    result = {
+        "io.container.manager": "strata",
+        "org.opencontainers.image.stopSignal": str(config.get("stop_signal") or 15),
+    }
+    result.update(config.get("annotations") or {})
+    return result
+
+
+def _linux(
+    record: Mapping[str, Any], host: HostFacts, network_path: str, warnings: list[str]
+) -> dict[str, Any]:
+    config = record["config"]
+    namespaces = [{"type": name} for name in ("pid", "ipc", "uts", "mount")]
+    if config.get("network") != "host":
+        namespaces.append(
+            {"type": "network", "path": network_path} if network_path else {"type": "network"}
+        )
+    if host.cgroup == "v2":
+        namespaces.append({"type": "cgroup"})
+    linux: dict[str, Any] = {
+        "cgroupsPath": f"{CGROUP_PARENT}/{record['id']}",
+        "namespaces": namespaces,
+        "resources": _resources(config, host, warnings),
+        "rootfsPropagation": "private",
+    }
+    if config.get("privileged"):
+        linux["devices"] = host.devices
+    else:
+        unmask = _unmasked(config.get("unmask") or ())
+        linux["maskedPaths"] = [
+            *(path for path in MASKED_PATHS if not unmask(path)), *(config.get("mask") or ()),
+        ]  # fmt: skip
+        linux["readonlyPaths"] = [path for path in READONLY_PATHS if not unmask(path)]
+    return linux
+
+
+class _unmasked:
+    """Whether a path was unmasked: ``ALL``, the path itself, or a shell pattern of it."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = [part for text in patterns for part in text.split(":")]
+
+    def __call__(self, path: str) -> bool:
+        for pattern in self._patterns:
+            if pattern.upper() == "ALL" or pattern.rstrip("/") == path:
+                return True
+            if any(char in pattern for char in "*?["):
+                from fnmatch import fnmatchcase
+
+                if fnmatchcase(path, pattern):
+                    return True
+        return False
+
+
+def _resources(
+    config: Mapping[str, Any], host: HostFacts, warnings: list[str]
+) -> dict[str, Any]:
+    allow = bool(config.get("privileged"))
+    resources: dict[str, Any] = {"devices": [{"allow": allow, "access": "rwm"}]}
+    limit = config.get("pids_limit")
+    if limit is None:
+        limit = PIDS_LIMIT
+    if limit > 0:
+        resources["pids"] = {"limit": int(limit)}
+    if config.get("memory"):
+        memory = int(config["memory"])
+        resources["memory"] = {"limit": memory}
+        if host.swap_limit:
+            # As with Podman, a limit without a word on swap means as much swap again.
+            resources["memory"]["swap"] = 2 * memory
+        else:
+            warnings.append("the kernel does not limit swap; only memory is limited")
+    if config.get("cpus"):
+        period = 100_000
+        resources["cpu"] = {"quota": round(float(config["cpus"]) * period), "period": period}
+    return resources
+
+
+def _add_init(spec: dict[str, Any], host: HostFacts) -> None:
+    if not host.init_program:
+        raise UsageError(
+            "the container wants --init, and no catatonit is installed",
+            hint="install the package catatonit",
+        )
+    spec["process"]["args"] = [INIT_PATH, "--", *spec["process"]["args"]]
+
+
+def hosts_text(
+    record: Mapping[str, Any], hostname: str, base: str, address: str = "127.0.1.1"
+) -> str:
+    """The container's /etc/hosts: ``base`` (the host's file on its network, else empty), then
+    ``--add-host`` entries, then the container's own names at ``address``. `UsageError`."""
+    lines = []
+    for entry in record["config"].get("add_hosts") or ():
+        names, separator, ip = str(entry).partition(":")
+        if not separator or not ip:
+            raise UsageError(f"invalid host entry {entry!r}, must be NAME:ADDRESS")
+        lines += [f"{ip}\t{name}" for name in names.split(";") if name]
+    if base:
+        lines.append(base.rstrip("\n"))
+    else:
+        lines += ["127.0.0.1\tlocalhost localhost.localdomain",
+                  "::1\tlocalhost localhost.localdomain"]  # fmt: skip
+    own = dict.fromkeys((hostname, str(record.get("name") or "")))
+    if record["config"].get("network") != "host":
+        lines.append(f"{address}\t{' '.join(name for name in own if name)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,78 @@
+"""Joining record, image and host into the text of config.json."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from strata.oci import seccomp, spec
+from strata.runtime import users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+_FILTER = '"@seccomp@"'
+
+
+def make_config(
+    record: Mapping[str, Any], root: int, *, mounts: Sequence[Mapping[str, Any]],
+    host: spec.HostFacts, bundle: str, cache: str, network_path: str = "",
+) -> tuple[str, list[str]]:  # fmt: skip
+    """The text of config.json and warnings. ``root`` is a descriptor of the image's root
+    directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
+    config = record["config"]
+    user = users.resolve(root, config.get("user") or "")
+    document, warnings = spec.build_spec(
+        record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
+    )
+    filter_text = ""
+    choice = spec.wants_seccomp(config)
+    if choice is not None:
+        path = seccomp.find_profile(choice)
+        if path is None:
+            warnings.append("no seccomp profile is installed; system calls are not filtered")
+        else:
+            caps = document["process"]["capabilities"]["bounding"]
+            filter_text = seccomp.get_filter(cache, path, caps)
+            document["linux"]["seccomp"] = _FILTER.strip('"')
+    text = json.dumps(document, separators=(",", ":"))
+    # The filter is cached text, larger than all the rest; it is not parsed again.
+    return text.replace(_FILTER, filter_text, 1) if filter_text else text, warnings
+
+
+def make_files(record: Mapping[str, Any], host: spec.HostFacts) -> dict[str, str]:
+    """The generated files of the bundle: hostname, hosts, resolv.conf. `UsageError`."""
+    hostname = spec.container_hostname(record, host.hostname)
+    shared = record["config"].get("network") == "host"
+    return {
+        "hostname": f"{hostname}\n",
+        "hosts": spec.hosts_text(record, hostname, _read("/etc/hosts") if shared else ""),
+        "resolv.conf": _read("/etc/resolv.conf") if shared else "",
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="surrogateescape") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return ""
+
+
+def ensure_workdir(root: int, path: str, uid: int, gid: int) -> None:
+    """Make the working directory when the image lacks it, as Podman does. Idempotent."""
+    from strata.linux.resolve import open_in_root
+
+    here = ""
+    for part in [part for part in path.split("/") if part not in ("", ".")]:
+        parent = open_in_root(root, here or "/", os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.mkdir(part, 0o755, dir_fd=parent)
+            os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(parent)
+        here = f"{here}/{part}"

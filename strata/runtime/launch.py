@@ -1,0 +1,427 @@
+"""Starting a container and what is done to it afterwards.
+
+Story of one start::
+
+    launch(plan)    a child gets its own mount namespace (recursive slave of ours), mounts the
+                    root file system there, privately, and becomes conmon, which waits;
+                    meanwhile the caller resolves the user in the mounted image and the spec is
+                    written; then conmon may create the container, and its pid comes back
+    start(launched) the process runs
+    …               the sync pipe closes when the exit file is written
+    read_exit()     code, time, out of memory
+    delete()        the runtime forgets it; its cgroups are gone
+
+The calling process keeps its own namespace, directory, mask and signals: everything of that kind
+happens in the child, which also is safe when the caller has threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from strata import command
+from strata.errors import CommandFailed, NotFound, RuntimeFailure
+from strata.linux import cgroup, mount, namespace
+from strata.linux.process import find_start_time, is_alive, open_pidfd, signal_pidfd, wait_gone
+from strata.runtime import conmon
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from strata.linux.mount import MountStep
+
+PRIVATE = 0o700
+
+
+class Runtime:
+    """An OCI runtime and where it keeps its state."""
+
+    __slots__ = ("name", "program", "root")
+
+    def __init__(self, name: str, program: str, root: str) -> None:
+        #: ``crun``, ``runc`` …, for messages and for what only one of them needs
+        self.name = name
+        self.program = program
+        #: directory for ``--root``
+        self.root = root
+
+    @property
+    def hides_unified(self) -> bool:
+        """Whether ``create`` must not see the v2 mount of a hybrid host (crun 1.8: "cgroups in
+        hybrid mode not supported"; every other verb works beside it)."""
+        return self.name == "crun" and cgroup.get_mode() == "hybrid"
+
+
+def get_runtime(choice: str, runroot: str) -> Runtime:
+    """``crun``, ``runc`` or a path, as given by ``--runtime``. `NotFound` when not installed."""
+    choice = choice or "crun"
+    program = command.find_program(choice)
+    if program is None:
+        raise NotFound(
+            f"the OCI runtime {choice!r} is not installed",
+            hint="install the package crun or runc, or choose another with --runtime",
+        )
+    name = os.path.basename(choice)
+    return Runtime(name, program, f"{runroot}/{name}")
+
+
+class LaunchPlan:
+    """All that one start needs, as values. ``make_spec`` gets a descriptor of the mounted root
+    file system and returns the text of config.json; it runs in the caller's process."""
+
+    __slots__ = (
+        "bundle", "cleanup", "files", "id", "log", "make_spec", "mounts", "name", "owner",
+        "runtime", "stdin", "tty",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, id: str, name: str, bundle: str, runtime: Runtime, mounts: Sequence[MountStep],
+        make_spec: Callable[[int], str], log: str = "none", tty: bool = False,
+        stdin: bool = False, files: dict[str, str] | None = None,
+        cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.name = name
+        self.bundle = bundle
+        self.runtime = runtime
+        #: executed in order in the container's namespace; the first is the root file system
+        self.mounts = list(mounts)
+        self.make_spec = make_spec
+        #: ``k8s-file:PATH`` or ``none``
+        self.log = log
+        self.tty = tty
+        self.stdin = stdin
+        #: generated files of the bundle: name -> text
+        self.files = dict(files or {})
+        #: argv of the cleanup, run in the home namespace at the end; empty: nobody is told
+        self.cleanup = list(cleanup)
+        #: pid and start time of the foreground process that cleans up itself
+        self.owner = owner
+
+
+class Launched:
+    """A created container. ``sync`` gives end of file when its exit file is written."""
+
+    __slots__ = ("bundle", "conmon_pid", "conmon_start", "id", "pid", "pid_start", "runtime",
+                 "sync")  # fmt: skip
+
+    def __init__(
+        self, id: str, bundle: str, runtime: Runtime, pid: int, pid_start: int, conmon_pid: int,
+        conmon_start: int, sync: int,
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.bundle = bundle
+        self.runtime = runtime
+        self.pid = pid
+        self.pid_start = pid_start
+        self.conmon_pid = conmon_pid
+        self.conmon_start = conmon_start
+        self.sync = sync
+
+    def wait(self) -> None:
+        """Block until the exit file is written (or conmon is gone)."""
+        while self.sync >= 0 and os.read(self.sync, 4096):
+            pass
+
+    def close(self) -> None:
+        """Give the descriptor back. Idempotent; the container is not touched."""
+        if self.sync >= 0:
+            os.close(self.sync)
+            self.sync = -1
+
+
+class Exit:
+    """How a container ended: exit code (128+n for a signal), time in ns since the epoch."""
+
+    __slots__ = ("code", "finished_ns", "oom")
+
+    def __init__(self, code: int, finished_ns: int, oom: bool) -> None:
+        self.code = code
+        self.finished_ns = finished_ns
+        self.oom = oom
+
+
+def rootfs_step(step: MountStep, bundle: str) -> MountStep:
+    """Turn a driver's mount of a dataset into the container's root: its ``rootfs`` directory,
+    with set-user-id programs and device nodes working, which host-visible mounts deny."""
+    step.target = f"{bundle}/rootfs"
+    step.subdirectory = "rootfs"
+    denied = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC
+    step.clear |= denied
+    step.add &= ~denied
+    return step
+
+
+def launch(plan: LaunchPlan) -> Launched:
+    """Create the container, not yet running its process. Raises `RuntimeFailure`."""
+    program = command.get_program("conmon")
+    argv = conmon.conmon_argv(
+        container_id=plan.id, name=plan.name, bundle=plan.bundle, runtime=plan.runtime.program,
+        runtime_args=_runtime_args(plan), log=plan.log, tty=plan.tty, stdin=plan.stdin,
+        exit_argv=conmon.exit_command(plan.cleanup, plan.owner),
+    )  # fmt: skip
+    if command.observer is not None:
+        command.observer(argv)
+    _prepare_bundle(plan)
+    env = {
+        **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
+        "_OCI_STARTPIPE": str(conmon.START_FD),
+    }  # fmt: skip
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    sync, sync_write = os.pipe()
+    start_read, start_write = os.pipe()
+    hide = plan.runtime.hides_unified
+
+    def prepare() -> None:
+        os.setsid()
+        _place({0: -1, 1: -1, 2: -1, conmon.SYNC_FD: sync_write, conmon.START_FD: start_read,
+                conmon.HOME_FD: home})  # fmt: skip
+        namespace.reset_signals()
+        os.umask(0o022)
+        namespace.unshare_mounts()
+        if hide:
+            namespace.hide_unified()
+        for step in plan.mounts:
+            step.execute()
+        mount.set_propagation(plan.mounts[0].target, mount.MS_PRIVATE)
+        os.chdir(plan.bundle)
+
+    try:
+        try:
+            pid, errors = namespace.fork_exec(prepare, program, argv, env)
+        finally:
+            for fd in (home, sync_write, start_read):
+                os.close(fd)
+        try:
+            problem = namespace.read_child_error(errors)
+            if problem:
+                raise RuntimeFailure(f"preparing the container's mounts: {problem}")
+            _write_config(plan, pid)
+            os.write(start_write, b"\n")
+        finally:
+            # Closed without a byte, conmon ends without making anything.
+            os.close(start_write)
+            start_write = -1
+            os.waitpid(pid, 0)
+        child = _read_sync(plan, sync)
+    except BaseException:
+        os.close(sync)
+        if start_write >= 0:
+            os.close(start_write)
+        raise
+    conmon_pid = _read_number(f"{plan.bundle}/conmon.pid")
+    return Launched(
+        plan.id, plan.bundle, plan.runtime, child, find_start_time(child) or 0, conmon_pid,
+        find_start_time(conmon_pid) or 0, sync,
+    )  # fmt: skip
+
+
+def _runtime_args(plan: LaunchPlan) -> list[str]:
+    return ["--root", plan.runtime.root, "--log-format=json", "--log", f"{plan.bundle}/oci.log"]
+
+
+def _prepare_bundle(plan: LaunchPlan) -> None:
+    """Make the directory and forget the last run."""
+    for folder in (plan.bundle, f"{plan.bundle}/rootfs", f"{plan.bundle}/exit",
+                   plan.runtime.root):  # fmt: skip
+        try:
+            os.mkdir(folder, PRIVATE)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            os.makedirs(folder, PRIVATE, exist_ok=True)
+    for name in ("pidfile", "conmon.pid", "oci.log", "oom", "attach", "ctl", "winsz",
+                 f"exit/{plan.id}"):  # fmt: skip
+        try:
+            os.unlink(f"{plan.bundle}/{name}")
+        except FileNotFoundError:
+            continue
+    for name, text in plan.files.items():
+        _write_file(f"{plan.bundle}/{name}", text, 0o644)
+
+
+def _write_file(path: str, text: str, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        data = text.encode(errors="surrogateescape")
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _place(wanted: dict[int, int]) -> None:
+    """In the child: put descriptors at fixed numbers (-1: /dev/null), close all others."""
+    import fcntl
+
+    null = os.open("/dev/null", os.O_RDWR)
+    # Sources first move above every target, so no dup2 overwrites one still needed.
+    high = {
+        target: fcntl.fcntl(null if source < 0 else source, fcntl.F_DUPFD_CLOEXEC, 16)
+        for target, source in wanted.items()
+    }
+    for target, source in high.items():
+        os.dup2(source, target, inheritable=True)
+    os.closerange(max(wanted) + 1, namespace.RESERVED_FD)
+    os.closerange(namespace.RESERVED_FD + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _write_config(plan: LaunchPlan, pid: int) -> None:
+    """Let the caller look into the mounted image, through the child's namespace, and write."""
+    root = os.open(
+        f"/proc/{pid}/root{plan.bundle}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    )
+    try:
+        text = plan.make_spec(root)
+    finally:
+        os.close(root)
+    _write_file(f"{plan.bundle}/config.json", text, 0o600)
+
+
+def _read_sync(plan: LaunchPlan, sync: int) -> int:
+    """The container's pid from conmon's first line; `RuntimeFailure` when there is none."""
+    data = b""
+    while b"\n" not in data:
+        chunk = os.read(sync, 65536)
+        if not chunk:
+            break
+        data += chunk
+    try:
+        answer = json.loads(data.partition(b"\n")[0])
+        child = int(answer["data"])
+    except (ValueError, KeyError, TypeError):
+        answer, child = {}, -1
+    if child > 0:
+        return child
+    text = read_runtime_log(plan.bundle) or str(answer.get("message") or "")
+    raise classify(plan.runtime.name, text or "conmon ended before the container was made")
+
+
+def read_runtime_log(bundle: str) -> str:
+    """The last error in the runtime's JSON log, empty when there is none."""
+    try:
+        with open(f"{bundle}/oci.log", errors="replace") as file:
+            lines = file.read(1 << 20).splitlines()
+    except FileNotFoundError:
+        return ""
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+            if entry.get("level") in ("error", "fatal"):
+                return str(entry["msg"])
+        except (ValueError, KeyError, AttributeError):
+            continue
+    return ""
+
+
+def classify(runtime: str, text: str) -> RuntimeFailure:
+    """What a runtime's message means, in Podman's words: 127 not found, 126 not permitted."""
+    line = " ".join(text.split())
+    low = line.lower()
+    if "executable file" in low or "no such file or directory" in low or "not found in" in low:
+        return RuntimeFailure(
+            f"{runtime}: {line}: OCI runtime attempted to invoke a command that was not found",
+            exit_code=127,
+        )
+    if "permission denied" in low or "operation not permitted" in low:
+        return RuntimeFailure(f"{runtime}: {line}: OCI permission denied", exit_code=126)
+    return RuntimeFailure(f"{runtime}: {line}: OCI runtime error")
+
+
+def start(launched: Launched) -> None:
+    """Run the created container's process. `RuntimeFailure`."""
+    runtime = launched.runtime
+    run_runtime(runtime, ["start", launched.id])
+
+
+def run_runtime(runtime: Runtime, words: Sequence[str]) -> command.Result:
+    """Run a verb of the runtime in the home namespace; `RuntimeFailure` with its message."""
+    try:
+        return command.run([runtime.program, "--root", runtime.root, *words])
+    except CommandFailed as error:
+        raise classify(runtime.name, error.stderr or error.message) from error
+
+
+def kill(
+    runtime: Runtime, container_id: str, signal: int, *, pid: int, pid_start: int,
+    all: bool = False,
+) -> bool:  # fmt: skip
+    """Send a signal to the container's first process, or to ``all``; False when it is gone.
+
+    A signal to the first process goes directly, by a descriptor that cannot name another one.
+    """
+    if not is_alive(pid, pid_start):
+        return False
+    if all:
+        run_runtime(runtime, ["kill", "--all", container_id, str(signal)])
+        return True
+    try:
+        fd = open_pidfd(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not is_alive(pid, pid_start):
+            return False
+        signal_pidfd(fd, signal)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def get_state(runtime: Runtime, container_id: str) -> dict[str, Any]:
+    """The runtime's own view: OCI runtime spec, "State". `NotFound` when it has none."""
+    try:
+        result = command.run([runtime.program, "--root", runtime.root, "state", container_id])
+    except CommandFailed as error:
+        raise NotFound(f"{runtime.name} knows no container {container_id[:12]}") from error
+    answer = json.loads(result.stdout)
+    if not isinstance(answer, dict):
+        raise NotFound(f"{runtime.name} knows no container {container_id[:12]}")
+    return answer
+
+
+def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
+    """Let the runtime forget a container; no cgroup stays. Idempotent.
+
+    ``force`` kills what still runs. Raises `RuntimeFailure`.
+    """
+    if os.path.isdir(f"{runtime.root}/{container_id}"):
+        words = ["delete", *(["--force"] if force else []), container_id]
+        try:
+            run_runtime(runtime, words)
+        except RuntimeFailure:
+            if os.path.isdir(f"{runtime.root}/{container_id}"):
+                raise
+    cgroup.remove(f"/strata/{container_id}")
+
+
+def find_exit(bundle: str, container_id: str) -> Exit | None:
+    """How the last run ended, or None when conmon wrote nothing (yet)."""
+    path = f"{bundle}/exit/{container_id}"
+    try:
+        with open(path) as file:
+            text = file.read().strip()
+            finished = os.fstat(file.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+    code = int(text) if text.lstrip("-").isdigit() else 255
+    return Exit(code, finished, os.path.exists(f"{bundle}/oom"))
+
+
+def wait_exit(conmon_pid: int, conmon_start: int, timeout: float | None = None) -> bool:
+    """Wait until a container's conmon is gone (after its exit file and cleanup); seconds."""
+    return wait_gone(conmon_pid, conmon_start, timeout)
+
+
+def _read_number(path: str) -> int:
+    try:
+        with open(path) as file:
+            return int(file.read().strip() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0
