@@ -2,17 +2,31 @@
 
 A store appears and disappears with ``store.json``, which is written last and removed last. So a
 killed ``init`` is completed by the next one, and a killed ``reset`` by the next ``reset``.
+
+The other verbs on the store have modules of their own: `strata.engine.space` (df),
+`strata.engine.check` and `strata.engine.rebuild`. There is one format of stores so far; a newer
+one is refused wherever it is met (see `strata.storage.marker`).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import time
 
-from strata.engine.core import Record, get_roots
+from strata import __version__, command, trace
+from strata.engine.core import Engine, Record, get_roots, open_engine
+from strata.errors import InUse, StrataError, UsageError
+from strata.linux import mount
 from strata.storage import setup
 from strata.storage.driver import Driver
+from strata.storage.marker import FORMAT
+from strata.store import lifecycle
 from strata.store.paths import Paths
 from strata.store.records import Records
+
+_STOP_SECONDS = 10
+_RELEASE_SECONDS = 10
 
 
 def init(
@@ -38,3 +52,239 @@ def init(
 def _furnish(driver: Driver) -> None:
     """What every store holds before it is announced: the directories of its records."""
     Records(driver.open("records")).ensure_layout()
+    trace.point("init:furnished")
+
+
+# -- the other verbs on the store ------------------------------------------------------------------
+
+
+def df(e: Engine, verbose: bool = False) -> Record:
+    """See `strata.engine.space.df`."""
+    from strata.engine.space import df as show
+
+    return show(e, verbose)
+
+
+def check(e: Engine, repair: bool = False) -> Record:
+    """See `strata.engine.check.check`."""
+    from strata.engine.check import check as compare
+
+    return compare(e, repair)
+
+
+def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
+    """See `strata.engine.rebuild.rebuild`."""
+    from strata.engine.rebuild import rebuild as recreate
+
+    return recreate(root, runroot)
+
+
+# -- describing ------------------------------------------------------------------------------------
+
+
+def info(e: Engine) -> Record:
+    """What ``system info`` shows: Podman's ``host``, ``store`` and ``version``, and the driver."""
+    described = e.driver.describe()
+    facts = described.pop("facts", e.driver.facts.to_dict())
+    space = e.driver.get_pool_space()
+    statuses = [lifecycle.derive(record) for record in e.records.list_records("container")]
+    running = sum(status in lifecycle.LIVE for status in statuses)
+    return {
+        "host": _describe_host(),
+        "store": {
+            "graphDriverName": e.driver.name,
+            "graphRoot": e.paths.root,
+            "runRoot": e.paths.runroot,
+            "volumePath": e.paths.volumes,
+            "id": e.config.id,
+            "format": FORMAT,
+            "dataset": e.config.dataset or "",
+            "file": e.config.file or "",
+            "poolSize": space.size,
+            "poolFree": space.free,
+            "containerStore": {
+                "number": len(statuses), "running": running, "stopped": len(statuses) - running,
+            },
+            "imageStore": {"number": len(e.records.list_ids("image"))},
+            "layerStore": {"number": len(e.records.list_ids("layer"))},
+            "volumeStore": {"number": len(e.records.list_ids("volume"))},
+            "trash": {"number": len(os.listdir(e.trash.folder))},
+            "operations": {"number": sum(alive for _, alive in e.journal.list_entries())},
+        },
+        "driver": {**described, "facts": facts},
+        "version": {"Version": __version__, "OsArch": f"linux/{os.uname().machine}"},
+    }  # fmt: skip
+
+
+def _describe_host() -> Record:
+    machine = os.uname()
+    release = _read_release()
+    memory = _read_memory()
+    return {
+        "arch": machine.machine,
+        "cgroupVersion": _find_cgroup_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "hostname": machine.nodename,
+        "kernel": machine.release,
+        "os": machine.sysname.lower(),
+        "distribution": {"distribution": release.get("ID", ""),
+                         "version": release.get("VERSION_ID", "")},
+        "memTotal": memory.get("MemTotal", 0),
+        "memFree": memory.get("MemFree", 0),
+        "conmon": _describe_program("conmon"),
+        "ociRuntime": {"name": "crun", **_describe_program("crun")},
+        "runc": _describe_program("runc"),
+    }  # fmt: skip
+
+
+def _describe_program(name: str) -> Record:
+    """Where a program is and what it says of its version; empty when it is not installed."""
+    path = command.find_program(name)
+    if path is None:
+        return {"path": "", "version": ""}
+    try:
+        lines = command.run([path, "--version"], check=False, timeout=10).text.splitlines()
+    except StrataError:
+        lines = []
+    return {"path": path, "version": lines[0].strip() if lines else ""}
+
+
+def _find_cgroup_version() -> str:
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        return "v2"
+    return "hybrid" if os.path.isdir("/sys/fs/cgroup/unified") else "v1"
+
+
+def _read_release() -> dict[str, str]:
+    """The fields of os-release(5)."""
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            pairs = [line.strip().partition("=") for line in file]
+    except OSError:
+        return {}
+    return {key: value.strip("\"'") for key, _, value in pairs if key}
+
+
+def _read_memory() -> dict[str, int]:
+    """The fields of proc_meminfo(5) in bytes."""
+    found = {}
+    with open("/proc/meminfo") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            words = value.split()
+            if words and words[0].isdigit():
+                found[key] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
+    return found
+
+
+# -- removing --------------------------------------------------------------------------------------
+
+
+def list_losses(root: str | None = None, runroot: str | None = None) -> list[str]:
+    """What a reset would remove, one line each, for the question before it.
+
+    Says so in one line when the store cannot be opened.
+    """
+    try:
+        e = open_engine(root, runroot)
+    except StrataError as error:
+        return [f"a store whose content cannot be listed: {error.message}"]
+    lines = []
+    for kind in ("container", "volume", "image"):
+        records = list(e.records.list_records(kind))
+        if not records:
+            continue
+        shown = sorted(
+            str(record.get("name") or (record.get("names") or [record["id"][:12]])[0])
+            for record in records
+        )
+        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+        lines.append(f"{len(shown)} {kind}{'s'[: len(shown) > 1]}: {', '.join(shown[:8])}{more}")
+    trashed = len(os.listdir(e.trash.folder))
+    if trashed:
+        lines.append(f"{trashed} removed object{'s'[: trashed > 1]} that could still be restored")
+    lines.append(f"the store itself: {e.config.file or e.config.dataset}")
+    return lines
+
+
+def reset(
+    root: str | None = None, runroot: str | None = None, *, force: bool = False
+) -> list[str]:  # fmt: skip
+    """Stop all containers and remove everything of this store, and nothing else.
+
+    Returns what was lost (see `list_losses`). Without ``force`` nothing happens but `UsageError`
+    with that list: asking is the caller's business. `InUse` when a container cannot be stopped or
+    somebody else holds the pool; then what was not yet removed stays.
+    """
+    root, runroot = get_roots(root, runroot)
+    config = setup.load(os.path.abspath(root))
+    paths = Paths(root, runroot)
+    losses = list_losses(root, runroot)
+    if not force:
+        raise UsageError(f"reset would remove {'; '.join(losses)}", hint="add --force to do it")
+    try:
+        e = open_engine(root, runroot)
+    except StrataError:
+        _release_paths(paths)
+        setup.reset(config)
+    else:
+        with e.lock_store():
+            _stop_all(e)
+            trace.point("reset:stopped")
+            for name in os.listdir(paths.volumes) if os.path.isdir(paths.volumes) else ():
+                e.unmount_volume(name)
+                e.remove_mountpoint(name)
+            _release_paths(paths)
+            trace.point("reset:unmounted")
+            _destroy(config)
+    trace.point("reset:destroyed")
+    for folder in (paths.bundles, paths.locks, f"{paths.runroot}/crun", f"{paths.root}/mnt"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (paths.volumes, f"{paths.root}/pool", paths.runroot, paths.root):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            continue
+    return losses
+
+
+def _stop_all(e: Engine) -> None:
+    for record in e.records.list_records("container"):
+        if lifecycle.derive(record) not in lifecycle.LIVE:
+            continue
+        from strata.engine import life
+
+        with e.lock_container(record["id"], name=record["name"]):
+            record = e.records.find("container", record["id"]) or record
+            try:
+                life.stop_locked(e, record, time=_STOP_SECONDS)
+            except StrataError as error:
+                raise InUse(
+                    f"container {record['name']} cannot be stopped: {error.message}",
+                    hint="nothing was removed; end its processes and try again",
+                ) from error
+            life.release_runtime(e, record)
+
+
+def _release_paths(paths: Paths) -> None:
+    """Unmount what lies below the run directory and the mountpoints of volumes."""
+    below = (f"{paths.runroot}/", f"{paths.volumes}/")
+    for entry in reversed(mount.list_mounts()):
+        if entry.target.startswith(below):
+            try:
+                mount.unmount(entry.target, lazy=True)
+            except OSError:
+                continue
+
+
+def _destroy(config: setup.StoreConfig) -> None:
+    """Destroy the pool, giving the exit commands of stopped containers the time to end."""
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while True:
+        try:
+            setup.reset(config)
+            return
+        except InUse:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)

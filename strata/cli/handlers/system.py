@@ -121,7 +121,8 @@ def rebuild(context: Context, options: Options, arguments: list[str]) -> int:
     """Write the records anew from the datasets."""
     from strata.engine import system
 
-    found = system.rebuild(context.engine)
+    context.need_root()
+    found = system.rebuild(context.root, context.runroot)
     for text in found.pop("Skipped", None) or ():
         note(f"skipped: {text}")
     for kind, count in found.items():
@@ -132,11 +133,11 @@ def rebuild(context: Context, options: Options, arguments: list[str]) -> int:
 def reset(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove everything, and the store."""
     context.need_root()
-    warning = "This will remove all containers, images and volumes, and the store itself."
-    force = options.flag("force")
-    if context.confirm(warning, force=force):
-        from strata.engine import system
+    from strata.engine import system
 
+    losses = "".join(f"\n  {line}" for line in system.list_losses(context.root, context.runroot))
+    warning = f"This will remove, without a way back:{losses}"
+    if context.confirm(warning, force=options.flag("force")):
         system.reset(context.root, context.runroot, force=True)
     return 0
 
