@@ -9,6 +9,7 @@ import re
 import sys
 
 import pytest
+from helpers.heavy import NEVER_FOR_VERSION, NEVER_ON_HOT_PATH
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -37,19 +38,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 MAX_LINES = 800
 
-#: what `strata --version` may never load (each costs as much as the interpreter, or more)
-NEVER_FOR_VERSION = {
-    "argparse", "ctypes", "dataclasses", "email", "hashlib", "http", "isal", "json", "logging",
-    "msgspec", "pathlib", "re", "rich", "shutil", "socket", "ssl", "subprocess", "tempfile",
-    "threading", "typing", "urllib", "urllib3", "yaml", "zstandard",
-}  # fmt: skip
-
-#: what `run`, `exec` and `ps` may never load at module level
-NEVER_ON_HOT_PATH = {
-    "argparse", "asyncio", "dataclasses", "email", "http", "inspect", "isal", "logging",
-    "msgspec", "pathlib", "rich", "shutil", "ssl", "subprocess", "tempfile", "typing", "urllib",
-    "urllib3", "yaml", "zstandard",
-}  # fmt: skip
 HOT_ROOMS = {"command", "errors", "linux", "storage", "store"}
 
 
