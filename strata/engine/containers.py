@@ -1,0 +1,294 @@
+"""The container verbs, as the command line and later the API call them.
+
+Each resolves names, then hands over to the module that does the work: `create`, `life`
+(start, stop, kill, cleanup), `foreground` (run, attach, exec, logs), `removal`, `listing`.
+"""
+
+from __future__ import annotations
+
+from strata import trace
+from strata.engine import create as creating
+from strata.engine import life, names, volumes
+from strata.engine.core import Engine, Record
+from strata.errors import NotFound, StrataError, UsageError
+from strata.store import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+
+def create(e: Engine, options: Mapping[str, Any]) -> str:
+    """Create a container; return its id. For ``options`` see `strata.engine.create.create`."""
+    return str(creating.create(e, options)["id"])
+
+
+def run(e: Engine, options: Mapping[str, Any]) -> int:
+    """Create, start and stay attached until the end; return the exit code."""
+    from strata.engine import foreground
+
+    return foreground.run(e, options)
+
+
+def start(
+    e: Engine, which: Sequence[str], *, attach: bool = False, interactive: bool = False,
+    sig_proxy: bool = True, detach_keys: bytes = b"", all: bool = False,
+) -> int:  # fmt: skip
+    """Start containers; with ``attach`` stay with the one named and return its exit code."""
+    if attach:
+        from strata.engine import foreground
+
+        return foreground.start_attached(
+            e, names.get_container(e, which[0]), stdin=interactive, sig_proxy=sig_proxy,
+            detach_keys=detach_keys,
+        )  # fmt: skip
+    for text in which:
+        record = names.get_container(e, text)
+        if lifecycle.derive(record) not in lifecycle.LIVE:
+            life.start_container(e, record)
+    return 0
+
+
+def stop(
+    e: Engine, which: Sequence[str], *, time: int | None = None, all: bool = False,
+    ignore: bool = False,
+) -> list[str]:  # fmt: skip
+    """Stop containers: their stop signal, then SIGKILL after ``time`` seconds."""
+    done = []
+    for text in which:
+        try:
+            record = names.get_container(e, text)
+        except NotFound:
+            if ignore:
+                continue
+            raise
+        life.stop_container(e, record, time=time)
+        done.append(str(record["id"]))
+    return done
+
+
+def kill(e: Engine, which: Sequence[str], signal: int = 9, all: bool = False) -> list[str]:
+    """Send a signal to containers' first process."""
+    done = []
+    for text in which:
+        record = names.get_container(e, text)
+        life.kill_container(e, record, signal)
+        done.append(str(record["id"]))
+    return done
+
+
+def wait(
+    e: Engine, which: Sequence[str], *, interval: float = 0.25, condition: Sequence[str] = (),
+) -> list[int]:  # fmt: skip
+    """Wait until containers reach one of the conditions; return their exit codes."""
+    wanted = {"stopped": lifecycle.EXITED}
+    states = {wanted.get(word, word) for word in condition or ("stopped",)}
+    codes = []
+    for text in which:
+        record = names.get_container(e, text)
+        codes.append(life.wait_for(e, record, states, interval))
+    return codes
+
+
+def exec(
+    e: Engine, name: str, argv: Sequence[str], *, interactive: bool = False, tty: bool = False,
+    env: Sequence[str] = (), user: str | None = None, workdir: str | None = None,
+    detach: bool = False, privileged: bool = False, detach_keys: bytes = b"",
+    preserve_fds: int = 0,
+) -> int:  # fmt: skip
+    """Run a command in a running container; return its exit code."""
+    from strata.engine import foreground
+
+    return foreground.exec_in(
+        e, names.get_container(e, name), list(argv), interactive=interactive, tty=tty,
+        env=list(env), user=user, workdir=workdir, detach=detach, privileged=privileged,
+        preserve_fds=preserve_fds,
+    )  # fmt: skip
+
+
+def attach(
+    e: Engine, name: str, *, no_stdin: bool = False, sig_proxy: bool = True,
+    detach_keys: bytes = b"",
+) -> int:  # fmt: skip
+    """Attach to a running container; return its exit code, or 0 after detaching."""
+    from strata.engine import foreground
+
+    record = names.get_container(e, name)
+    return foreground.attach(
+        e, record, stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=detach_keys
+    )
+
+
+def logs(
+    e: Engine, name: str, *, follow: bool = False, since: float | None = None,
+    until: float | None = None, tail: int | None = None, timestamps: bool = False,
+    names: bool = False,
+) -> None:  # fmt: skip
+    """Write a container's output to the standard streams."""
+    from strata.engine import foreground
+    from strata.engine.names import get_container
+
+    foreground.show_logs(
+        e, get_container(e, name), follow=follow, since=since, until=until, tail=tail,
+        timestamps=timestamps, show_name=names,
+    )  # fmt: skip
+
+
+def exists(e: Engine, name: str) -> bool:
+    """Whether there is such a container."""
+    try:
+        names.get_container(e, name)
+    except (NotFound, UsageError):
+        return False
+    return True
+
+
+def rename(e: Engine, name: str, new: str) -> None:
+    """Give a container another name; its dataset keeps the one it was made with."""
+    record = names.get_container(e, name)
+    names.check_name(new, "container")
+    with e.lock_container(record["id"], name=record["name"]):
+        record = e.records.get("container", record["id"])
+        old = record["name"]
+        if old == new:
+            raise UsageError(f"renaming container {old} to its own name", hint="give another name")
+        with e.begin("rename", ["drop-name", "container", new, record["id"]]) as operation:
+            volumes.take_name(e, "container", new, record["id"])
+            record["name"] = new
+            creating.save(e, record)
+            trace.point("rename:recorded")
+            operation.replace(["drop-name", "container", old, record["id"]])
+            e.records.drop_name("container", old, record["id"])
+
+
+def cleanup(e: Engine, container_id: str, *, remove: bool = False) -> None:
+    """Settle a container whose processes ended; conmon's exit command."""
+    try:
+        life.cleanup(e, container_id, remove=remove)
+    except NotFound:
+        return
+
+
+def inspect(e: Engine, which: Sequence[str], *, size: bool = False) -> list[Record]:
+    """What ``strata inspect`` prints, in Podman's shape plus dataset and branches."""
+    return [_inspect(e, names.get_container(e, text), size) for text in which]
+
+
+def _inspect(e: Engine, record: Record, size: bool) -> Record:
+    config, state = record["config"], record["state"]
+    status = lifecycle.derive(record)
+    argv = [*config["entrypoint"], *config["command"]]
+    live = status in lifecycle.LIVE
+    mounts = [_inspect_mount(e, item) for item in config["mounts"]]
+    found: Record = {
+        "Id": record["id"],
+        "Created": record["created"],
+        "Path": argv[0] if argv else "",
+        "Args": argv[1:],
+        "State": {
+            "OciVersion": "1.0.2",
+            "Status": status,
+            "Running": live,
+            "Paused": False,
+            "Restarting": False,
+            "OOMKilled": state["oom"],
+            "Dead": False,
+            "Pid": state["pid"] if live else 0,
+            "ConmonPid": state["conmon_pid"] if live else 0,
+            "ExitCode": state["exit_code"],
+            "Error": state["error"],
+            "StartedAt": state["started"] or "0001-01-01T00:00:00Z",
+            "FinishedAt": state["finished"] or "0001-01-01T00:00:00Z",
+            "CgroupPath": life.read_cgroup(int(state["pid"])) if live else "",
+        },
+        "Image": record["image"],
+        "ImageName": record["image_name"],
+        "Name": record["name"],
+        "RestartCount": 0,
+        "Driver": e.driver.name,
+        "Dataset": record["dataset"],
+        "Generation": record["generation"],
+        "Branches": record["branches"],
+        "OCIRuntime": config["runtime"],
+        "Namespaces": life.read_namespaces(int(state["pid"])) if live else {},
+        "EffectiveCaps": life.read_capabilities(int(state["pid"])) if live else [],
+        "Mounts": mounts,
+        "GraphDriver": {"Name": e.driver.name, "Data": {"Dataset": record["dataset"]}},
+        "Config": {
+            "Hostname": config["hostname"],
+            "User": config["user"],
+            "Tty": config["tty"],
+            "OpenStdin": config["stdin"],
+            "Env": config["env"],
+            "Cmd": config["command"],
+            "Entrypoint": config["entrypoint"],
+            "Image": record["image_name"],
+            "WorkingDir": config["workdir"],
+            "Labels": config["labels"],
+            "Annotations": config["annotations"],
+            "StopSignal": config["stop_signal"],
+            "StopTimeout": config["stop_timeout"],
+        },
+        "HostConfig": {
+            "Binds": [f"{m['Source']}:{m['Destination']}" for m in mounts],
+            "NetworkMode": config["network"],
+            "AutoRemove": config["remove"],
+            "Privileged": config["privileged"],
+            "ReadonlyRootfs": config["read_only"],
+            "CapAdd": config["cap_add"],
+            "CapDrop": config["cap_drop"],
+            "ExtraHosts": config["add_hosts"],
+            "Init": config["init"],
+            "Tmpfs": config["tmpfs"],
+            "Ulimits": config["ulimits"],
+            "Memory": config["memory"] or 0,
+            "NanoCpus": int((config["cpus"] or 0) * 1e9),
+            "PidsLimit": config["pids_limit"] or 0,
+            "SecurityOpt": _security_options(config),
+            "LogConfig": {"Type": config["log_driver"], "Path": config["log_path"]},
+            "Runtime": config["runtime"],
+        },
+    }
+    if size:
+        usage = e.driver.get_usage(record["dataset"])
+        found["SizeRw"], found["SizeRootFs"] = usage.used, usage.referenced
+    return found
+
+
+def _inspect_mount(e: Engine, item: Record) -> Record:
+    source = item["source"]
+    if item["type"] == "volume":
+        source = e.paths.volume_mountpoint(item["source"])
+    return {
+        "Type": item["type"],
+        "Name": item["source"] if item["type"] == "volume" else "",
+        "Source": source,
+        "Destination": item["destination"],
+        "Driver": "local" if item["type"] == "volume" else "",
+        "Mode": "",
+        "Options": item["options"],
+        "RW": "ro" not in item["options"],
+    }
+
+
+def _security_options(config: Record) -> list[str]:
+    options = ["no-new-privileges"] if config["no_new_privileges"] else []
+    for key in ("seccomp", "apparmor"):
+        if config[key]:
+            options.append(f"{key}={config[key]}")
+    return options
+
+
+def clean_up_all(e: Engine) -> list[str]:
+    """Settle every container whose record says it runs and whose process is gone."""
+    settled = []
+    for record in e.records.list_records("container"):
+        recorded = record["state"]["status"]
+        if recorded in lifecycle.LIVE and lifecycle.derive(record) == lifecycle.EXITED:
+            try:
+                life.cleanup(e, record["id"], remove=record["config"]["remove"])
+            except StrataError:
+                continue
+            settled.append(str(record["name"]))
+    return settled

@@ -1,0 +1,353 @@
+"""A container's life: start, stop, kill, wait, and settling what has ended.
+
+Whoever sees that a container has ended settles it: the foreground process that waited for it,
+conmon's exit command when there is none, or the next command that finds a record saying
+"running" whose process is gone. Settling is idempotent and done under the container's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import command, trace
+from strata.engine import volumes
+from strata.engine.core import Engine, Record, remove_tree
+from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
+from strata.linux import process
+from strata.runtime import launch as runtime
+from strata.store import lifecycle
+from strata.store.times import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strata.oci.spec import HostFacts
+    from strata.runtime.launch import Launched
+
+_STOP_POLL = 10.0
+_KILLED = 137
+
+
+def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
+    """The OCI runtime a container was made for."""
+    return runtime.get_runtime(record["config"]["runtime"], e.paths.runroot)
+
+
+# -- starting --------------------------------------------------------------------------------------
+
+
+def start_container(e: Engine, record: Record) -> None:
+    """Start a container and leave it to its conmon."""
+    launched = launch(e, record, owned=False)
+    try:
+        run_process(e, record, launched)
+    finally:
+        launched.close()
+
+
+def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None) -> Launched:
+    """Create the container's process, not yet running, under its lock.
+
+    ``owned``: this process stays and settles the container itself at its end. ``record`` is
+    updated in place.
+    """
+    from strata.runtime import config as runtime_config
+    from strata.runtime.host import read_host
+
+    with e.lock_container(record["id"], name=record["name"]):
+        record.update(e.records.get("container", record["id"]))
+        status = lifecycle.derive(record)
+        lifecycle.check("start", record, status)
+        if record["state"]["status"] in lifecycle.LIVE:
+            settle_locked(e, record)
+        config = record["config"]
+        mounts = _resolve_mounts(e, record)
+        host = read_host(config)
+        bundle = e.paths.bundle(record["id"])
+        step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
+        plan = runtime.LaunchPlan(
+            id=record["id"], name=record["name"], bundle=bundle,
+            runtime=get_runtime(e, record), mounts=[step],
+            make_spec=lambda root: _make_spec(e, record, root, mounts, host, bundle),
+            log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
+            tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
+            files=runtime_config.make_files(record, host), cleanup=_cleanup_argv(e, record),
+            owner=_own_identity() if owned else None,
+        )  # fmt: skip
+        trace.point("start:planned")
+        launched = runtime.launch(plan)
+        trace.point("start:created")
+        record["state"] = {
+            **record["state"], "status": lifecycle.RUNNING, "pid": launched.pid,
+            "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
+            "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
+            "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
+            "error": "",
+        }  # fmt: skip
+        e.records.save(record, durable=False)
+        trace.point("start:recorded")
+    return launched
+
+
+def run_process(e: Engine, record: Record, launched: Launched) -> None:
+    """Let the created process run; when that fails the container is as before the start."""
+    try:
+        runtime.start(launched)
+        trace.point("start:started")
+    except RuntimeFailure as error:
+        with e.lock_container(record["id"], name=record["name"]):
+            record.update(e.records.get("container", record["id"]))
+            runtime.delete(launched.runtime, record["id"], force=True)
+            runtime.wait_exit(launched.conmon_pid, launched.conmon_start, timeout=10)
+            record["state"] = {**record["state"], "status": lifecycle.CREATED, "pid": 0,
+                               "pid_start": 0, "error": error.message}  # fmt: skip
+            e.records.save(record, durable=False)
+        raise
+
+
+def _make_spec(
+    e: Engine, record: Record, root: int, mounts: Sequence[Record], host: HostFacts, bundle: str
+) -> str:
+    from strata.runtime import config as runtime_config
+
+    text, warnings = runtime_config.make_config(
+        record, root, mounts=mounts, host=host, bundle=bundle, cache=f"{e.paths.runroot}/seccomp"
+    )
+    for warning in warnings:
+        os.write(2, f"WARN: {warning}\n".encode())
+    return text
+
+
+def _own_identity() -> tuple[int, int]:
+    pid = os.getpid()
+    return pid, process.find_start_time(pid) or 0
+
+
+def _cleanup_argv(e: Engine, record: Record) -> list[str]:
+    """The command conmon runs when the container has ended and nobody waits for it."""
+    argv = [*command.own_argv, "--root", e.paths.root, "--runroot", e.paths.runroot,
+            "container", "cleanup"]  # fmt: skip
+    return [*argv, *(["--rm"] if record["config"]["remove"] else []), record["id"]]
+
+
+def _resolve_mounts(e: Engine, record: Record) -> list[Record]:
+    """Host paths for the mounts of a container; volumes are mounted, bind sources must exist."""
+    resolved = []
+    for item in record["config"]["mounts"]:
+        if item["type"] == "volume":
+            volume = e.records.find("volume", item["volume"])
+            if volume is None:
+                raise NotFound(
+                    f"no such volume: {item['source']!r}, needed at {item['destination']}",
+                    hint="it was removed; restore it or make the container anew",
+                )
+            source = volumes.ensure_mounted(e, volume)
+        else:
+            source = item["source"]
+            if item["type"] == "bind" and not os.path.lexists(source):
+                raise UsageError(
+                    f"statfs {source}: no such file or directory",
+                    hint="the source of a bind mount must exist on the host",
+                )
+        options = [
+            option for option in item["options"] if option not in ("nocopy", "copy", "z", "Z")
+        ]
+        resolved.append({"type": "tmpfs" if item["type"] == "tmpfs" else "bind", "source": source,
+                         "destination": item["destination"], "options": options})  # fmt: skip
+    return resolved
+
+
+# -- ending ----------------------------------------------------------------------------------------
+
+
+def stop_container(e: Engine, record: Record, *, time: int | None = None) -> None:
+    """Stop a container if it runs, and settle it."""
+    with e.lock_container(record["id"], name=record["name"], timeout=120):
+        fresh = e.records.find("container", record["id"])
+        if fresh is None:
+            return
+        stop_locked(e, fresh, time=time)
+
+
+def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
+    """Stop signal, then SIGKILL after the timeout, then settle. The caller has the lock."""
+    state = record["state"]
+    if state["status"] not in lifecycle.LIVE:
+        return
+    if lifecycle.is_alive(state):
+        chosen = get_runtime(e, record)
+        seconds = record["config"]["stop_timeout"] if time is None else time
+        record["state"]["status"] = lifecycle.STOPPING
+        e.records.save(record, durable=False)
+        trace.point("stop:announced")
+        signal = record["config"]["stop_signal"] if seconds != 0 else 9
+        pid, start = state["pid"], state["pid_start"]
+        runtime.kill(chosen, record["id"], signal, pid=pid, pid_start=start)
+        limit = None if seconds < 0 else float(seconds)
+        if not process.wait_gone(pid, start, limit):
+            runtime.kill(chosen, record["id"], 9, pid=pid, pid_start=start)
+            if not process.wait_gone(pid, start, _STOP_POLL):
+                raise StateImproper(
+                    f"container {record['name']} could not be killed: a process of it hangs in "
+                    "the kernel", hint="look at the host's disks and network file systems"
+                )  # fmt: skip
+        trace.point("stop:killed")
+    settle_locked(e, record)
+
+
+def settle_locked(e: Engine, record: Record) -> None:
+    """Write down how a container ended and release what its run held. The caller has the lock."""
+    state = record["state"]
+    if state["status"] not in lifecycle.LIVE:
+        return
+    # The exit file comes shortly after the process; conmon goes right after writing it. Its exit
+    # command may be waiting for our lock, so the file is what counts.
+    bundle = e.paths.bundle(record["id"])
+    ended = runtime.find_exit(bundle, record["id"])
+    if ended is None:
+        ended = _wait_exit_file(bundle, record)
+    state["status"] = lifecycle.EXITED
+    state["pid"] = state["pid_start"] = 0
+    if ended is not None:
+        state["exit_code"], state["oom"] = ended.code, ended.oom
+        state["finished"] = format_time(ended.finished_ns / 1e9)
+    else:
+        state["exit_code"] = 255
+        state["finished"] = format_time(time.time())
+        state["error"] = "nobody saw how it ended (the host or its monitor went away)"
+    e.records.save(record, durable=False)
+    trace.point("settle:recorded")
+    release_runtime(e, record)
+
+
+def _wait_exit_file(bundle: str, record: Record) -> runtime.Exit | None:
+    """Wait for conmon to write the exit file, as long as conmon lives, at most ten seconds."""
+    pid, start = record["state"]["conmon_pid"], record["state"]["conmon_start"]
+    deadline = time.monotonic() + _STOP_POLL
+    while time.monotonic() < deadline:
+        ended = runtime.find_exit(bundle, record["id"])
+        if ended is not None:
+            return ended
+        if not process.is_alive(pid, start):
+            return runtime.find_exit(bundle, record["id"])
+        time.sleep(0.002)
+    return None
+
+
+def release_runtime(e: Engine, record: Record) -> None:
+    """Let the OCI runtime forget a container that has ended. Idempotent, never fails."""
+    try:
+        runtime.delete(get_runtime(e, record), record["id"], force=True)
+    except StrataError:
+        return
+    trace.point("settle:released")
+
+
+def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
+    """Settle a container by id, and remove it when it was made with ``--rm``."""
+    record = e.records.get("container", container_id)
+    with e.lock_container(record["id"], name=record["name"], timeout=120):
+        fresh = e.records.find("container", container_id)
+        if fresh is None:
+            return
+        record = fresh
+        if lifecycle.is_alive(record["state"]):
+            return
+        settle_locked(e, record)
+    if remove and record["config"]["remove"]:
+        from strata.engine.collect import collect_detached
+        from strata.engine.removal import remove_record
+
+        remove_record(e, record, force=False, volumes=True, verb="rm-auto", keep=False)
+        collect_detached(e)
+
+
+def kill_container(e: Engine, record: Record, signal: int) -> None:
+    """Send a signal to a running container's first process."""
+    lifecycle.check("kill", record, lifecycle.derive(record))
+    state = record["state"]
+    sent = runtime.kill(
+        get_runtime(e, record), record["id"], signal, pid=state["pid"], pid_start=state["pid_start"]
+    )
+    if not sent:
+        lifecycle.check("kill", record, lifecycle.EXITED)
+
+
+def wait_for(e: Engine, record: Record, states: set[str], interval: float) -> int:
+    """Block until a container is in one of the states; return its exit code (-1: never ran)."""
+    while True:
+        fresh = e.records.find("container", record["id"])
+        if fresh is None:
+            return int(record["state"]["exit_code"])
+        record = fresh
+        status = lifecycle.derive(record)
+        state = record["state"]
+        if status == lifecycle.EXITED and state["status"] in lifecycle.LIVE:
+            cleanup(e, record["id"], remove=False)
+            continue
+        if status in states:
+            return int(state["exit_code"]) if status == lifecycle.EXITED else -1
+        if status == lifecycle.CREATED and states == {lifecycle.EXITED}:
+            return 0
+        if status in lifecycle.LIVE and states == {lifecycle.EXITED}:
+            process.wait_gone(state["pid"], state["pid_start"], None)
+            continue
+        time.sleep(interval)
+
+
+def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]:
+    """Start containers that were stopped for a rollback; return the names of those started."""
+    started = []
+    for container_id in container_ids:
+        record = e.records.find("container", container_id)
+        if record is None or lifecycle.derive(record) in lifecycle.LIVE:
+            continue
+        start_container(e, record)
+        started.append(str(record["name"]))
+    return started
+
+
+def clear_bundle(e: Engine, record: Record) -> None:
+    """Remove a container's volatile directory. Idempotent."""
+    remove_tree(e.paths.bundle(record["id"]))
+
+
+# -- facts of a running container ------------------------------------------------------------------
+
+
+def read_cgroup(pid: int) -> str:
+    """The cgroup of a process, from /proc: the unified one, else the first."""
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            lines = file.read().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    paths = [line.split(":", 2)[2] for line in lines if line.count(":") >= 2]
+    paths.sort(key=lambda path: path in ("/", ""))
+    return paths[0] if paths else ""
+
+
+def read_namespaces(pid: int) -> dict[str, str]:
+    """The namespaces of a process: kind to inode number."""
+    found = {}
+    for kind in ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"):
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/{kind}")
+        except OSError:
+            continue
+        found[kind] = link.partition("[")[2].rstrip("]")
+    return found
+
+
+def read_capabilities(pid: int) -> list[str]:
+    """The effective capabilities of a process."""
+    from strata.oci.capabilities import from_mask
+    from strata.runtime.host import parse_status_mask
+
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return list(from_mask(parse_status_mask(file.read(), "CapEff")))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
