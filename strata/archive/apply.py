@@ -70,7 +70,7 @@ def apply_layer(
     try:
         blob_size = os.fstat(fd).st_size
         try:
-            pieces = _guard(inflate(fd), blob_size, limits)
+            pieces = guard(inflate(fd), blob_size, limits)
             return apply_stream(pieces, tree, limits=limits, expected_diff_id=expected_diff_id)
         except ImportError as error:
             raise ArchiveError(f"cannot read {media_type}: {error}") from None
@@ -107,7 +107,7 @@ def _storage_error(error: OSError) -> StrataError:
     return StorageError(f"cannot unpack the layer: {error.strerror}")
 
 
-def _guard(pieces: Iterable[bytes], blob_size: int, limits: Limits) -> Iterable[bytes]:
+def guard(pieces: Iterable[bytes], blob_size: int, limits: Limits) -> Iterable[bytes]:
     """Stop a stream that grows past the limits."""
     most = min(limits.size, max(limits.ratio_floor, limits.ratio * blob_size))
     produced = 0

@@ -17,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Diff", "export_rootfs", "reassemble", "verify", "write_diff"]
+__all__ = [
+    "Diff", "export_rootfs", "hash_uncompressed", "reassemble", "verify", "write_diff",
+]  # fmt: skip
 
 _PIECE = 1 << 18
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -188,3 +190,24 @@ def verify(tree: str, diff_id: str) -> None:
             f"layer diffID mismatch: expected {diff_id}, got {actual}",
             hint="the layer was changed or damaged on disk; pull its image again",
         )
+
+
+def hash_uncompressed(path: str) -> str:
+    """The diff_id of a plain or compressed tar, without looking at what is in it."""
+    import hashlib
+
+    from strata.archive.apply import Lane, Limits, guard
+    from strata.archive.inflate import inflate
+
+    digest = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    lane = Lane(digest.update)
+    try:
+        for piece in guard(inflate(fd), os.fstat(fd).st_size, Limits()):
+            lane.put(piece)
+    finally:
+        lane.end()
+        os.close(fd)
+    if lane.failure is not None:
+        raise lane.failure
+    return f"sha256:{digest.hexdigest()}"

@@ -206,7 +206,9 @@ def check_sparse(segments: list[tuple[int, int]], data_size: int, real_size: int
 class Reader:
     """Reads a tar stream from ``readinto`` (fills a buffer, returns the count, 0 at the end).
 
-    ``total`` counts the bytes taken from the stream so far.
+    ``seek`` may be given to pass over that many bytes of the source without reading them; then
+    the caller checks that the bodies it passed over are there. ``total`` counts the bytes taken
+    from the stream so far.
     """
 
     def __init__(
@@ -215,9 +217,11 @@ class Reader:
         limits: Limits,
         keep: Callable[[bytes], object] | None = None,
         *,
+        seek: Callable[[int], object] | None = None,
         capacity: int = 1 << 20,
     ) -> None:
         self._readinto = readinto
+        self._seek = seek
         self._limits = limits
         self._keep = keep
         self._buffer = bytearray(max(capacity, 4 * BLOCK))
@@ -279,6 +283,12 @@ class Reader:
 
     def skip(self) -> None:
         """Pass over what is left of the present body."""
+        if self._seek is not None and self.left > self._end - self._start:
+            beyond = self.left - (self._end - self._start)
+            self._seek(beyond)
+            self._read += beyond
+            self._start = self._end = 0
+            self.left = 0
         while self.left:
             self.chunk()
 
