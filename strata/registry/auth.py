@@ -109,7 +109,9 @@ def _read(path: str, *, must_exist: bool) -> dict[str, Any] | None:
             hint="name an existing file with --authfile or REGISTRY_AUTH_FILE",
         ) from None
     except OSError as error:
-        raise AuthFileError(f"reading authfile {path}: {error.strerror}") from None
+        raise AuthFileError(
+            f"reading authfile {path}: {error.strerror}", hint="check its permissions"
+        ) from None
     try:
         document = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):
@@ -140,7 +142,8 @@ def _search(
             if found is not None:
                 return found
     store = document.get("credsStore")
-    if isinstance(store, str) and store:
+    # Docker's default store is often configured where its program is not installed.
+    if isinstance(store, str) and store and command.find_program(f"docker-credential-{store}"):
         host = reference.registry
         return _ask_helper(store, "https://index.docker.io/v1/" if host == "docker.io" else host,
                            env)  # fmt: skip
@@ -194,7 +197,10 @@ def _decode(entry: dict[str, Any], path: str) -> Credentials | None:
 def _ask_helper(name: str, server: str, env: dict[str, str]) -> Credentials | None:
     """Ask ``docker-credential-NAME get``; None when it knows nothing about the server."""
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise AuthFileError(f"invalid credential helper name {name[:60]!a}")
+        raise AuthFileError(
+            f"invalid credential helper name {name[:60]!a}",
+            hint="helpers are named by what follows docker-credential-",
+        )
     program = f"docker-credential-{name}"
     environment = command.ENVIRONMENT | {key: env[key] for key in _HELPER_ENVIRONMENT if key in env}
     try:
@@ -220,7 +226,10 @@ def _ask_helper(name: str, server: str, env: dict[str, str]) -> Credentials | No
         answer = json.loads(result.stdout)
         username, secret = answer["Username"], answer["Secret"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise AuthFileError(f"the credential helper {program} gave no credentials") from None
+        raise AuthFileError(
+            f"the credential helper {program} gave no credentials",
+            hint=f"try it by hand: echo {server} | {program} get",
+        ) from None
     if username == "<token>":
         return Credentials(identity_token=str(secret))
     return Credentials(str(username), str(secret))

@@ -165,7 +165,10 @@ class BlobDownload:
             )
         if response.status == 416 and offset:
             self._restart()
-            raise Transient(f"{self.what}: the registry cannot resume")
+            raise Transient(
+                f"{self.what}: the registry cannot resume",
+                hint="the registry is damaged; try again or use another one",
+            )
         if response.status != 200:
             raise self.server.explain_refusal(response, self.what)
         self.server.check_length(response, size, self.what)

@@ -213,7 +213,10 @@ class RegistrySource:
             }.get(code, message or "manifest unknown")
             return ManifestUnknown(f"{what}: {text}", hint="check the name and the tag")
         detail = f" ({message})" if message else ""
-        return RegistryError(f"{what}: the registry answered {status}{detail}")
+        return RegistryError(
+            f"{what}: the registry answered {status}{detail}",
+            hint="this may not be a registry, or it is broken; check the name",
+        )
 
     @property
     def _name(self) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from strata.registry.progress import Progress
 
 
+# How long the end of a command waits for a thread, in seconds.
+JOIN = 2.0
+
+
 class BlobSource(Protocol):
     """The part of an ImageSource that downloads need; ``cancel`` is used where it exists."""
 
@@ -83,7 +87,9 @@ class Downloads:
         """
         path = self._paths.get(digest)
         if path is None:
-            raise NotFound(f"no download of {digest} was asked for")
+            raise NotFound(
+                f"no download of {digest} was asked for", hint="this is a defect; please report it"
+            )
         with self._changed:
             while digest not in self._done:
                 if self._error is not None:
@@ -96,8 +102,11 @@ class Downloads:
         return [self.wait(digest) for digest in self._paths]
 
     def close(self) -> None:
-        """Stop what still runs and wait for the threads; the source cannot be used after that
-        if something was still running."""
+        """Stop what still runs; the source cannot be used after that if something was.
+
+        A thread that cannot be freed (a name look-up, a TLS greeting) ends by itself later and
+        writes nothing any more.
+        """
         with self._changed:
             running = len(self._done) < len(self._paths)
             self._queue.clear()
@@ -107,7 +116,7 @@ class Downloads:
         if running:
             self._cancel_source()
         for thread in self._threads:
-            thread.join()
+            thread.join(JOIN)
 
     def _work(self) -> None:
         while True:

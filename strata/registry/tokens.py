@@ -163,7 +163,10 @@ class Authorizer:
                 "give credentials with --creds or --authfile",
             )  # fmt: skip
         if status != 200:
-            raise RegistryError(f"{what}: the token server answered {status}")
+            raise RegistryError(
+                f"{what}: the token server answered {status}",
+                hint="the registry is misconfigured or broken; try again later",
+            )
 
 
 def _read_token(raw: bytes, what: str) -> str:

@@ -9,6 +9,7 @@ lose their query, which may hold signatures.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from typing import Any
@@ -145,6 +146,8 @@ class Transport:
         self._pools: dict[Origin, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._active: set[Response] = set()
+        # The connection on which each thread waits for the head of an answer.
+        self._waiting: dict[int, Any] = {}
         # Set by connect().
         self.origin = Origin(f"https://{self._host}")
 
@@ -168,7 +171,11 @@ class Transport:
                 continue
             if scheme == "http" and response.status == 400 and len(schemes) > 1 and loopback:
                 self.release(response)
-                failures.append(WrongScheme(f"{what}: the registry does not speak plain http"))
+                failures.append(
+                    WrongScheme(
+                        f"{what}: the registry does not speak plain http", hint="check its port"
+                    )
+                )
                 continue
             return response
         raise failures[0] if not isinstance(failures[0], WrongScheme) else failures[-1]
@@ -236,7 +243,10 @@ class Transport:
         finally:
             self.release(response)
         if _is_number(declared) and int(declared[:20]) != count:
-            raise Transient(f"{what}: the connection ended after {count} of {declared} bytes")
+            raise Transient(
+                f"{what}: the connection ended after {count} of {declared} bytes",
+                hint="check the network and try again",
+            )
         return b"".join(chunks)
 
     def read(self, response: Response, amount: int, what: str) -> bytes:
@@ -278,6 +288,9 @@ class Transport:
         self.cancelled.set()
         with self._lock:
             active = list(self._active)
+            waiting = list(self._waiting)
+        for thread in waiting:
+            self._interrupt(thread)
         for response in active:
             try:
                 response.shutdown()
@@ -320,13 +333,22 @@ class Transport:
         }
         if authorization is not None:
             sent["Authorization"] = authorization
+        pool = self._pool(Origin(url))
+        # A read timeout is about silence. This is about servers that never finish their headers.
+        alarm = threading.Timer(self.policy.small, self._interrupt, (threading.get_ident(),))
+        alarm.daemon = True
+        alarm.start()
         try:
-            response = self._pool(Origin(url)).request(
+            response = pool.request(
                 method, url, headers=sent, body=body, redirect=False, retries=False,
                 preload_content=False, decode_content=False,
             )  # fmt: skip
         except (HTTPError, OSError, ValueError) as error:
             raise self._explain(error, what) from None
+        finally:
+            alarm.cancel()
+            with self._lock:
+                self._waiting.pop(threading.get_ident(), None)
         with self._lock:
             self._active.add(response)
         if response.status in (408, 425, 429) or response.status >= 500:
@@ -348,6 +370,7 @@ class Transport:
             return pool
 
     def _make_pool(self, origin: Origin) -> urllib3.PoolManager:
+        manager: urllib3.PoolManager
         options: dict[str, Any] = {
             "maxsize": self.connections,
             "timeout": urllib3.Timeout(connect=self.policy.connect, read=self.policy.read),
@@ -363,8 +386,36 @@ class Transport:
             user = urllib3.util.parse_url(proxy)
             auth = urllib3.make_headers(proxy_basic_auth=user.auth) if user.auth else None
             bare = user._replace(auth=None).url
-            return urllib3.ProxyManager(bare, proxy_headers=auth, **options)
-        return urllib3.PoolManager(**options)
+            manager = urllib3.ProxyManager(bare, proxy_headers=auth, **options)
+        else:
+            manager = urllib3.PoolManager(**options)
+        manager.pool_classes_by_scheme = {
+            "http": self._watch(urllib3.HTTPConnectionPool),
+            "https": self._watch(urllib3.HTTPSConnectionPool),
+        }
+        return manager
+
+    def _watch(self, pool: type[Any]) -> type[Any]:
+        """A pool whose connections tell which thread waits on them, so that it can be freed."""
+        transport, base = self, pool.ConnectionCls
+
+        def request(self: Any, *arguments: Any, **options: Any) -> None:
+            with transport._lock:
+                transport._waiting[threading.get_ident()] = self
+            base.request(self, *arguments, **options)
+
+        connection = type(base.__name__, (base,), {"request": request})
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+    def _interrupt(self, thread: int) -> None:
+        """End the wait of a thread for the head of an answer."""
+        with self._lock:
+            sock = getattr(self._waiting.get(thread), "sock", None)
+        try:
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     def _explain(self, error: Exception, what: str) -> RegistryError:
         """One sentence for a failure of the connection; the original may hold secrets."""
@@ -393,7 +444,10 @@ class Transport:
                 hint="the registry or the network is too slow; try again later",
             )
         if isinstance(cause, (kind.LocationParseError, kind.LocationValueError)):
-            return RegistryError(f"{what}: the registry names an invalid address")
+            return RegistryError(
+                f"{what}: the registry names an invalid address",
+                hint="the registry is misconfigured or dishonest",
+            )
         return Transient(f"{what}: the connection was lost", hint="check the network and try again")
 
     def _explain_tls(self, error: BaseException, what: str) -> RegistryError:
@@ -416,7 +470,7 @@ class Transport:
 
 def cancelled() -> RegistryError:
     """The error of a thread whose work nobody needs any more."""
-    return RegistryError("the download was cancelled")
+    return RegistryError("the download was cancelled", hint="start it again; it continues")
 
 
 def _too_large(what: str, limit: int) -> RegistryError:

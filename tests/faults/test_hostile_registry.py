@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from helpers.registry import digest_of
 
 from strata.errors import DigestMismatch, RegistryError, StrataError, Unauthorized
 from strata.oci.manifest import Descriptor, InvalidDocument, parse_manifest
+from strata.registry.auth import Credentials
 from strata.registry.client import ManifestUnknown, RegistrySource, open_source
 from strata.registry.download import download_all
 from strata.registry.transport import Policy
@@ -299,6 +301,66 @@ def test_a_trickle_is_given_up(server: HostileServer, tmp_path: Path) -> None:
     assert_one_line(caught.value)
 
 
+@pytest.mark.parametrize("line", [b"X-Header: x\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+def test_an_answer_without_an_end_of_headers_is_given_up(
+    server: HostileServer, line: bytes
+) -> None:
+    done = threading.Event()
+
+    def drip(request: Request) -> None:
+        if line.startswith(b"X"):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not done.wait(0.01):
+            request.wfile.write(line)
+
+    server.answers["/v2/app/manifests/1"] = drip
+    try:
+        with source(server, small=0.2, attempts=1) as image, pytest.raises(RegistryError) as caught:
+            image.get_manifest()
+    finally:
+        done.set()
+    assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"nonsense\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n",
+     b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n", b"\0" * 100,
+     b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nx",
+     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+     b"HTTP/1.1 206 OK\r\nContent-Length: 2\r\n\r\n{}",
+     b"HTTP/1.1 204 OK\r\n\r\n", b"HTTP/1.1 418 OK\r\nContent-Length: 0\r\n\r\n"],
+)  # fmt: skip
+def test_nonsense_instead_of_http_is_one_error(server: HostileServer, head: bytes) -> None:
+    def answer(request: Request) -> None:
+        request.wfile.write(head)
+        request.hang_up()
+
+    server.answers["/v2/app/manifests/1"] = answer
+    with source(server) as image, pytest.raises(RegistryError) as caught:
+        parse_manifest(*image.get_manifest())
+    assert_one_line(caught.value)
+
+
+def test_leaving_does_not_wait_for_a_silent_registry(server: HostileServer, tmp_path: Path) -> None:
+    started, done = threading.Event(), threading.Event()
+
+    def hold(_: Request) -> None:
+        started.set()
+        done.wait(60)
+
+    server.answers[BLOB_PATH] = hold
+    with source(server) as image, download_all(image, [BLOB], str(tmp_path)) as downloads:
+        started.wait(30)
+        begin = time.monotonic()
+        downloads.close()
+        assert time.monotonic() - begin < 30  # the silence alone may last 60 s
+        assert not any(thread.is_alive() for thread in downloads._threads)
+    done.set()
+
+
 def test_the_first_error_stops_the_other_downloads(server: HostileServer, tmp_path: Path) -> None:
     done, started = threading.Event(), threading.Event()
     slow = Descriptor(LAYER_TYPE, digest_of(b"slow"), 4)
@@ -463,6 +525,39 @@ def test_the_token_servers_redirect_takes_no_credentials_along(
     other.answers["/elsewhere"] = lambda request: request.send(200, b'{"token":"good"}')
     fetch(server, tmp_path, login=True)
     assert all("Authorization" not in headers for _, headers in other.seen)
+
+
+def test_an_identity_token_is_exchanged_and_kept_out_of_addresses(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    bodies: list[bytes] = []
+
+    def exchange(request: Request) -> None:
+        bodies.append(request.rfile.read(int(request.headers["Content-Length"])))
+        request.send(200, b'{"access_token":"good"}')
+
+    want_bearer(server, f"{server.url}/token")
+    server.answers["/token"] = exchange
+    image = open_source(f"{server.address}/app:1", credentials=Credentials(identity_token=SECRET))
+    with image:
+        image.fetch(BLOB, str(tmp_path / "blob"))
+    assert b"grant_type=refresh_token" in bodies[0]
+    assert SECRET.encode() in bodies[0]
+    assert all(SECRET not in f"{path}{headers}" for path, headers in server.seen)
+
+
+def test_an_identity_token_does_not_follow_a_redirect(
+    server: HostileServer, other: HostileServer, tmp_path: Path
+) -> None:
+    want_bearer(server, f"{server.url}/token")
+    server.answers["/token"] = lambda request: request.send(
+        307, Location=f"{other.url}/token", Connection="close"
+    )
+    image = open_source(f"{server.address}/app:1", credentials=Credentials(identity_token=SECRET))
+    with image, pytest.raises(RegistryError) as caught:
+        image.fetch(BLOB, str(tmp_path / "blob"))
+    assert_one_line(caught.value)
+    assert other.seen == []
 
 
 @pytest.mark.parametrize(

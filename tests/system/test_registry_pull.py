@@ -12,7 +12,7 @@ import pytest
 from helpers.hostile import make_certificate
 from helpers.registry import PASSWORD, USER, PushedImage, RegistryServer, compress, make_tar
 
-from strata.errors import Unauthorized
+from strata.errors import RegistryError, Unauthorized
 from strata.oci import digest
 from strata.oci.manifest import (
     NoMatchingPlatform,
@@ -192,6 +192,18 @@ def test_a_registry_over_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 f"{server.address}/app:1", credentials=(USER, PASSWORD), tls_verify=tls_verify
             ) as source:
                 assert source.get_manifest()[0] == pushed.manifest
+
+
+def test_plain_http_is_the_last_resort_without_verification(registry: RegistryServer) -> None:
+    pushed = registry.push_image("app", "plain-http", LAYERS)
+    with open_source(f"{registry.address}/app:plain-http", tls_verify=False) as source:
+        assert source.get_manifest()[0] == pushed.manifest
+    with (
+        open_source(f"{registry.address}/app:plain-http", tls_verify=True) as source,
+        pytest.raises(RegistryError, match="server gave HTTP response to HTTPS client") as caught,
+    ):
+        source.get_manifest()
+    assert caught.value.hint
 
 
 def test_a_real_registry_resumes(registry: RegistryServer, tmp_path: Path) -> None:
