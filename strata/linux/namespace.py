@@ -1,4 +1,4 @@
-"""Running a step in another mount namespace: always in a child, never in the calling process."""
+"""Mount namespaces, always made in a child, never in the calling process."""
 
 from __future__ import annotations
 
@@ -10,92 +10,111 @@ from strata.linux.syscall import check, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import NoReturn
 
 CLONE_NEWNS = 0x00020000
 
+#: where a hybrid host mounts its empty v2 hierarchy
 UNIFIED = "/sys/fs/cgroup/unified"
 
+_READY = b"ready"
 
-def unshare_mounts() -> None:
-    """Give the calling process a mount namespace that still receives changes from the old one.
 
-    Recursive slave, never private: a private copy would pin every mount of the host.
+class Keeper:
+    """A child that holds a mount namespace until told to leave, or until its parent dies.
+
+    ``ns_path`` names the namespace for nsenter(1); ``root`` is how the parent sees its files.
     """
-    check(libc().unshare(ctypes.c_int(CLONE_NEWNS)), "unshare")
-    mount.set_propagation("/", mount.MS_SLAVE)
+
+    __slots__ = ("_answer", "_hold", "pid")
+
+    def __init__(self, pid: int, answer: int, hold: int) -> None:
+        self.pid = pid
+        self._answer = answer
+        self._hold = hold
+
+    @property
+    def ns_path(self) -> str:
+        return f"/proc/{self.pid}/ns/mnt"
+
+    @property
+    def root(self) -> str:
+        return f"/proc/{self.pid}/root"
+
+    def wait_ready(self) -> None:
+        """Wait until the namespace is as wanted. `OSError` with what went wrong in the child."""
+        chunks = []
+        try:
+            while chunk := os.read(self._answer, 4096):
+                chunks.append(chunk)
+                if chunk == _READY:
+                    return
+        finally:
+            os.close(self._answer)
+            self._answer = -1
+        number, _, text = b"".join(chunks).decode(errors="replace").partition("\0")
+        raise OSError(int(number or 0), text or "the child of the mount namespace died")
+
+    def leave(self) -> None:
+        """Let the child end, without waiting for it. Idempotent."""
+        if self._hold >= 0:
+            os.close(self._hold)
+            self._hold = -1
+
+    def close(self) -> None:
+        """Let the child end and reap it. Idempotent."""
+        self.leave()
+        if self._answer >= 0:
+            os.close(self._answer)
+            self._answer = -1
+        if self.pid > 0:
+            os.waitpid(self.pid, 0)
+            self.pid = 0
 
 
-def hide_unified() -> None:
-    """Unmount the empty v2 hierarchy of a hybrid host here; crun refuses to run beside it."""
-    mount.unmount(UNIFIED, lazy=True)
+def fork_keeper(prepare: Callable[[], None]) -> Keeper:
+    """Fork a child with a mount namespace of its own in which it runs ``prepare``.
 
-
-def reset_signals() -> None:
-    """Default actions and an empty mask, for a child about to exec: Python ignores SIGPIPE."""
-    import _signal
-
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGQUIT,
-                   _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD):  # fmt: skip
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-
-def fork_exec(prepare: Callable[[], None], program: str, argv: Sequence[str],
-              env: dict[str, str]) -> tuple[int, int]:  # fmt: skip
-    """Fork; the child runs ``prepare`` and executes ``program``. Returns pid and an error pipe.
-
-    The pipe gives end of file once the program runs, or first what went wrong
-    (`read_child_error`). ``prepare`` sees the descriptors of the caller; the error pipe is close
-    on exec, so it must not close that one: descriptors are the caller's business through
-    ``os.closerange`` below the number given by ``RESERVED_FD``.
+    The namespace is a recursive slave of ours, never private: a private copy would pin every
+    mount of the host. ``prepare`` does system calls with values made before.
     """
-    errors, report = os.pipe()
+    answer, report = os.pipe()
+    wait, hold = os.pipe()
     try:
         pid = os.fork()
     except BaseException:
-        os.close(errors)
-        os.close(report)
+        for fd in (answer, report, wait, hold):
+            os.close(fd)
         raise
     if pid == 0:
-        _child(prepare, program, argv, env, report)
+        _keep(prepare, report, wait)
     os.close(report)
-    return pid, errors
+    os.close(wait)
+    return Keeper(pid, answer, hold)
 
 
-def _child(prepare: Callable[[], None], program: str, argv: Sequence[str], env: dict[str, str],
-           report: int) -> NoReturn:  # fmt: skip
+def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
+    code = 1
     try:
-        # The report moves out of the way of descriptors that prepare places at fixed numbers.
-        import fcntl
-
-        high = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, RESERVED_FD)
-        os.close(report)
-        report = high
+        # A copy of any other descriptor (pipes, locks) would keep its other end waiting.
+        low, high = sorted((report, wait))
+        for first, last in ((0, low), (low + 1, high), (high + 1, os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(first, last)
+        os.setsid()
+        check(libc().unshare(ctypes.c_int(CLONE_NEWNS)), "unshare")
+        mount.set_propagation("/", mount.MS_SLAVE)
         prepare()
-        os.execve(program, list(argv), env)
+        os.write(report, _READY)
+        os.read(wait, 1)
+        code = 0
     except BaseException as error:
-        number = error.errno or 0 if isinstance(error, OSError) else 0
-        text = f"{number}\0{error}"
-        try:
-            os.write(report, text.encode(errors="replace")[:4000])
-        finally:
-            os._exit(127)
-    os._exit(127)
-
-
-#: descriptors from here on are left alone by ``prepare``
-RESERVED_FD = 60
-
-
-def read_child_error(errors: int) -> str:
-    """Wait until the child runs its program; return "" or the sentence of what went wrong."""
-    chunks = []
-    try:
-        while chunk := os.read(errors, 4096):
-            chunks.append(chunk)
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        os.write(report, f"{number}\0{error}".encode(errors="replace")[:4000])
     finally:
-        os.close(errors)
-    text = b"".join(chunks).decode(errors="replace")
-    return text.partition("\0")[2] or text
+        os._exit(code)
+
+
+def hide_unified() -> None:
+    """Unmount the empty v2 hierarchy of a hybrid host, in this namespace only."""
+    mount.unmount(UNIFIED, lazy=True)

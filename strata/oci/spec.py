@@ -34,7 +34,7 @@ READONLY_PATHS = (
 )  # fmt: skip
 
 #: what ``--read-only`` leaves writable, as Podman's --read-only-tmpfs
-_READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108
+_READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")
 _TMPFS_OPTIONS = ("rprivate", "nosuid", "nodev", "tmpcopyup")
 
 _ULIMITS = frozenset((
@@ -241,7 +241,7 @@ def _mounts(
     add("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666",
         "mode=0620", "gid=5")  # fmt: skip
     add("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
-    add("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777",  # noqa: S108
+    add("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777",
         f"size={config.get('shm_size') or SHM_SIZE}")  # fmt: skip
     add("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev",
         "relatime", access)  # fmt: skip

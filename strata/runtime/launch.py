@@ -2,10 +2,11 @@
 
 Story of one start::
 
-    launch(plan)    a child gets its own mount namespace (recursive slave of ours), mounts the
-                    root file system there, privately, and becomes conmon, which waits;
-                    meanwhile the caller resolves the user in the mounted image and the spec is
-                    written; then conmon may create the container, and its pid comes back
+    launch(plan)    a child gets its own mount namespace (recursive slave of ours) and mounts
+                    the root file system there, privately; conmon is started beside it and
+                    waits; the caller resolves the user in the mounted image and the spec is
+                    written; then conmon runs the runtime's create in the child's namespace,
+                    and the container's pid comes back
     start(launched) the process runs
     …               the sync pipe closes when the exit file is written
     read_exit()     code, time, out of memory
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from strata.linux.mount import MountStep
+    from strata.linux.namespace import Keeper
 
 PRIVATE = 0o700
 
@@ -105,13 +107,14 @@ class LaunchPlan:
 class Launched:
     """A created container. ``sync`` gives end of file when its exit file is written."""
 
-    __slots__ = ("bundle", "conmon_pid", "conmon_start", "id", "pid", "pid_start", "runtime",
-                 "sync")  # fmt: skip
+    __slots__ = ("_keeper", "bundle", "conmon_pid", "conmon_start", "id", "pid", "pid_start",
+                 "runtime", "sync")  # fmt: skip
 
     def __init__(
         self, id: str, bundle: str, runtime: Runtime, pid: int, pid_start: int, conmon_pid: int,
-        conmon_start: int, sync: int,
+        conmon_start: int, sync: int, keeper: Keeper,
     ) -> None:  # fmt: skip
+        self._keeper = keeper
         self.id = id
         self.bundle = bundle
         self.runtime = runtime
@@ -123,11 +126,13 @@ class Launched:
 
     def wait(self) -> None:
         """Block until the exit file is written (or conmon is gone)."""
+        self._keeper.leave()
         while self.sync >= 0 and os.read(self.sync, 4096):
             pass
 
     def close(self) -> None:
-        """Give the descriptor back. Idempotent; the container is not touched."""
+        """Give back descriptor and helper. Idempotent; the container is not touched."""
+        self._keeper.close()
         if self.sync >= 0:
             os.close(self.sync)
             self.sync = -1
@@ -157,70 +162,114 @@ def rootfs_step(step: MountStep, bundle: str) -> MountStep:
 
 def launch(plan: LaunchPlan) -> Launched:
     """Create the container, not yet running its process. Raises `RuntimeFailure`."""
-    program = command.get_program("conmon")
-    argv = conmon.conmon_argv(
-        container_id=plan.id, name=plan.name, bundle=plan.bundle, runtime=plan.runtime.program,
-        runtime_args=_runtime_args(plan), log=plan.log, tty=plan.tty, stdin=plan.stdin,
-        exit_argv=conmon.exit_command(plan.cleanup, plan.owner),
-    )  # fmt: skip
-    if command.observer is not None:
-        command.observer(argv)
-    _prepare_bundle(plan)
-    env = {
-        **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
-        "_OCI_STARTPIPE": str(conmon.START_FD),
-    }  # fmt: skip
-    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    sync, sync_write = os.pipe()
-    start_read, start_write = os.pipe()
     hide = plan.runtime.hides_unified
 
     def prepare() -> None:
-        os.setsid()
-        _place({0: -1, 1: -1, 2: -1, conmon.SYNC_FD: sync_write, conmon.START_FD: start_read,
-                conmon.HOME_FD: home})  # fmt: skip
-        namespace.reset_signals()
-        os.umask(0o022)
-        namespace.unshare_mounts()
         if hide:
             namespace.hide_unified()
         for step in plan.mounts:
             step.execute()
         mount.set_propagation(plan.mounts[0].target, mount.MS_PRIVATE)
-        os.chdir(plan.bundle)
 
+    _prepare_bundle(plan)
+    keeper = namespace.fork_keeper(prepare)
+    sync = start_write = -1
+    pid = 0
     try:
+        # conmon loads while the child mounts and the spec is written; then it may create.
+        pid, sync, start_write = _spawn_conmon(plan, keeper.ns_path)
         try:
-            pid, errors = namespace.fork_exec(prepare, program, argv, env)
-        finally:
-            for fd in (home, sync_write, start_read):
-                os.close(fd)
-        try:
-            problem = namespace.read_child_error(errors)
-            if problem:
-                raise RuntimeFailure(f"preparing the container's mounts: {problem}")
-            _write_config(plan, pid)
-            os.write(start_write, b"\n")
-        finally:
-            # Closed without a byte, conmon ends without making anything.
-            os.close(start_write)
-            start_write = -1
-            os.waitpid(pid, 0)
+            keeper.wait_ready()
+        except OSError as error:
+            raise RuntimeFailure(f"mounting the container's root file system: {error}") from error
+        _write_config(plan, keeper.root)
+        os.write(start_write, b"\n")
+        os.close(start_write)
+        start_write = -1
+        os.waitpid(pid, 0)
+        pid = 0
         child = _read_sync(plan, sync)
     except BaseException:
-        os.close(sync)
-        if start_write >= 0:
-            os.close(start_write)
+        if pid > 0:
+            # It has not forked yet, so this is all of it.
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        for fd in (sync, start_write):
+            if fd >= 0:
+                os.close(fd)
+        keeper.close()
         raise
     conmon_pid = _read_number(f"{plan.bundle}/conmon.pid")
     return Launched(
         plan.id, plan.bundle, plan.runtime, child, find_start_time(child) or 0, conmon_pid,
-        find_start_time(conmon_pid) or 0, sync,
+        find_start_time(conmon_pid) or 0, sync, keeper,
     )  # fmt: skip
 
 
-def _runtime_args(plan: LaunchPlan) -> list[str]:
-    return ["--root", plan.runtime.root, "--log-format=json", "--log", f"{plan.bundle}/oci.log"]
+def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
+    """Start conmon, waiting; returns its pid, our end of the sync pipe and of the start pipe."""
+    runtime = plan.runtime
+    argv = conmon.conmon_argv(
+        container_id=plan.id, name=plan.name, bundle=plan.bundle,
+        conmon=command.get_program("conmon"),
+        runtime=[
+            command.get_program("nsenter"), f"--mount={ns_path}", "--", runtime.program,
+            "--root", runtime.root, "--log-format=json", "--log", f"{plan.bundle}/oci.log",
+        ],
+        log=plan.log, tty=plan.tty, stdin=plan.stdin,
+        exit_argv=conmon.exit_command(plan.cleanup, plan.owner),
+    )  # fmt: skip
+    if command.observer is not None:
+        command.observer(argv)
+    env = {
+        **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
+        "_OCI_STARTPIPE": str(conmon.START_FD),
+    }  # fmt: skip
+    sync, sync_write = os.pipe()
+    start_read, start_write = os.pipe()
+    placed = {conmon.SYNC_FD: sync_write, conmon.START_FD: start_read}
+    try:
+        pid = spawn_detached(argv, env, placed)
+    except BaseException:
+        os.close(sync)
+        os.close(start_write)
+        raise
+    finally:
+        os.close(sync_write)
+        os.close(start_read)
+    return pid, sync, start_write
+
+
+def spawn_detached(argv: Sequence[str], env: dict[str, str], placed: dict[int, int]) -> int:
+    """Start a program that outlives us: own session, /dev/null as standard descriptors, of ours
+    only those in ``placed`` (number there -> descriptor here), default signals. Returns the pid.
+
+    It must not inherit locks or whatever our caller left open: a caller that waits for the end of
+    a pipe would wait for the container.
+    """
+    import fcntl
+
+    # Copies above every target, so that no step overwrites a descriptor still needed.
+    copies = {there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 32) for there, here in placed.items()}
+    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int] | tuple[int, int]] = [
+        (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
+    ]
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            number = int(name)
+            try:
+                if number > 2 and number not in placed and os.get_inheritable(number):
+                    actions.append((os.POSIX_SPAWN_CLOSE, number))
+            except OSError:
+                continue
+        actions += [(os.POSIX_SPAWN_DUP2, copy, there) for there, copy in copies.items()]
+        return os.posix_spawn(
+            argv[0], list(argv), env, file_actions=actions, setsid=True, setsigmask=(),
+            setsigdef=(1, 2, 3, 10, 12, 13, 14, 15, 17, 25),
+        )  # fmt: skip
+    finally:
+        for copy in copies.values():
+            os.close(copy)
 
 
 def _prepare_bundle(plan: LaunchPlan) -> None:
@@ -233,7 +282,7 @@ def _prepare_bundle(plan: LaunchPlan) -> None:
             pass
         except FileNotFoundError:
             os.makedirs(folder, PRIVATE, exist_ok=True)
-    for name in ("pidfile", "conmon.pid", "oci.log", "oom", "attach", "ctl", "winsz",
+    for name in ("config.json", "pidfile", "conmon.pid", "oci.log", "oom", "attach", "ctl", "winsz",
                  f"exit/{plan.id}"):  # fmt: skip
         try:
             os.unlink(f"{plan.bundle}/{name}")
@@ -254,27 +303,9 @@ def _write_file(path: str, text: str, mode: int) -> None:
         os.close(fd)
 
 
-def _place(wanted: dict[int, int]) -> None:
-    """In the child: put descriptors at fixed numbers (-1: /dev/null), close all others."""
-    import fcntl
-
-    null = os.open("/dev/null", os.O_RDWR)
-    # Sources first move above every target, so no dup2 overwrites one still needed.
-    high = {
-        target: fcntl.fcntl(null if source < 0 else source, fcntl.F_DUPFD_CLOEXEC, 16)
-        for target, source in wanted.items()
-    }
-    for target, source in high.items():
-        os.dup2(source, target, inheritable=True)
-    os.closerange(max(wanted) + 1, namespace.RESERVED_FD)
-    os.closerange(namespace.RESERVED_FD + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _write_config(plan: LaunchPlan, pid: int) -> None:
+def _write_config(plan: LaunchPlan, top: str) -> None:
     """Let the caller look into the mounted image, through the child's namespace, and write."""
-    root = os.open(
-        f"/proc/{pid}/root{plan.bundle}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    )
+    root = os.open(f"{top}{plan.bundle}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         text = plan.make_spec(root)
     finally:
