@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -89,19 +89,22 @@ class Origin:
     __slots__ = ("host", "port", "scheme")
 
     def __init__(self, url: str) -> None:
+        # The parser of the HTTP library itself: if ours read another host out of the same text,
+        # credentials would go where nobody looked.
         try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        if parts.scheme not in ("http", "https") or not host or not url.isprintable():
+            parts = urllib3.util.parse_url(url)
+        except (HTTPError, ValueError):
+            parts = urllib3.util.Url()
+        host = (parts.host or "").strip("[]")
+        clean = url.isprintable() and "\\" not in url and " " not in url
+        if parts.scheme not in ("http", "https") or not host or not clean:
             raise RegistryError(
                 f"the registry names an invalid address {_redact(url)}",
                 hint="the registry is misconfigured or dishonest",
             )
         self.scheme = parts.scheme
         self.host = host.lower()
-        self.port = port or (443 if parts.scheme == "https" else 80)
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
     def loopback(self) -> bool:

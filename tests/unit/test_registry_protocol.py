@@ -60,7 +60,8 @@ def test_origins_are_equal_when_credentials_may_be_shared() -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "a.test", "//a.test", "ftp://a.test", "https://", "https:///x", "https://a.test:x/",
-     "https://a.test:99999/", "https://[::1", "https://a.test/\r\nX: y", "https://a.test/\x1b"],
+     "https://a.test:99999/", "https://[::1", "https://a.test/\r\nX: y", "https://a.test/\x1b",
+     "https://evil.test\\@a.test/", "http://evil.test\\@localhost/", "https://a.test/ b"],
 )  # fmt: skip
 def test_nonsense_addresses_are_refused(url: str) -> None:
     with pytest.raises(RegistryError, match="invalid address") as caught:
@@ -137,3 +138,21 @@ def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
     with progress.choose() as report:
         report("sha256:abc", 1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+@given(
+    st.text(
+        st.sampled_from("ab.:/\\@[]?#%12 -_\t\n\r;&=") | st.characters(max_codepoint=300),
+        max_size=25,
+    )
+)
+def test_an_origin_is_where_the_library_connects_to(tail: str) -> None:
+    import urllib3
+
+    url = f"https://{tail}"
+    try:
+        origin = Origin(url)
+    except RegistryError:
+        return
+    pool = urllib3.PoolManager().connection_from_url(url)
+    assert (origin.host, origin.port) == (pool.host.strip("[]").lower(), pool.port)
