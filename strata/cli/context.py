@@ -71,14 +71,22 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def for_each(names: Iterable[str], act: Callable[[str], object], *, classify: bool = False) -> int:
-    """Call ``act`` for every name and print the errors as they come; return the exit code.
+def for_each(
+    context: Context,
+    names: Iterable[str],
+    act: Callable[[str], object],
+    *,
+    classify: bool = False,
+) -> int:
+    """Open the store, call ``act`` for every name, print errors as they come; return a code.
 
     With ``classify`` as Podman's removing verbs have it: 1 when some did not exist, 2 when some
     were in use or in the wrong state, 125 for anything else. The gravest wins.
     """
     from strata.cli.messages import show_error
 
+    # A missing store is one error, not one for every name.
+    _ = context.engine
     code = 0
     for name in names:
         try:

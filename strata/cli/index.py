@@ -20,10 +20,11 @@ GROUP_DEFAULTS = {"snapshot": "snapshot create"}
 
 _CREATE = "run create"
 _CONTAINER = (
-    "start stop kill rm ps logs exec attach wait commit cp rename ls inspect exists prune cleanup"
+    "start stop kill rm ps logs exec attach wait commit cp rename ls list inspect exists prune "
+    "cleanup"
 )
 _VOLUME = "create ls list inspect rm prune exists profiles"
-_IMAGE = "ls pull load save import inspect history tag untag rm exists tree prune bootstrap"
+_IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
 
 MODULES: dict[str, str] = {
     **dict.fromkeys(_CREATE.split(), "create"),

@@ -60,7 +60,7 @@ def parse_size(text: str) -> int:
     unit = body[len(number) :]
     number = number.rstrip()
     if len(unit) > 1:
-        unit = unit.removesuffix("b").removesuffix("i")
+        unit = unit.removesuffix("b").removesuffix("i").replace("b", "?")
     digits = number.replace(".", "", 1)
     power = _SIZE_UNITS.get(unit)
     if power is None or not (digits.isascii() and digits.isdigit()) or number[0] == ".":

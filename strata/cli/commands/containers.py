@@ -27,7 +27,7 @@ COMMANDS = (
         0,
         None,
         (
-            _ALL,
+            Option("--all", "flag", "All containers that do not run"),
             Option("--attach -a", "flag", "Stay attached to the output"),
             _DETACH,
             Option("--interactive -i", "flag", "Stay attached to the input too"),
@@ -79,7 +79,7 @@ COMMANDS = (
         complete="container",
     ),
     Command(
-        ("ps", "container ls"),
+        ("ps", "container ls", "container list", "container ps"),
         "List containers",
         "containers:ps",
         options=(
@@ -184,7 +184,7 @@ COMMANDS = (
         None,
         (
             Option("--condition", "csv", "State to wait for (stopped)", "STATE"),
-            _IGNORE,
+            Option("--ignore", "flag", "Pass over containers that do not exist"),
             Option("--interval -i", "duration", "Longest time between two looks", "DURATION", 0.25),
             _LATEST,
         ),
@@ -235,7 +235,7 @@ COMMANDS = (
             Option("--follow -L", "flag", "Follow a symbolic link given as the source"),
             Option("--overwrite", "flag", "Let a directory replace a file and the reverse"),
         ),
-        text="'-' as SOURCE or DESTINATION is a tar archive on standard input or output.",
+        text="A SOURCE that ends in /. means what is in the directory.",
         complete="container",
     ),
     Command(
@@ -261,7 +261,7 @@ COMMANDS = (
         "Remove all containers that do not run",
         "containers:prune",
         options=(
-            _FILTER,
+            Option("--filter", "list", "Remove only what matches, as in until=24h", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
         ),
     ),

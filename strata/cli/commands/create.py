@@ -27,7 +27,7 @@ CONTAINER_OPTIONS = (
         "KEY[=VALUE]",
     ),
     Option("--env-file", "list", "Read environment variables from a file", "PATH", complete="file"),
-    Option("--hostname -h", "string", "Host name in the container (with --network none)", "NAME"),
+    Option("--hostname -h", "string", "Host name in the container", "NAME"),
     Option("--init", "flag", "Run catatonit as PID 1: reap zombies, forward signals"),
     Option("--interactive -i", "flag", "Keep standard input open"),
     Option("--label -l", "list", "Set a label", "KEY[=VALUE]"),

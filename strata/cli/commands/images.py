@@ -107,7 +107,7 @@ COMMANDS = (
         complete="file",
     ),
     Command(
-        ("images", "image ls"),
+        ("images", "image ls", "image list"),
         "List images",
         "images:images",
         "[IMAGE]",
@@ -215,7 +215,7 @@ COMMANDS = (
         "images:prune",
         options=(
             Option("--all -a", "flag", "All images that no container uses"),
-            _FILTER,
+            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
         ),
     ),

@@ -83,7 +83,7 @@ COMMANDS = (
         "volumes:prune",
         options=(
             Option("--all -a", "flag", "Named volumes too"),
-            _FILTER,
+            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
         ),
     ),

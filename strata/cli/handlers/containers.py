@@ -42,7 +42,7 @@ def start(context: Context, options: Options, arguments: list[str]) -> int:
         containers.start(context.engine, [name])
         say(name)
 
-    return for_each(names, act)
+    return for_each(context, names, act)
 
 
 def stop(context: Context, options: Options, arguments: list[str]) -> int:
@@ -56,7 +56,7 @@ def stop(context: Context, options: Options, arguments: list[str]) -> int:
         containers.stop(context.engine, [name], time=seconds, ignore=ignore)
         say(name)
 
-    return for_each(_choose(context, options, arguments, states=("running",)), act)
+    return for_each(context, _choose(context, options, arguments, states=("running",)), act)
 
 
 def kill(context: Context, options: Options, arguments: list[str]) -> int:
@@ -69,7 +69,7 @@ def kill(context: Context, options: Options, arguments: list[str]) -> int:
         containers.kill(context.engine, [name], number)
         say(name)
 
-    return for_each(_choose(context, options, arguments, states=("running",)), act)
+    return for_each(context, _choose(context, options, arguments, states=("running",)), act)
 
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
@@ -91,7 +91,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         if gone:
             say(name)
 
-    return for_each(_choose(context, options, arguments), act, classify=True)
+    return for_each(context, _choose(context, options, arguments), act, classify=True)
 
 
 def ps(context: Context, options: Options, arguments: list[str]) -> int:
@@ -259,6 +259,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     found: list[Any] = []
     size = options.flag("size")
     code = for_each(
+        context,
         _choose(context, options, arguments),
         lambda name: found.extend(containers.inspect(context.engine, [name], size=size)),
     )
@@ -295,7 +296,7 @@ def wait(context: Context, options: Options, arguments: list[str]) -> int:
             say(str(code))
         sys.stdout.flush()
 
-    return for_each(_choose(context, options, arguments), act)
+    return for_each(context, _choose(context, options, arguments), act)
 
 
 def commit(context: Context, options: Options, arguments: list[str]) -> int:
@@ -322,9 +323,13 @@ def commit(context: Context, options: Options, arguments: list[str]) -> int:
 
 def copy(context: Context, options: Options, arguments: list[str]) -> int:
     """Copy files between a container and the host."""
-    from strata.engine import containers
+    if "-" in arguments:
+        raise UsageError(
+            "cp cannot read or write an archive in this version", hint="name a file or directory"
+        )
+    from strata.engine.copy import copy as copy_files
 
-    containers.copy(
+    copy_files(
         context.engine,
         arguments[0],
         arguments[1],

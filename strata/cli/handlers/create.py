@@ -212,11 +212,6 @@ def _check(described: Description, options: Options) -> None:
         raise UsageError("invalid --stop-timeout: must be -1 (wait for ever) or more")
     if described["pids_limit"] is not None and described["pids_limit"] < -1:
         raise UsageError("invalid --pids-limit: must be -1 (no limit) or more")
-    if described["hostname"] and described["network"] == "host":
-        raise UsageError(
-            "cannot set hostname when running in the host UTS namespace",
-            hint="containers share the host's network and name; add --network none",
-        )
     if options.flag("no-hosts") and described["add_hosts"]:
         raise UsageError("--no-hosts and --add-host cannot be set together")
     if described["workdir"] is not None and not described["workdir"].startswith("/"):

@@ -45,7 +45,7 @@ def pull(context: Context, options: Options, arguments: list[str]) -> int:
         )
         say(image_id)
 
-    return for_each(arguments, act)
+    return for_each(context, arguments, act)
 
 
 def load(context: Context, options: Options, arguments: list[str]) -> int:
@@ -214,6 +214,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 
     found: list[Any] = []
     code = for_each(
+        context,
         arguments,
         lambda name: found.extend(engine_images.inspect_images(context.engine, [name])),
     )
@@ -292,7 +293,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
             for what, which in step.items():
                 say(f"{what.capitalize()}: {which}")
 
-    return for_each(names, act, classify=True)
+    return for_each(context, names, act, classify=True)
 
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:

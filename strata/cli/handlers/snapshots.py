@@ -69,7 +69,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         for gone in snapshots.remove(context.engine, [spec]):
             say(gone)
 
-    return for_each(arguments, act, classify=True)
+    return for_each(context, arguments, act, classify=True)
 
 
 def rollback(context: Context, options: Options, arguments: list[str]) -> int:

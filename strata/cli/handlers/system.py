@@ -61,11 +61,11 @@ def info(context: Context, options: Options, arguments: list[str]) -> int:
 def df(context: Context, options: Options, arguments: list[str]) -> int:
     """Show what uses space."""
     from strata.cli.format import human_size, show_json, show_rows, write_lines
-    from strata.engine import system
+    from strata.engine import space
 
     verbose = options.flag("verbose")
     format = options.text("format")
-    found = system.df(context.engine, verbose)
+    found = space.df(context.engine, verbose)
     if format.strip() == "json":
         show_json(found if verbose else found["Summary"])
         return 0
@@ -162,7 +162,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     def act(name: str) -> None:
         found.extend(_find_object(context, name, kind, size=options.flag("size")))
 
-    code = for_each(names, act)
+    code = for_each(context, names, act)
     show_objects(found, options.maybe("format"))
     return code
 

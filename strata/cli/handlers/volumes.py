@@ -64,7 +64,9 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     if everything:
         names = [volume["Name"] for volume in volumes.list_volumes(context.engine, {})]
     found: list[Any] = []
-    code = for_each(names, lambda name: found.extend(volumes.inspect(context.engine, [name])))
+    code = for_each(
+        context, names, lambda name: found.extend(volumes.inspect(context.engine, [name]))
+    )
     show_objects(found, options.maybe("format"))
     return code
 
@@ -85,7 +87,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         ):
             say(gone)
 
-    return for_each(names, act, classify=True)
+    return for_each(context, names, act, classify=True)
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:

@@ -1,0 +1,272 @@
+"""What answers look like: sizes, times, tables, JSON and Go templates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strata.cli import format as formats
+from strata.cli.handlers import containers, images
+from strata.cli.template import Template
+from strata.errors import UsageError
+
+NOW = 1_700_000_000.0
+ROW: dict[str, Any] = {
+    "Id": "0123456789abcdef" * 4,
+    "Names": ["web"],
+    "Image": "docker.io/library/debian:12",
+    "ImageID": "f" * 64,
+    "Command": ["sh", "-c", "echo a rather long command"],
+    "Created": NOW - 150,
+    "StartedAt": NOW - 120,
+    "ExitedAt": 0.0,
+    "ExitCode": 0,
+    "Pid": 42,
+    "State": "running",
+    "Labels": {"app": "x", "tier": "front"},
+    "Mounts": ["/data"],
+    "Networks": ["host"],
+    "AutoRemove": False,
+    "Size": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1234, "1.23 kB"),
+        (170_400_000, "170 MB"),
+        (999_600, "1 MB"),
+        (5_000_000_000, "5 GB"),
+    ],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert formats.human_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "Less than a second"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "About a minute"),
+        (120, "2 minutes"),
+        (3600, "About an hour"),
+        (7200, "2 hours"),
+        (86400 * 3, "3 days"),
+        (86400 * 15, "2 weeks"),
+        (86400 * 90, "3 months"),
+        (86400 * 800, "2 years"),
+    ],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert formats.human_duration(seconds) == text
+
+
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_any_rfc3339_moment_is_read(moment: datetime, offset: int) -> None:
+    from datetime import timezone
+
+    aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
+    assert formats.to_seconds(aware.isoformat()) == pytest.approx(aware.timestamp(), abs=1e-5)
+    text = moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    expected = moment.replace(tzinfo=UTC).timestamp()
+    assert formats.to_seconds(text) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("moment", [None, 0, "", "nonsense", "0001-01-01T00:00:00Z", "20xx-01-01T"])
+def test_no_moment_is_nothing(moment: Any) -> None:
+    assert formats.to_seconds(moment) is None
+    assert formats.ago(moment, NOW) == ""
+    assert formats.go_time(moment) == ""
+
+
+def test_moments_as_go_prints_them() -> None:
+    assert formats.go_time(NOW) == "2023-11-14 22:13:20 +0000 UTC"
+    assert formats.ago("2023-11-14T22:11:20Z", NOW) == "2 minutes ago"
+
+
+def test_columns_are_laid_out_as_podman_does() -> None:
+    lines = formats.render_table(
+        ["REPOSITORY", "TAG", "IMAGE ID"],
+        [["docker.io/library/debian", "12", "abc"], ["x", "latest", "d\x1b[31me"]],
+    )
+    assert lines == [
+        "REPOSITORY                TAG         IMAGE ID",
+        "docker.io/library/debian  12          abc",
+        "x                         latest      d\\x1b[31me",
+    ]
+    assert formats.render_table([], []) == []
+
+
+def show(capsys: pytest.CaptureFixture[str], *, format: str = "", **more: Any) -> str:
+    rows = [containers.describe_row(ROW, NOW, full=False)]
+    columns = [("CONTAINER ID", "ID"), ("NAMES", "Names"), ("STATUS", "Status")]
+    formats.show_rows(rows, columns, format=format, raw=[ROW], **more)
+    return capsys.readouterr().out
+
+
+def test_a_table_has_podmans_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(capsys) == (
+        "CONTAINER ID  NAMES       STATUS\n0123456789ab  web         Up 2 minutes\n"
+    )
+    assert show(capsys, heading=False) == "0123456789ab  web         Up 2 minutes\n"
+
+
+def test_json_is_what_the_engine_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(show(capsys, format="json")) == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("{{.ID}} {{.Names}}", "0123456789ab web\n"),
+        ("{{.Names}}\\t{{.Image}}", "web\tdocker.io/library/debian:12\n"),
+        (
+            "table {{.ID}}\\t{{.Names}}\\t{{upper .State}}",
+            "CONTAINER ID  NAMES       STATE\n0123456789ab  web         RUNNING\n",
+        ),
+        ("{{json .Names}}", '"web"\n'),
+        ("{{.Command}}", "sh -c echo a rath...\n"),
+        ("{{.RunningFor}}|{{.Labels}}|{{.Mounts}}", "2 minutes ago|app=x,tier=front|/data\n"),
+    ],
+)
+def test_formats(capsys: pytest.CaptureFixture[str], format: str, text: str) -> None:
+    assert show(capsys, format=format) == text
+
+
+def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match='unknown format "yaml"'):
+        show(capsys, format="yaml")
+    with pytest.raises(UsageError, match="field Nope"):
+        show(capsys, format="{{.Nope}}")
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, "Up 2 minutes"),
+        ({"State": "created"}, "Created"),
+        ({"State": "exited", "ExitCode": 3, "ExitedAt": NOW - 7200}, "Exited (3) 2 hours ago"),
+        ({"State": "removing"}, "Removal In Progress"),
+        ({"State": "stopping"}, "Stopping"),
+    ],
+)
+def test_a_status_in_words(change: dict[str, Any], status: str) -> None:
+    assert containers.describe_status({**ROW, **change}, NOW) == status
+
+
+def test_an_image_has_a_row_for_every_name() -> None:
+    image = {
+        "Id": "a" * 64, "Names": ["docker.io/library/debian:12", "localhost:5000/x:y"],
+        "Created": NOW - 86400 * 3, "Size": 170_400_000, "Digest": "", "Labels": {},
+    }  # fmt: skip
+    rows = images.describe_images(image, NOW, full=False)
+    assert [(row["Repository"], row["Tag"]) for row in rows] == [
+        ("docker.io/library/debian", "12"),
+        ("localhost:5000/x", "y"),
+    ]
+    assert rows[0]["CreatedSince"] == "3 days ago"
+    assert rows[0]["Size"] == "170 MB"
+    nameless = images.describe_images({**image, "Names": []}, NOW, full=True)
+    assert (nameless[0]["Repository"], nameless[0]["Tag"]) == ("<none>", "<none>")
+    assert nameless[0]["ID"] == f"sha256:{'a' * 64}"
+    assert images.split_name("localhost:5000/x") == ("localhost:5000/x", "<none>")
+
+
+DATA: dict[str, Any] = {
+    "Id": "abc",
+    "State": {"Status": "running", "Pid": 7, "Running": True},
+    "Config": {"Labels": {"b": "2", "a": "1"}, "Env": ["X=1", "Y=2"], "Cmd": None},
+    "Mounts": [{"Destination": "/d", "RW": True}, {"Destination": "/e", "RW": False}],
+    "Empty": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("{{.State.Status}}", "running"),
+        ("{{.ID}}", "abc"),
+        ("{{ .State.Pid }}/{{.State.Running}}", "7/true"),
+        ("{{.Config.Labels.a}} {{.Config.Labels.nope}}", "1 <no value>"),
+        ('{{index .Config.Labels "b"}}', "2"),
+        ("{{index .Config.Env 1}}", "Y=2"),
+        ("{{json .Config.Env}}", '["X=1", "Y=2"]'),
+        ("{{.Config.Env}} {{.Config.Labels}}", "[X=1 Y=2] map[a:1 b:2]"),
+        ('{{join .Config.Env ","}}', "X=1,Y=2"),
+        ("{{len .Mounts}}", "2"),
+        ("{{range .Mounts}}{{.Destination}} {{end}}", "/d /e "),
+        ("{{range $i, $m := .Mounts}}{{$i}}={{$m.Destination}};{{end}}", "0=/d;1=/e;"),
+        ("{{range $k, $v := .Config.Labels}}{{$k}}{{$v}}{{end}}", "a1b2"),
+        ("{{range .Empty}}x{{else}}none{{end}}", "none"),
+        ("{{range .Mounts}}{{if .RW}}{{.Destination}}{{end}}{{end}}", "/d"),
+        ("{{range .Mounts}}{{$.Id}}{{end}}", "abcabc"),
+        ('{{if eq .State.Status "running"}}up{{else}}down{{end}}', "up"),
+        ('{{if eq .Id "x"}}1{{else if eq .Id "abc" "y"}}2{{else}}3{{end}}', "2"),
+        ("{{with .State}}{{.Pid}}{{end}}", "7"),
+        ("{{if and .State.Running (not .Empty)}}y{{end}}", "y"),
+        ("{{if or .Empty .Id}}y{{end}}", "y"),
+        ("{{.Id | upper | printf `%s-%s` `x`}}", "x-ABC"),
+        ('{{printf "%5.1f|%v|%d" 1.25 .Id 3}}', "  1.2|abc|3"),
+        ("{{$x := .Id}}{{$x}}", "abc"),
+        ("a {{- .Id -}} b", "aabcb"),
+        ("{{/* a remark */}}x", "x"),
+        ("{{.Config.Cmd}}", "<nil>"),
+        ("{{println .Id}}", "abc\n"),
+        ("{{truncate .Id 2}}{{lower `ABC`}}{{title `ab`}}{{slice .Id 1}}", "ababcAbbc"),
+        ('{{index (split .Id "b") 1}}', "c"),
+        ("{{gt .State.Pid 3}}{{ne 1 2}}{{le 1 0}}", "truetruefalse"),
+    ],
+)
+def test_templates(text: str, expected: str) -> None:
+    assert Template(text).render(DATA) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{.Nope}}", "can't evaluate field Nope"),
+        ("{{.State.Nope}}", "can't evaluate field Nope"),
+        ("{{.Id.More}}", "can't evaluate field More"),
+        ("{{.Id", "unclosed action"),
+        ("{{}}", "missing value"),
+        ("{{if .Id}}x", "end"),
+        ("{{end}}", "unexpected"),
+        ("{{nope .Id}}", 'function "nope" not defined'),
+        ("{{$x}}", "undefined variable"),
+        ("{{.Id .Id}}", "unexpected"),
+        ("{{range .State.Pid}}{{end}}", "range cannot iterate"),
+        ("{{index .Mounts 9}}", "error calling index"),
+        ("{{(.Id}}", "unclosed left paren"),
+        ("{{.Id | .Id}}", "piped"),
+        ('{{"\\x"}}', "bad string"),
+    ],
+)
+def test_broken_templates_say_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Template(text).render(DATA)
+    assert message in caught.value.message
+
+
+@given(st.lists(st.sampled_from(["{{", "}}", ".", "Id", "end", "else", "if ", "range ", "$x", ":=",
+                                 "|", "(", ")", '"', " ", "json ", "index ", "with ", "-", "7"]),
+                max_size=12).map("".join))  # fmt: skip
+def test_any_template_is_rendered_or_refused(text: str) -> None:
+    try:
+        Template(text).render(DATA)
+    except UsageError:
+        pass
