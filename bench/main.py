@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GROUPS = ("imports", "run", "exec", "ps", "many", "pull", "snapshots", "waits")
+GROUPS = ("imports", "run", "exec", "ps", "many", "pull", "snapshots", "waits", "scale")
 
 
 def read_options() -> argparse.Namespace:
@@ -38,6 +38,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=11, help="rounds per comparison (11)")
     parser.add_argument("--containers", type=int, default=1000, help="how many ps lists (1000)")
     parser.add_argument("--many", type=int, default=100, help="how many to start (100)")
+    parser.add_argument("--datasets", type=int, default=5000, help="how many for scale (5000)")
     parser.add_argument("--quick", action="store_true", help="few rounds and small numbers")
     parser.add_argument("--alone", action="store_true", help="without Podman and Docker")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
@@ -47,7 +48,7 @@ def read_options() -> argparse.Namespace:
         parser.error(f"unknown group {', '.join(sorted(unknown))}")
     options.groups = options.groups or list(GROUPS)
     if options.quick:
-        options.repeat, options.containers, options.many = 3, 50, 16
+        options.repeat, options.containers, options.many, options.datasets = 3, 50, 16, 100
     return options
 
 
@@ -145,6 +146,9 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
                     strata, options.repeat, {"10 MB": 10_000_000, "10 GB": 10_000_000_000}
                 ),
             ],
+            "scale": lambda: measures.measure_scale(
+                strata, options.repeat, options.datasets, options.datasets * 4
+            ),
             "waits": lambda: measure_waits(folder, launcher, f"{folder}/image.tar"),
         }
         if registry is not None:

@@ -323,3 +323,32 @@ def measure_waits(strata: Strata) -> list[Row]:
     ):  # fmt: skip
         rows.append(Row(f"waits of {verb}", {"Strata": count(*words)}, unit="", limit=budget))
     return rows
+
+
+_FILL = """
+from strata.engine import snapshots, volumes
+from strata.engine.core import open_engine
+e = open_engine({root!r}, {runroot!r})
+for number in range({datasets}):
+    name = f"scale-{{number:05d}}"
+    volumes.create(e, name)
+    for moment in range({snapshots}):
+        snapshots.take(e, f"volume:{{name}}@s{{moment}}")
+"""
+
+
+def measure_scale(strata: Strata, repeat: int, datasets: int, snapshots: int) -> list[Row]:
+    """Listing verbs on a store with thousands of datasets and snapshots."""
+    with open(strata.launcher, encoding="utf-8") as file:
+        paths = [line for line in file if line.startswith(("import sys", "sys.path"))]
+    code = "".join(paths) + _FILL.format(
+        root=f"{strata.folder}/root", runroot=f"{strata.folder}/run", datasets=datasets,
+        snapshots=snapshots // datasets,
+    )  # fmt: skip
+    ask(["/usr/bin/python3", "-IS", "-c", code])
+    rows = []
+    for words in (["ps", "--all"], ["images"], ["volume", "ls"]):
+        value = statistics.median(strata.measure(*words).wall for _ in range(max(repeat, 5)))
+        title = f"{' '.join(words)} with {datasets:,} datasets and {snapshots:,} snapshots"
+        rows.append(Row(title, {"Strata": value * 1000}, limit=300))
+    return rows
