@@ -163,14 +163,17 @@ class Zfs(Driver):
         try:
             self.change(*arguments)
         except ParentMissing:
-            parts = name.split("/")[:-1]
-            for depth in range(1, len(parts) + 1):
-                parent = "/".join(parts[:depth])
-                try:
-                    self.change("create", *self.dialect.create_options, self.full_name(parent))
-                except DatasetExists:
-                    continue
+            self._make_parents(name)
             self.change(*arguments)
+
+    def _make_parents(self, name: str) -> None:
+        parts = name.split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            parent = "/".join(parts[:depth])
+            try:
+                self.change("create", *self.dialect.create_options, self.full_name(parent))
+            except DatasetExists:
+                continue
 
     def snapshot(self, names: Sequence[str]) -> None:
         for name in names:
@@ -208,7 +211,8 @@ class Zfs(Driver):
         try:
             self.change_settled(name, *verb, self.full_name(name), self.full_name(new))
         except ParentMissing:
-            self._with_parents(new, *verb, self.full_name(name), self.full_name(new))
+            self._make_parents(new)
+            self.change_settled(name, *verb, self.full_name(name), self.full_name(new))
 
     def promote(self, name: str) -> None:
         self.change("promote", self.full_name(name))

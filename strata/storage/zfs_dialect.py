@@ -1,8 +1,9 @@
 """What the installed ``zfs`` understands, and what its words mean.
 
 Two programs carry the name: OpenZFS (2.1 and later, a kernel module) and zfs-fuse (0.7, a daemon
-with pool version 23). Which one is there is found out by asking it, never assumed: `probe`. The rest of
-the driver reads `Dialect`, a row of answers, and `classify`, the one place that reads stderr.
+with pool version 23). Which one is there is found out by asking it, never assumed: `probe`. The
+rest of the driver reads `Dialect`, a row of answers, and `classify`, the one place that reads
+stderr.
 """
 
 from __future__ import annotations
