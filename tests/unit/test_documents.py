@@ -32,7 +32,8 @@ def _read(path: str) -> str:
 )
 def test_what_the_source_knows_is_written_down(page: str) -> None:
     tool = _load_tool("write_reference")
-    assert _read(page) == tool.render_all()[page], "run tools/write_reference.py"
+    is_current = _read(page) == tool.render_all()[page]
+    assert is_current, "run tools/write_reference.py"
 
 
 def test_error_ids_are_unique() -> None:
