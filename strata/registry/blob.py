@@ -7,14 +7,15 @@ the running hash always covers exactly what is in the file.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from typing import Protocol
 
-from strata.errors import DigestMismatch, RegistryError
+from strata.errors import Busy, DigestMismatch, RegistryError
 from strata.oci import digest as digests
 from strata.oci.manifest import Descriptor
-from strata.registry.transport import Response, Transient, Transport
+from strata.registry.transport import Response, Transient, Transport, cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 18
 # An attempt that moved at least this many bytes is not counted as a failed one.
 PROGRESS = 1 << 20
+# How often to look whether another command is done with the same blob, in seconds.
+LOCK_POLL = 0.05
 
 
 class BlobServer(Protocol):
@@ -63,28 +66,62 @@ class BlobDownload:
         self.verifier = self._new_verifier()
 
     def run(self) -> None:
-        if self._is_complete():
-            self._report()
-            return
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self.fd = os.open(self.partial, flags, 0o600)
+        while not self._is_complete():
+            self.fd = os.open(self.partial, flags, 0o600)
+            try:
+                if self._lock():
+                    self._download()
+                    return
+            finally:
+                os.close(self.fd)
+        self._report()
+
+    def _lock(self) -> bool:
+        """Own the partial file; False when another command finished or removed it meanwhile.
+
+        The lock is the kernel's and not inherited: it ends with this process. Waiting lasts as
+        long as the file grows. Raises `Busy`.
+        """
+        size, deadline = -1, 0.0
+        while True:
+            now = os.fstat(self.fd).st_size
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            if now != size:
+                size, deadline = now, time.monotonic() + self.transport.policy.window
+            elif time.monotonic() > deadline:
+                raise Busy(
+                    f"{self.what}: another command downloads it and makes no progress",
+                    hint="wait for it to end, or stop it",
+                )
+            if self.transport.cancelled.wait(LOCK_POLL):
+                raise cancelled()
         try:
-            resumed = self._rehash()
-            while True:
-                self._fill()
-                try:
-                    self.verifier.finish()
-                    break
-                except DigestMismatch:
-                    # What lay in the file before this call may be to blame; once.
-                    if not resumed:
-                        os.unlink(self.partial)
-                        raise
-                    resumed = False
-                    self._restart()
-            os.rename(self.partial, self.destination)
-        finally:
-            os.close(self.fd)
+            there = os.stat(self.partial, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self.fd))
+
+    def _download(self) -> None:
+        """Bring the locked file to its end and give it its name."""
+        resumed = self._rehash()
+        while True:
+            self._fill()
+            try:
+                self.verifier.finish()
+                break
+            except DigestMismatch:
+                # What lay in the file before this call may be to blame; once.
+                if not resumed:
+                    os.unlink(self.partial)
+                    raise
+                resumed = False
+                self._restart()
+        os.rename(self.partial, self.destination)
 
     def _is_complete(self) -> bool:
         """Whether the file is there already and has the right content."""

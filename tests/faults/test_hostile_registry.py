@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -14,7 +15,7 @@ import pytest
 from helpers.hostile import LAYER_TYPE, HostileServer, Request, make_certificate
 from helpers.registry import digest_of
 
-from strata.errors import DigestMismatch, RegistryError, StrataError, Unauthorized
+from strata.errors import Busy, DigestMismatch, RegistryError, StrataError, Unauthorized
 from strata.oci.manifest import Descriptor, InvalidDocument, parse_manifest
 from strata.registry.auth import Credentials
 from strata.registry.client import ManifestUnknown, RegistrySource, open_source
@@ -238,6 +239,53 @@ def test_a_planted_symlink_is_not_followed(server: HostileServer, tmp_path: Path
     with pytest.raises(OSError):
         fetch(server, tmp_path)
     assert victim.read_bytes() == b"precious"
+
+
+def test_two_commands_share_one_download(server: HostileServer, tmp_path: Path) -> None:
+    """The second waits for the first, even when the first has to start again."""
+    arrived, go = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> None:
+        if request.count == 1:
+            arrived.set()
+            go.wait(30)
+            cut(request, 100_000)
+        elif request.count == 2:
+            serve_range(request, Content_Range="nonsense")
+        else:
+            request.send(200, DATA)
+
+    server.answers[BLOB_PATH] = answer
+    errors: list[BaseException] = []
+
+    def pull() -> None:
+        try:
+            fetch(server, tmp_path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=pull) for _ in range(3)]
+    threads[0].start()
+    arrived.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert len(server.requests(BLOB_PATH)) == 3
+    assert (tmp_path / "blob").read_bytes() == DATA
+    assert os.listdir(tmp_path) == ["blob"]
+
+
+def test_a_download_of_another_command_that_stands_still_is_said(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    with open(tmp_path / "blob.partial", "wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="another command downloads it") as caught:
+            fetch(server, tmp_path, window=0.1)
+    assert_one_line(caught.value)
 
 
 # Retries and time
