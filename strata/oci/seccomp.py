@@ -2,8 +2,8 @@
 
 The distribution's file (the format Docker introduced) has conditions: rules included or excluded
 by capability, architecture and kernel. The OCI runtime wants them decided. The decision depends
-only on the capability set and the file, so its text is kept under the run directory and the hot
-path copies it into config.json without parsing it.
+only on the capability set and the file, so the result is kept under the run directory (as text,
+and compiled), and the hot path copies it into config.json without parsing it.
 """
 
 from __future__ import annotations
@@ -112,8 +112,23 @@ def find_profile(choice: str) -> str | None:
     return None
 
 
-def get_filter(cache: str, path: str, caps: Sequence[str]) -> str:
-    """JSON text of ``linux.seccomp`` for a profile file and a capability set.
+class Filter:
+    """A decided filter: JSON text of ``linux.seccomp``, and the same compiled, as base64; that is
+    empty where libseccomp cannot be used or the filter has what BPF alone cannot say."""
+
+    __slots__ = ("bpf", "text")
+
+    def __init__(self, text: str, bpf: str) -> None:
+        self.text = text
+        self.bpf = bpf
+
+
+#: raised when what is kept under one name changes
+_CACHE_FORMAT = 1
+
+
+def get_filter(cache: str, path: str, caps: Sequence[str]) -> Filter:
+    """The filter of a profile file for a capability set.
 
     ``cache`` is a directory below the run directory. Raises `UsageError` when the profile cannot
     be read or is not one.
@@ -123,24 +138,40 @@ def get_filter(cache: str, path: str, caps: Sequence[str]) -> str:
     except OSError as error:
         raise UsageError(f"opening seccomp profile {path!r}: {error.strerror}") from error
     key = f"{to_mask(caps):x}-{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_mtime_ns:x}"
-    place = f"{cache}/seccomp-{key}-{facts.st_size:x}.json"
+    place = f"{cache}/seccomp{_CACHE_FORMAT}-{key}-{facts.st_size:x}"
     try:
         with open(place) as file:
-            return file.read()
+            bpf, separator, text = file.read().partition("\n")
+        if separator:
+            return Filter(text, bpf)
     except FileNotFoundError:
         pass
+    made = _make_filter(path, caps)
+    os.makedirs(cache, 0o700, exist_ok=True)
+    staging = f"{place}.{os.getpid()}"
+    with open(staging, "w") as file:
+        file.write(f"{made.bpf}\n{made.text}")
+    os.rename(staging, place)
+    return made
+
+
+def _make_filter(path: str, caps: Sequence[str]) -> Filter:
     system = os.uname()
     try:
         with open(path) as file:
             profile = json.load(file)
-        text = json.dumps(
-            translate(profile, caps, system.machine, system.release), separators=(",", ":")
-        )
+        document = translate(profile, caps, system.machine, system.release)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"seccomp profile {path!r} is not valid: {error}") from error
-    os.makedirs(cache, 0o700, exist_ok=True)
-    staging = f"{place}.{os.getpid()}"
-    with open(staging, "w") as file:
-        file.write(text)
-    os.rename(staging, place)
-    return text
+    text = json.dumps(document, separators=(",", ":"))
+    if document.get("flags") or document.get("listenerPath"):
+        return Filter(text, "")
+    from binascii import b2a_base64
+
+    from strata.linux.filter import compile_filter
+
+    try:
+        return Filter(text, b2a_base64(compile_filter(document), newline=False).decode())
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        # The runtime will compile the text itself, and say what is wrong with it.
+        return Filter(text, "")

@@ -18,12 +18,14 @@ _FILTER = '"@seccomp@"'
 
 def make_config(
     record: Mapping[str, Any], root: int, *, mounts: Sequence[Mapping[str, Any]],
-    host: spec.HostFacts, bundle: str, cache: str, network_path: str = "",
+    host: spec.HostFacts, bundle: str, cache: str, runtime: str, network_path: str = "",
 ) -> tuple[str, list[str]]:  # fmt: skip
     """The text of config.json and warnings. ``root`` is a descriptor of the image's root
-    directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
+    directory, ``cache`` a directory for translated filters, ``runtime`` the runtime's name.
+    Raises `UsageError` and `RuntimeFailure`."""
     config = record["config"]
     user = users.resolve(root, config.get("user") or "")
+    ensure_workdir(root, config.get("workdir") or "/", user.uid, user.gid)
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
     )
@@ -35,8 +37,12 @@ def make_config(
             warnings.append("no seccomp profile is installed; system calls are not filtered")
         else:
             caps = document["process"]["capabilities"]["bounding"]
-            filter_text = seccomp.get_filter(cache, path, caps)
+            made = seccomp.get_filter(cache, path, caps)
+            filter_text = made.text
             document["linux"]["seccomp"] = _FILTER.strip('"')
+            if made.bpf and runtime == "crun":
+                # crun(1): used instead of the section, which stays for one that does not know it.
+                document["annotations"]["run.oci.seccomp_bpf_data"] = made.bpf
     text = json.dumps(document, separators=(",", ":"))
     # The filter is cached text, larger than all the rest; it is not parsed again.
     return text.replace(_FILTER, filter_text, 1) if filter_text else text, warnings
