@@ -106,34 +106,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def render_commands() -> str:
-    """Every command with its options, group by group."""
-    from strata.cli.help import describe_option
-    from strata.cli.index import list_commands
-
-    lines = ["# Commands", "", WRITTEN, "`strata COMMAND --help` prints the same.", ""]
-    for command in list_commands():
-        if command.hidden:
-            continue
-        words = ["strata", command.name, "[OPTIONS]" if command.options else "", command.usage]
-        lines += [f"## {command.name}", "", f"{command.summary}.", "", "```"]
-        lines += [" ".join(word for word in words if word), "```", ""]
-        if len(command.paths) > 1:
-            lines += ["Also: " + ", ".join(f"`strata {path}`" for path in command.paths[1:]), ""]
-        if command.text:
-            lines += [command.text, ""]
-        shown = sorted((o for o in command.options if not o.hidden), key=lambda o: o.key)
-        if shown:
-            lines += ["| Option | Meaning |", "|---|---|"]
-            for option in shown:
-                names, text = describe_option(option)
-                lines.append(f"| `{_cell(names.strip())}` | {_cell(text)} |")
-            lines.append("")
-        if command.examples:
-            lines += ["```", *command.examples, "```", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
 def render_volume_options() -> str:
     """Native properties users may set, and profiles, with what each driver makes of them."""
     from strata.storage import properties
@@ -171,9 +143,11 @@ def render_volume_options() -> str:
 
 def render_all() -> dict[str, str]:
     """Path below the tree -> text."""
+    from strata.cli import reference
+
     return {
         "docs/exit-codes.md": render_exit_codes(list_classes(os.path.join(TOP, "strata"))),
-        "docs/commands.md": render_commands(),
+        "docs/commands.md": reference.render(),
         "docs/volume-options.md": render_volume_options(),
     }
 
