@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": set(),
     "command": _PLAIN | {"trace"},
     "linux": _PLAIN | {"command", "trace"},
-    "oci": _PLAIN,
+    "oci": _PLAIN | {"linux"},
     "storage": _KERNEL,
     "archive": _KERNEL | {"oci"},
     "registry": _KERNEL | {"oci"},
