@@ -125,7 +125,7 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     texts = []
     for line in lines:
         padded = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
-        texts.append("".join(padded[: len(line) - 1]) + line[-1])
+        texts.append(("".join(padded[: len(line) - 1]) + line[-1]).rstrip())
     return texts
 
 

@@ -186,6 +186,27 @@ def test_an_image_has_a_row_for_every_name() -> None:
     assert images.split_name("localhost:5000/x") == ("localhost:5000/x", "<none>")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        ("debian", True),
+        ("debian:12", True),
+        ("library/debian", True),
+        ("docker.io/library/debian:12", True),
+        ("deb*", True),
+        ("debian:1*", True),
+        ("aaaa", True),
+        ("debian:13", False),
+        ("ubuntu", False),
+        ("ebian", False),
+        ("a", False),
+    ],
+)
+def test_an_image_is_named_as_people_do(wanted: str, named: bool) -> None:
+    row = {"Id": "a" * 64, "Repository": "docker.io/library/debian", "Tag": "12"}
+    assert images.is_named(row, wanted) is named
+
+
 DATA: dict[str, Any] = {
     "Id": "abc",
     "State": {"Status": "running", "Pid": 7, "Running": True},

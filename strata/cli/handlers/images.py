@@ -124,8 +124,6 @@ def images(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine import images as engine_images
 
     filters = values.parse_filters(options.list("filter"))
-    if arguments:
-        filters.setdefault("reference", []).append(arguments[0])
     found = engine_images.list_images(context.engine, filters, all=options.flag("all"))
     full = options.flag("no-trunc")
     now = time.time()
@@ -133,7 +131,7 @@ def images(context: Context, options: Options, arguments: list[str]) -> int:
         row
         for image in found
         for row in describe_images(image, now, full=full)
-        if not arguments or len(image["Names"]) < 2 or _is_named(row, arguments[0])
+        if not arguments or is_named(row, arguments[0])
     ]
     keys = {
         "created": lambda row: -row["_created"],
@@ -196,15 +194,20 @@ def split_name(name: str) -> tuple[str, str]:
     return head, tail
 
 
-def _is_named(row: dict[str, Any], wanted: str) -> bool:
-    """Whether a row of an image with several names is the one that was asked for."""
-    if "*" in wanted:
+def is_named(row: dict[str, Any], wanted: str) -> bool:
+    """Whether a row's image is meant by ``[REGISTRY/][PATH/]NAME[:TAG]``, a pattern, or an id."""
+    from fnmatch import fnmatchcase
+
+    if len(wanted) >= 4 and row["Id"].startswith(wanted.removeprefix("sha256:")):
         return True
     repository, tag = split_name(wanted)
+    if tag not in ("<none>", row["Tag"]) and not fnmatchcase(row["Tag"], tag):
+        return False
     full = str(row["Repository"])
-    if repository not in (full, full.rpartition("/")[2], full.partition("/")[2]):
-        return full.endswith(f"/{repository}") and tag in ("<none>", row["Tag"])
-    return tag in ("<none>", row["Tag"])
+    return any(
+        fnmatchcase(name, repository)
+        for name in (full, full.partition("/")[2], full.rpartition("/")[2])
+    )
 
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:

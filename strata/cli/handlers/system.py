@@ -60,7 +60,7 @@ def info(context: Context, options: Options, arguments: list[str]) -> int:
 
 def df(context: Context, options: Options, arguments: list[str]) -> int:
     """Show what uses space."""
-    from strata.cli.format import human_size, show_json, show_rows, write_lines
+    from strata.cli.format import show_json, show_rows, write_lines
     from strata.engine import space
 
     verbose = options.flag("verbose")
@@ -72,22 +72,12 @@ def df(context: Context, options: Options, arguments: list[str]) -> int:
     if verbose and format:
         raise UsageError("--format and --verbose cannot be used together", hint="use json")
     if not verbose:
-        rows = []
-        for row in found["Summary"]:
-            size, free = row["Size"] or 0, row["Reclaimable"] or 0
-            percent = round(100 * free / size) if size else 0
-            rows.append(
-                {
-                    **row,
-                    "Size": human_size(size),
-                    "Reclaimable": f"{human_size(free)} ({percent}%)",
-                }
-            )
+        rows = [_summarise(row) for row in found["Summary"]]
         columns = [("TYPE", "Type"), ("TOTAL", "Total"), ("ACTIVE", "Active")]
         columns += [("SIZE", "Size"), ("RECLAIMABLE", "Reclaimable")]
         show_rows(rows, columns, format=format)
         return 0
-    for title in ("Images", "Containers", "Volumes"):
+    for title in ("Images", "Containers", "Volumes", "Trash"):
         write_lines([f"{title} space usage:", ""])
         rows = [_humanise(row) for row in found.get(title) or ()]
         keys = list(rows[0]) if rows else []
@@ -280,15 +270,38 @@ def _is_nested(item: Any) -> bool:
     return isinstance(item, (dict, list)) and bool(item)
 
 
-def _humanise(row: dict[str, Any]) -> dict[str, Any]:
+def _summarise(row: dict[str, Any]) -> dict[str, Any]:
+    """Return one kind's row of ``system df``; sizes that the driver cannot tell are a dash."""
     from strata.cli.format import human_size
 
-    return {
-        key: human_size(value) if key.endswith(("Size", "Used", "Referenced")) and value else value
-        for key, value in row.items()
-    }
+    size, free = row["Size"], row["Reclaimable"]
+    shown = {**row, "Size": "-" if size is None else human_size(size), "Reclaimable": "-"}
+    if free is not None:
+        percent = round(100 * free / size) if size else 0
+        shown["Reclaimable"] = f"{human_size(free)} ({percent}%)"
+    return shown
+
+
+def _humanise(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the long ``system df`` with sizes and moments for people."""
+    from strata.cli.format import go_time, human_size
+
+    shown: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.endswith(("Size", "Used", "Referenced", "Reclaimable")):
+            shown[key] = "-" if value is None else human_size(value)
+        elif key in ("Created", "Deleted", "Due"):
+            shown[key] = go_time(value)
+        else:
+            shown[key] = value
+    return shown
 
 
 def _heading(key: str) -> str:
-    """Return a field's name as a heading: MountCount becomes MOUNT COUNT."""
-    return "".join(f" {c}" if c.isupper() else c for c in key).strip().upper()
+    """Return a field's name as a heading: MountCount becomes MOUNT COUNT, ImageID IMAGE ID."""
+    text = ""
+    for number, letter in enumerate(key):
+        if letter.isupper() and number and not key[number - 1].isupper():
+            text += " "
+        text += letter.upper()
+    return text
