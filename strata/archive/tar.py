@@ -17,6 +17,7 @@ the GNU tar manual "Basic Tar Format" and "Storing Sparse Files", OCI image-spec
 
 from __future__ import annotations
 
+import binascii
 import os
 import struct
 import zlib
@@ -547,12 +548,13 @@ def _apply_pax_sparse(
 
 
 def _libarchive_xattr(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """libarchive writes names URL-encoded and values in base64."""
-    from base64 import b64decode
-    from urllib.parse import unquote_to_bytes
-
+    """libarchive writes names URL-encoded, values in base64 without padding."""
     try:
-        return unquote_to_bytes(name), b64decode(value + b"=" * (-len(value) % 4))
+        first, *rest = name.split(b"%")
+        parts = [first]
+        for part in rest:
+            parts.append(bytes((int(part[:2], 16),)) + part[2:])
+        return b"".join(parts), binascii.a2b_base64(value + b"=" * (-len(value) % 4))
     except ValueError:
         raise ArchiveError("the archive is damaged: bad extended attribute") from None
 

@@ -557,6 +557,10 @@ def main(arguments: list[str]) -> int:
     gc.disable()
     sys.setrecursionlimit(5000)
     try:
+        # From here on an import would look into the layer, and a layer may hold Python's library.
+        sys.path.clear()
+        sys.meta_path.clear()
+        sys.path_hooks.clear()
         confine(root, [spill_fd, *map(int, filter(None, kept.split(",")))], file_size=size,
                 parent=int(parent))  # fmt: skip
         split = Writer(_write_all)
@@ -575,6 +579,8 @@ def main(arguments: list[str]) -> int:
         _report("archive", "the archive needs too much memory to unpack")
     except RecursionError:
         _report("archive", "directories are nested too deeply")
+    except Exception as error:
+        _report("archive", f"the unpacking process failed: {type(error).__name__}: {error}")
     else:
         return 0
     return 1
