@@ -53,7 +53,6 @@ CONTAINER_OPTIONS = (
         "host",
         complete="network",
     ),
-    Option("--no-hosts", "flag", "Leave the image's /etc/hosts alone"),
     Option("--pids-limit", "int", "Most processes at a time; 0 or -1 for no limit", "NUMBER"),
     Option("--platform", "string", "Platform of the image to choose", "OS/ARCH[/VARIANT]"),
     Option("--privileged", "flag", "Give all capabilities and devices, drop seccomp and masks"),
@@ -95,7 +94,6 @@ CONTAINER_OPTIONS = (
     Option("--tmpfs", "list", "Mount a memory file system", "PATH[:OPTIONS]"),
     Option("--tty -t", "flag", "Allocate a terminal"),
     Option("--ulimit", "list", "Set a resource limit", "NAME=SOFT[:HARD]"),
-    Option("--unsetenv", "list", "Drop a variable of the image", "KEY"),
     Option("--user -u", "string", "User, and group, to run as", "USER[:GROUP]"),
     Option(
         "--volume -v",

@@ -70,7 +70,6 @@ def read_options(
         "name": options.text("name"),
         "entrypoint": None,
         "env": [],
-        "unsetenv": options.list("unsetenv"),
         "workdir": options.maybe("workdir"),
         "user": options.maybe("user"),
         "tty": options.flag("tty"),
@@ -102,7 +101,6 @@ def read_options(
         "labels": {},
         "annotations": {},
         "add_hosts": [],
-        "no_hosts": options.flag("no-hosts"),
         "tmpfs": {},
         "mounts": [],
         "remove": options.flag("rm"),
@@ -114,7 +112,6 @@ def read_options(
         "detach": options.flag("detach"),
         "detach_keys": b"",
         "sig_proxy": options.flag("sig-proxy"),
-        "quiet": options.flag("quiet"),
         "authfile": options.maybe("authfile"),
         "tls_verify": options.tristate("tls-verify"),
     }
@@ -212,8 +209,6 @@ def _check(described: Description, options: Options) -> None:
         raise UsageError("invalid --stop-timeout: must be -1 (wait for ever) or more")
     if described["pids_limit"] is not None and described["pids_limit"] < -1:
         raise UsageError("invalid --pids-limit: must be -1 (no limit) or more")
-    if options.flag("no-hosts") and described["add_hosts"]:
-        raise UsageError("--no-hosts and --add-host cannot be set together")
     if described["workdir"] is not None and not described["workdir"].startswith("/"):
         raise UsageError(
             f'the working directory "{described["workdir"]}" is not an absolute path',
@@ -221,9 +216,6 @@ def _check(described: Description, options: Options) -> None:
         )
     if described["replace"] and not described["name"]:
         raise UsageError("cannot replace container without --name being set")
-    for key in described["unsetenv"]:
-        if not key or "=" in key:
-            raise UsageError(f'invalid --unsetenv "{key}"')
 
 
 def _progress(options: Options) -> object:
