@@ -1,0 +1,268 @@
+"""Making, finding, losing and removing the store itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from strata import command
+from strata.errors import AlreadyExists, RecordError, StoreMissing, UsageError
+from strata.linux import loop, mount
+from strata.storage import setup
+from strata.storage.driver import Driver
+
+if TYPE_CHECKING:
+    from conftest import Maker
+
+IDENTITY = {"id": "4f1c", "kind": "container", "name": "web"}
+SIZE = 256 << 20
+
+
+def put(driver: Driver, name: str, text: str) -> None:
+    driver.create(name, IDENTITY)
+    with open(f"{driver.open(name)}/data", "w") as file:
+        file.write(text)
+
+
+def get(driver: Driver, name: str) -> str:
+    with open(f"{driver.open(name)}/data") as file:
+        return file.read()
+
+
+def mounts_below(root: str) -> list[str]:
+    return [entry.target for entry in mount.list_mounts() if entry.target.startswith(root)]
+
+
+# -- the shared store --------------------------------------------------------------------------
+
+
+def test_the_configuration_is_found_again(store: setup.StoreConfig) -> None:
+    with open(f"{store.root}/store.json") as file:
+        document = json.load(file)
+    assert document == store.to_dict() == setup.load(store.root).to_dict()
+    assert document["format"] == 1
+
+
+def test_a_second_init_is_refused_with_a_hint(store: setup.StoreConfig) -> None:
+    with pytest.raises(AlreadyExists) as caught:
+        setup.initialize(store.root)
+    assert "system info" in caught.value.hint
+
+
+def test_the_engines_own_datasets_are_there(driver: Driver) -> None:
+    for name in ("records", "images", "logs"):
+        assert driver.get(name).identity["kind"] == "store"
+        assert os.path.isdir(driver.open(name))
+    for parent in ("layers", "containers", "volumes/_", "build", "trash"):
+        driver.list_datasets(parent)
+
+
+def test_an_attached_store_is_seen_without_programs(driver: Driver) -> None:
+    ran: list[Any] = []
+    command.observer = ran.append
+    try:
+        start = time.perf_counter()
+        for _ in range(100):
+            driver.attach()
+        cost = (time.perf_counter() - start) / 100
+    finally:
+        command.observer = None
+    assert ran == []
+    if driver.name == "btrfs":
+        assert cost < 0.0002
+
+
+def test_the_root_is_a_shared_mount(store: setup.StoreConfig) -> None:
+    entry = mount.find_mount(store.root)
+    assert entry is not None
+    assert "shared:" in entry.propagation
+
+
+def test_another_store_is_not_believed(store: setup.StoreConfig) -> None:
+    other = setup.load(store.root)
+    other.id = "0" * 32
+    before = mounts_below(store.root)
+    with pytest.raises(StoreMissing):
+        setup.open_driver(other).attach()
+    with pytest.raises(StoreMissing):
+        setup.reset(other)
+    setup.open_driver(store).attach()
+    assert set(before) <= set(mounts_below(store.root))
+
+
+# -- without a store ---------------------------------------------------------------------------
+
+
+def test_no_store_is_said_with_a_hint(folder: str) -> None:
+    with pytest.raises(StoreMissing) as caught:
+        setup.load(f"{folder}/nowhere")
+    assert "strata system init" in caught.value.hint
+    assert not os.path.exists(f"{folder}/nowhere")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "1"}',
+                                  '{"format": 1, "id": "x", "driver": "ext4"}',
+                                  '{"format": 1, "id": 5, "driver": "btrfs"}'])  # fmt: skip
+def test_a_damaged_configuration_is_refused(tmp_path: Any, text: str) -> None:
+    (tmp_path / "store.json").write_text(text)
+    with pytest.raises(RecordError):
+        setup.load(str(tmp_path))
+
+
+def test_a_newer_format_is_refused(tmp_path: Any) -> None:
+    (tmp_path / "store.json").write_text('{"format": 2, "id": "x", "driver": "btrfs"}')
+    with pytest.raises(RecordError) as caught:
+        setup.load(str(tmp_path))
+    assert "newer" in caught.value.hint
+
+
+def test_nonsense_is_refused_before_anything_is_made(folder: str) -> None:
+    root = f"{folder}/nonsense"
+    for options in (
+        {"driver": "ext4"},
+        {"driver": "btrfs", "pool": "tank"},
+        {"driver": "btrfs", "size": 1 << 20},
+        {"driver": "btrfs", "file": "/nowhere/at/all"},
+    ):
+        with pytest.raises((UsageError, Exception)) as caught:
+            setup.initialize(root, **options)  # type: ignore[arg-type]
+        assert getattr(caught.value, "hint", "")
+        assert set(os.listdir(root) if os.path.exists(root) else []) <= {".attach.lock"}
+        assert mounts_below(root) == []
+
+
+# -- life of a store of its own ----------------------------------------------------------------
+
+
+@pytest.fixture
+def own(make_store: Maker, store: setup.StoreConfig) -> Iterator[setup.StoreConfig]:
+    config = make_store(store.driver, f"own-{store.driver}-{time.monotonic_ns()}", SIZE,
+                        own_pool=True)  # fmt: skip
+    yield config
+    setup.reset(config)
+
+
+def test_a_store_comes_back_after_a_reboot(own: setup.StoreConfig) -> None:
+    driver = setup.open_driver(own)
+    put(driver, "containers/a", "kept")
+    guid = driver.get("containers/a").guid
+    driver.detach()
+    driver.detach()
+    assert mounts_below(own.root) == []
+    assert own.file is not None
+    assert loop.find_device(own.file) is None
+    again = setup.open_driver(setup.load(own.root))
+    again.attach()
+    assert again.get("containers/a").guid == guid
+    assert get(again, "containers/a") == "kept"
+
+
+def test_a_vanished_pool_file_is_said_and_nothing_is_made(own: setup.StoreConfig) -> None:
+    driver = setup.open_driver(own)
+    driver.detach()
+    assert own.file is not None
+    os.rename(own.file, f"{own.file}.away")
+    with pytest.raises(StoreMissing) as caught:
+        driver.attach()
+    assert own.file in caught.value.message
+    assert not os.path.exists(own.file)
+    os.rename(f"{own.file}.away", own.file)
+    driver.attach()
+
+
+def test_reset_removes_the_store_and_nothing_else(own: setup.StoreConfig) -> None:
+    with open(f"{own.root}/mine", "w") as file:
+        file.write("kept")
+    setup.reset(own)
+    assert "mine" in os.listdir(own.root)
+    assert not os.path.exists(str(own.file))
+    assert mounts_below(own.root) == []
+    with pytest.raises(StoreMissing):
+        setup.load(own.root)
+    setup.reset(own)
+
+
+def test_a_lost_configuration_is_completed_by_init(own: setup.StoreConfig) -> None:
+    driver = setup.open_driver(own)
+    put(driver, "containers/a", "kept")
+    os.unlink(f"{own.root}/store.json")
+    again = setup.initialize(own.root, driver=own.driver, file=own.file)
+    assert again.id == own.id
+    assert get(setup.open_driver(again), "containers/a") == "kept"
+
+
+def test_a_foreign_file_is_never_overwritten(store: setup.StoreConfig, folder: str) -> None:
+    path = f"{folder}/precious-{store.driver}"
+    with open(path, "wb") as file:
+        file.write(b"precious" * 1000)
+    root = f"{folder}/foreign-{store.driver}"
+    with pytest.raises(AlreadyExists):
+        setup.initialize(root, driver=store.driver, file=path, size=SIZE)
+    with open(path, "rb") as file:
+        assert file.read() == b"precious" * 1000
+    assert mounts_below(root) == []
+
+
+# -- init, killed at every step ----------------------------------------------------------------
+
+_EVENTS = frozenset({"os.mkdir", "os.rename", "os.remove", "os.truncate", "fcntl.ioctl",
+                     "os.setxattr", "os.posix_spawn", "os.chmod", "open"})  # fmt: skip
+_PROGRAMS = frozenset({"os.posix_spawn", "os.rename"})
+
+
+def _initialize_and_die(root: str, driver: str, step: int) -> bool:
+    """Run init in a child that is killed before its ``step``-th effect; whether it was."""
+    wanted = _EVENTS if driver == "btrfs" else _PROGRAMS
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            if event not in wanted or (event == "open" and not (int(arguments[2] or 0) & 3)):
+                return
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            setup.initialize(root, driver=driver, size=SIZE)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_init_killed_at_any_step_is_completed_by_the_next(
+    store: setup.StoreConfig, folder: str
+) -> None:
+    stride = 1 if store.driver == "btrfs" else 3
+    if store.dialect == "openzfs":
+        stride = 9
+    step = 1
+    while True:
+        root = f"{folder}/killed-{store.driver}-{step}"
+        killed = _initialize_and_die(root, store.driver, step)
+        try:
+            config = setup.initialize(root, driver=store.driver, size=SIZE)
+        except AlreadyExists:
+            config = setup.load(root)
+        driver = setup.open_driver(config)
+        driver.attach()
+        put(driver, "containers/a", "works")
+        assert get(driver, "containers/a") == "works"
+        assert sorted(name for name in os.listdir(root) if name.endswith(".new")) == []
+        setup.reset(config)
+        assert mounts_below(root) == []
+        if not killed:
+            assert step > 10
+            return
+        step += stride
