@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 from strata import command
 from strata.cli.main import main
@@ -31,6 +32,11 @@ def start(path: str | None = None) -> None:
     by the kernel and both streams are flushed here.
     """
     command.own_argv = find_own_argv(path)
+    _open_standard_streams()
+    # Names on disk need not be text, and what is printed does not depend on the locale.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -38,6 +44,22 @@ def start(path: str | None = None) -> None:
         except (OSError, ValueError, AttributeError):
             code = code or 1
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard descriptor is closed: no other file may take its place."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free number is taken, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)
 
 
 def find_own_argv(path: str | None) -> list[str]:
