@@ -36,14 +36,39 @@ def list_directories(path: str, mode: str | None = None) -> list[str]:
     return [candidate for candidate in candidates if os.path.isdir(candidate)]
 
 
-def remove(path: str) -> None:
+def remove(path: str) -> bool:
     """Remove a cgroup without processes, with the empty ones below it. Idempotent.
 
-    One that still has processes stays.
+    One that still has processes stays, and the answer is False.
     """
+    clean = True
     for top in list_directories(path):
+        try:
+            os.rmdir(top)
+            continue
+        except OSError:
+            pass
         for folder, _, _ in os.walk(top, topdown=False):
             try:
                 os.rmdir(folder)
-            except OSError:
+            except FileNotFoundError:
                 continue
+            except OSError:
+                clean = False
+    return clean
+
+
+def find_own_procs() -> str | None:
+    """The ``cgroup.procs`` file of the cgroup this process is in, in some v1 hierarchy."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        number, _, rest = line.partition(":")
+        name, _, path = rest.partition(":")
+        file_name = f"{ROOT}/{name}{path.rstrip('/')}/cgroup.procs"
+        if number != "0" and name and "=" not in name and os.path.exists(file_name):
+            return file_name
+    return None

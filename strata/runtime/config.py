@@ -18,11 +18,10 @@ _FILTER = '"@seccomp@"'
 
 def make_config(
     record: Mapping[str, Any], root: int, *, mounts: Sequence[Mapping[str, Any]],
-    host: spec.HostFacts, bundle: str, cache: str, runtime: str, network_path: str = "",
+    host: spec.HostFacts, bundle: str, cache: str, network_path: str = "",
 ) -> tuple[str, list[str]]:  # fmt: skip
     """The text of config.json and warnings. ``root`` is a descriptor of the image's root
-    directory, ``cache`` a directory for translated filters, ``runtime`` the runtime's name.
-    Raises `UsageError` and `RuntimeFailure`."""
+    directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
     config = record["config"]
     user = users.resolve(root, config.get("user") or "")
     ensure_workdir(root, config.get("workdir") or "/", user.uid, user.gid)
@@ -40,7 +39,7 @@ def make_config(
             made = seccomp.get_filter(cache, path, caps)
             filter_text = made.text
             document["linux"]["seccomp"] = _FILTER.strip('"')
-            if made.bpf and runtime == "crun":
+            if made.bpf and os.path.basename(config.get("runtime") or "crun") == "crun":
                 # crun(1): used instead of the section, which stays for one that does not know it.
                 document["annotations"]["run.oci.seccomp_bpf_data"] = made.bpf
     text = json.dumps(document, separators=(",", ":"))
