@@ -159,19 +159,18 @@ def count_trash(e: Engine) -> tuple[int, int]:
 
 
 def remove_old_downloads(e: Engine) -> None:
-    """Remove partial blobs nobody resumed for a day."""
-    folder = f"{e.images_folder}/downloads"
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return
+    """Remove partial blobs nobody resumed for a day, and spooled files left by killed commands."""
     limit = time.time() - DOWNLOAD_DAYS * 86400
-    for name in names:
-        try:
-            if os.stat(f"{folder}/{name}").st_mtime < limit:
-                os.unlink(f"{folder}/{name}")
-        except FileNotFoundError:
+    for folder in os.listdir(e.images_folder):
+        if not folder.startswith(("downloads", "spool")):
             continue
+        for name in os.listdir(f"{e.images_folder}/{folder}"):
+            path = f"{e.images_folder}/{folder}/{name}"
+            try:
+                if os.stat(path).st_mtime < limit:
+                    os.unlink(path)
+            except FileNotFoundError:
+                continue
 
 
 def collect_detached(e: Engine) -> None:

@@ -12,8 +12,9 @@ import time
 
 from strata import command, trace
 from strata.engine import images, layers, names
-from strata.engine.core import Engine, Record
+from strata.engine.core import Engine, Record, remove_tree
 from strata.errors import ArchiveError, NotFound, UsageError
+from strata.linux import locks
 from strata.oci import digest as digests
 from strata.oci import manifest as manifests
 from strata.oci import reference as references
@@ -57,14 +58,15 @@ def pull(
     from strata.registry.client import open_source
 
     reference = references.parse(name)
-    source = open_source(
+    with open_source(
         reference, platform=platform, authfile=authfile, credentials=creds, tls_verify=tls_verify
-    )
-    raw, media_type = source.get_manifest()
-    manifest = manifests.parse_manifest(raw, media_type)
-    kept = [reference.with_digest(manifest.digest).name]
-    tags = [] if reference.digest else [reference.name]
-    image = _take(e, "pull", source, manifest, tags, kept, progress)
+    ) as source:
+        raw, media_type = source.get_manifest()
+        manifest = manifests.parse_manifest(raw, media_type)
+        kept = {manifest.digest, source.top_digest or manifest.digest}
+        digests_kept = [reference.with_digest(digest).name for digest in sorted(kept)]
+        tags = [] if reference.digest else [reference.name]
+        image = _take(e, "pull", source, manifest, tags, digests_kept, progress)
     return str(image["id"])
 
 
@@ -100,7 +102,6 @@ def _take(
                         e, operation, blob, media_type=descriptor.media_type, diff_id=diff_id,
                         chain_id=chain_id, parent=parent,
                     )  # fmt: skip
-                    downloads.discard(descriptor.digest)
                 records.append(record)
                 parent = record["id"]
         return images.register(
@@ -110,12 +111,19 @@ def _take(
 
 
 class _Downloads:
-    """Blobs arriving in parallel in a folder of the store, kept for resume when broken off."""
+    """Blobs arriving in parallel in a folder of the store, kept for resume when broken off.
+
+    The folder is this pull's own while another pull runs, so that nobody takes away a blob that
+    somebody is about to unpack; partial blobs of pulls that broke off are taken over.
+    """
 
     def __init__(
         self, e: Engine, source: Any, descriptors: Sequence[Descriptor], progress: Any
     ) -> None:
         self._folder = f"{e.images_folder}/downloads"
+        self._lock = locks.try_lock(f"{e.paths.locks}/1-downloads")
+        if self._lock is None:
+            self._folder += f".{os.getpid()}"
         self._source = source
         self._descriptors = descriptors
         self._progress = progress
@@ -135,22 +143,15 @@ class _Downloads:
         """The path of a complete, verified blob."""
         return str(self._running.wait(digest))
 
-    def discard(self, digest: str) -> None:
-        """Remove a blob that was unpacked, unless another layer of this image is the same."""
-        self._descriptors = list(self._descriptors)
-        for index, descriptor in enumerate(self._descriptors):
-            if descriptor.digest == digest:
-                del self._descriptors[index]
-                break
-        if all(descriptor.digest != digest for descriptor in self._descriptors):
-            try:
-                os.unlink(self._running.wait(digest))
-            except FileNotFoundError:
-                pass
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._running is not None:
             self._running.close()
+        if self._lock is None:
+            remove_tree(self._folder)
+            return
+        if kind is None and self._descriptors:
+            remove_tree(self._folder)
+        self._lock.release()
 
 
 def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
@@ -158,7 +159,7 @@ def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
     from strata.archive.images import open_archive
 
     loaded: list[str] = []
-    spool = f"{e.images_folder}/downloads"
+    spool = f"{e.images_folder}/spool"
     os.makedirs(spool, 0o700, exist_ok=True)
     with open_archive(path if path is not None else 0, spool=spool) as archive:
         for tags, source in archive.images:
@@ -195,7 +196,7 @@ def import_(
 
 
 def _spool_stdin(e: Engine) -> str:
-    folder = f"{e.images_folder}/downloads"
+    folder = f"{e.images_folder}/spool"
     os.makedirs(folder, 0o700, exist_ok=True)
     path = f"{folder}/stdin.{os.getpid()}"
     with open(path, "wb") as out:
@@ -252,9 +253,9 @@ def bootstrap(
         raise UsageError(f"cannot bootstrap {what!r}", hint=f"known: {known}")
     full = references.local_candidates(name or f"{distribution}:{version or 'latest'}")[0]
     command.get_program("mmdebstrap")
-    downloads = f"{e.images_folder}/downloads"
-    os.makedirs(downloads, 0o700, exist_ok=True)
-    path = f"{downloads}/bootstrap.{os.getpid()}.tar"
+    spool = f"{e.images_folder}/spool"
+    os.makedirs(spool, 0o700, exist_ok=True)
+    path = f"{spool}/bootstrap.{os.getpid()}.tar"
     argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
             "--aptopt=APT::Install-Recommends false"]  # fmt: skip
     argv += [f"--include={package}" for package in include]
