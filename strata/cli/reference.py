@@ -34,17 +34,18 @@ def render() -> str:
     parts = [_HEAD, "## Options of every command\n", _options(GLOBAL_OPTIONS)]
     parts += [_command(command) for command in sorted(top, key=lambda c: c.name)]
     for group, summary in GROUPS.items():
-        parts.append(f"## strata {group}\n\n{summary}.\n")
+        links, own = [], []
         for command in commands:
             for path in command.paths:
-                if not path.startswith(f"{group} "):
-                    continue
-                if path == command.name:
-                    parts.append(_command(command, level=3))
-                elif " " not in command.name:
-                    link = command.name.replace(" ", "-")
-                    parts.append(f"- `strata {path}` is [strata {command.name}](#strata-{link})")
-        parts.append("")
+                if path == command.name and path.startswith(f"{group} "):
+                    own.append(_command(command, level=3))
+                elif path.startswith(f"{group} ") and " " not in command.name:
+                    links.append(
+                        f"- `strata {path}` is [strata {command.name}](#strata-{command.name})"
+                    )
+        parts.append(f"## strata {group}\n\n{summary}.\n")
+        parts += [*links, ""] if links else []
+        parts += own
     return "\n".join(parts).rstrip() + "\n"
 
 
