@@ -136,8 +136,9 @@ class TarBundle(Bundle):
             name = _normalise(os.fsdecode(header.name))
             if header.type in (tar.SYMLINK, tar.HARDLINK):
                 target = os.fsdecode(header.linkname)
-                if header.type == tar.SYMLINK and not target.startswith("/"):
-                    target = f"{name.rpartition('/')[0]}/{target}"
+                folder = name.rpartition("/")[0]
+                if header.type == tar.SYMLINK and folder and not target.startswith("/"):
+                    target = f"{folder}/{target}"
                 self._add(name)
                 # Leading out is told when such a member is asked for, not before: it may be unused.
                 self._links[name] = target

@@ -14,7 +14,6 @@ import threading
 
 import pytest
 import zstandard
-
 from helpers.layers import (
     MTIME,
     Workshop,
@@ -27,6 +26,7 @@ from helpers.layers import (
     symlink,
     workshop,
 )
+
 from strata.archive import tar
 from strata.archive.layers import hash_uncompressed, reassemble, verify
 from strata.errors import ArchiveError, DigestMismatch, NoSpace
@@ -98,8 +98,8 @@ def test_the_callers_umask_does_not_matter(workshop: Workshop) -> None:
 
 
 def test_a_whiteout_hides_what_is_below(workshop: Workshop) -> None:
-    workshop.apply(archive(folder("d"), entry("d/a", b"1"), entry("d/b", b"2"), folder("gone"),
-                           folder("gone/deep"), entry("gone/deep/f"), symlink("l", "d")))  # fmt: skip
+    workshop.apply(archive(folder("d"), entry("d/a"), entry("d/b", b"2"), folder("gone"),
+                           folder("gone/a"), entry("gone/a/f"), symlink("l", "d")))  # fmt: skip
     data = archive(folder("d"), entry("d/.wh.a"), entry(".wh.gone"), entry(".wh.l"),
                    entry(".wh.never-was"), entry("no/such/.wh.place"))  # fmt: skip
     round_trip(workshop, data)
@@ -163,7 +163,8 @@ def test_duplicates_and_hard_link_tricks_come_back_byte_for_byte(workshop: Works
         hardlink("b", "a"), entry("a", b"fourth"), entry("b", b"fifth"),
         hardlink("c", "b"), hardlink("c", "b"), hardlink("b", "c"),
         folder("d"), entry("d/x", b"inside d"), symlink("s", "d"), entry("s/y", b"through s"),
-        entry("s", b"now a file"), entry("s", b""), folder("d"), entry("d", b"no longer a directory"),
+        entry("s", b"now a file"), entry("s", b""), folder("d"),
+        entry("d", b"no longer a directory"),
         entry(".wh.zz", b"body of a whiteout"),
     ))  # fmt: skip
     assert workshop.read("a") == b"fourth"
@@ -244,7 +245,7 @@ def test_archives_of_gnu_tar_come_back_byte_for_byte(
 ) -> None:
     source = f"{workshop.path}/outside"
     with open(f"{source}/sparse", "wb") as file:
-        for position in range(0, 100):
+        for position in range(100):
             file.seek(position * 100_000)
             file.write(b"data %d" % position)
         file.truncate(20_000_000)

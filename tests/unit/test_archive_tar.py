@@ -7,10 +7,10 @@ import random
 import tarfile
 
 import pytest
+from helpers.layers import archive, entry, folder, hardlink, patch, symlink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.layers import archive, entry, folder, hardlink, patch, symlink
 from strata.archive import tar
 from strata.archive.unpack import clean
 from strata.errors import ArchiveError
