@@ -18,6 +18,7 @@ OPENZFS = "openzfs"
 ZFS_FUSE = "zfs-fuse"
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_DIGITS = frozenset("0123456789.")
 _NONE = "none"
 
 COMPRESSION = ("on", "off", "lz4", "lzjb", "zle", "gzip", "zstd", "zstd-fast")
@@ -29,9 +30,10 @@ def parse_size(text: str, what: str = "size") -> int:
     number = upper.rstrip("BIKMGTP")
     unit = upper[len(number) :].removesuffix("B").removesuffix("I")
     try:
-        value = float(number) if "." in number else int(number)
-        if unit not in _UNITS or value < 0:
+        # float() and int() alone would take "nan", "1e3", "1_000" and the digits of any script.
+        if unit not in _UNITS or not _DIGITS.issuperset(number):
             raise ValueError
+        value = float(number) if "." in number else int(number)
         return int(value * _UNITS[unit])
     except (ValueError, OverflowError):
         raise UsageError(

@@ -25,8 +25,6 @@ IDENTITY = {"id": "4f1c", "kind": "container", "name": "web"}
 
 @pytest.fixture(scope="module")
 def pool(make_store: Maker) -> Btrfs:
-    if "btrfs" not in os.environ.get("STRATA_TEST_DRIVERS", "btrfs"):
-        pytest.skip("this host cannot: btrfs is not selected")
     driver = setup.open_driver(make_store("btrfs", "btrfs-only"))
     assert isinstance(driver, Btrfs)
     driver.attach()
