@@ -11,6 +11,7 @@ import errno
 import os
 
 from strata import trace
+from strata.errors import StoreMissing
 from strata.linux import locks, mount, tree
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, HasDependants
@@ -279,4 +280,10 @@ def open_engine(root: str | None = None, runroot: str | None = None) -> Engine:
     driver = setup.open_driver(config)
     driver.attach()
     paths.ensure_runroot()
-    return Engine(paths, config, driver)
+    try:
+        return Engine(paths, config, driver)
+    except DatasetNotFound as error:
+        raise StoreMissing(
+            f"a part of the store is gone: {error.message}",
+            hint="`strata system rebuild` makes it anew from the datasets",
+        ) from error

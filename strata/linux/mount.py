@@ -156,8 +156,10 @@ def list_mounts(pid: int | str = "self") -> list[MountInfo]:
     try:
         with open(f"/proc/{pid}/mountinfo", errors="surrogateescape") as file:
             return list(parse_mountinfo(file.read()))
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    except OSError as error:
+        if error.errno in (2, 3, 22):  # ENOENT, ESRCH; EINVAL: a zombie has no namespace
+            return []
+        raise
 
 
 def find_mount(target: str) -> MountInfo | None:

@@ -92,16 +92,22 @@ def read_json(path: str) -> Record:
     return record
 
 
-def remove_leftovers(folder: str) -> int:
-    """Remove temporary names of writers that are gone; return how many."""
-    count = 0
+def list_leftovers(folder: str) -> list[str]:
+    """Paths of temporary names whose writers are gone."""
+    found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith(_TEMPORARY):
                 continue
             pid = entry.name[len(_TEMPORARY) :].partition("-")[0]
-            if pid.isdigit() and os.path.exists(f"/proc/{pid}"):
-                continue
-            os.unlink(entry.path)
-            count += 1
-    return count
+            if not (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
+                found.append(entry.path)
+    return found
+
+
+def remove_leftovers(folder: str) -> int:
+    """Remove temporary names of writers that are gone; return how many."""
+    found = list_leftovers(folder)
+    for path in found:
+        os.unlink(path)
+    return len(found)

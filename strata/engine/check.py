@@ -1,0 +1,419 @@
+"""``system check``: compare everything, and repair without questions what can be without loss.
+
+Records, names and datasets are compared in `strata.engine.compare`; here are operations, trash,
+images, running containers and what killed commands leave lying about. A problem counts only when
+it is still there at a second look, because other commands go on meanwhile; what a running
+operation is at is left alone. Repairs never destroy the data of containers and volumes: what
+cannot be believed is moved aside, what is unknown is adopted or left. What is lost is named, and
+stays a problem until the user pulls it again or removes what needed it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+
+from strata import trace
+from strata.engine import collect, compare, images, life, rebuild, restore, volumes
+from strata.engine.core import PRIVATE, Engine, Record, remove_tree
+from strata.engine.world import Problem, World
+from strata.errors import RecordError, StrataError
+from strata.linux import locks, mount
+from strata.runtime import launch as runtime
+from strata.store import files, lifecycle
+from strata.store.paths import SHORT_ID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROUNDS = 6
+_SECOND_LOOK = 0.2
+"""Seconds between the looks: a command that is about to finish gets the time to."""
+_RUNTIMES = ("crun", "runc")
+
+
+def check(e: Engine, repair: bool = False) -> Record:
+    """Compare everything; with ``repair`` put right what can be.
+
+    ``Problems`` lists what was found, ``Repaired`` tells what is right again; ``Checked`` counts
+    the objects looked at. Raises `Busy` when another repair or rebuild is at work.
+    """
+    with locks.lock(f"{e.paths.locks}/0-store", timeout=120, what="the store"):
+        found: dict[tuple[str, str], Problem] = {}
+        if repair:
+            for problem in _find_operations(e):
+                found[problem.key] = problem
+            e.recover()
+        world, problems = _look_twice(e)
+        for _ in range(_ROUNDS if repair else 0):
+            fixes = [p for p in problems if p.fix is not None]
+            for problem in fixes:
+                found[problem.key] = problem
+                _fix(problem)
+            if not fixes:
+                break
+            world, problems = _look_twice(e)
+        if repair:
+            found.update({problem.key: problem for problem in _tidy(e)})
+        left = {problem.key for problem in problems}
+        found.update({problem.key: problem for problem in problems})
+    return {
+        "Problems": [
+            {"Id": p.id, "Object": p.object, "Text": p.text, "Repaired": p.key not in left}
+            for p in found.values()
+        ],
+        "Checked": world.count(),
+    }
+
+
+def _look_twice(e: Engine) -> tuple[World, list[Problem]]:
+    world, problems = _look(e)
+    if not problems:
+        return world, problems
+    time.sleep(_SECOND_LOOK)
+    first = {problem.key for problem in problems}
+    world, problems = _look(e)
+    return world, [problem for problem in problems if problem.key in first]
+
+
+def _look(e: Engine) -> tuple[World, list[Problem]]:
+    world = World(e)
+    found = [*_find_operations(e)]
+    for find in (
+        compare.find_damaged, _find_trash, compare.find_moved, compare.find_unclaimed,
+        compare.find_layers, _find_images, compare.find_names, _find_volumes_gone, _find_states,
+        _find_copies, _find_runtime, _find_mountpoints, _find_leftovers,
+    ):  # fmt: skip
+        found += find(e, world)
+    return world, found
+
+
+def _fix(problem: Problem) -> None:
+    """Try one repair; one that fails leaves the problem, with the reason."""
+    assert problem.fix is not None
+    try:
+        problem.fix()
+    except (StrataError, OSError) as error:
+        problem.text = f"{problem.text} (the repair failed: {error})"
+    trace.point(f"check:{problem.id}")
+
+
+# -- operations ------------------------------------------------------------------------------------
+
+
+def _find_operations(e: Engine) -> Iterator[Problem]:
+    """What killed commands left half done."""
+    for entry, alive in e.journal.list_entries():
+        if not alive:
+            steps = len(entry.get("undo", ()))
+            yield Problem(
+                "operation-dead", f"operation {entry.get('verb')} {entry.get('id')}",
+                f"it was broken off; {steps} step{'s'[: steps != 1]} to take back or to finish",
+                e.recover,
+            )  # fmt: skip
+
+
+# -- the trash -------------------------------------------------------------------------------------
+
+
+def _find_trash(e: Engine, w: World) -> Iterator[Problem]:
+    for name in w.trash_damaged:
+        path = f"{e.trash.folder}/{name}"
+        yield Problem("trash-damaged", f"trash entry {name[:16]}", "it cannot be read",
+                      functools.partial(rebuild.set_aside, e, path))  # fmt: skip
+    for entry in w.trash:
+        kind, where = entry["object"], f"removed {entry['object']} {entry['name']}".rstrip()
+        if entry["id"] in w.records[kind]:
+            yield Problem("removal-unfinished", where, "it was removed and still has its record",
+                          functools.partial(_settle, e, entry))  # fmt: skip
+        gone = [name for name in entry["datasets"] if w.find_dataset(name) is None]
+        if gone and entry["due"]:
+            yield Problem("trash-stale", where, f"its dataset {', '.join(gone)} is gone",
+                          functools.partial(_drop_from_trash, e, entry["id"]))  # fmt: skip
+
+
+def _settle(e: Engine, entry: Record) -> None:
+    if entry["object"] == "image":
+        images.settle_removal(e, entry["id"])
+    else:
+        e.settle_removal(entry["id"])
+
+
+def _drop_from_trash(e: Engine, object_id: str) -> None:
+    """Let an entry name only datasets that are there; forget one that is about none."""
+    entry = e.trash.find(object_id)
+    if entry is None:
+        return
+    entry["datasets"] = [name for name in entry["datasets"] if e.driver.find(name) is not None]
+    if entry["datasets"]:
+        e.trash.save(entry)
+    else:
+        e.trash.delete(object_id)
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def _find_images(e: Engine, w: World) -> Iterator[Problem]:
+    for image in w.records["image"].values():
+        known = {*w.records["layer"], *(layer for kind, layer, _ in w.damaged if kind == "layer")}
+        missing = [layer for layer in image["layers"] if layer not in known]
+        where = compare.show(image)
+        if missing:
+            yield Problem(
+                "image-incomplete", where,
+                f"{len(missing)} of its layers are unknown: pull or load it again",
+                functools.partial(_restore_image, e, image["id"]),
+            )  # fmt: skip
+        folder = images.folder_of(e, image["id"])
+        if not os.path.exists(f"{folder}/config.json"):
+            yield Problem("image-incomplete", where,
+                          "its configuration is gone: pull or load it again")  # fmt: skip
+        elif not os.path.exists(f"{folder}/record.json"):
+            yield Problem("copy-missing", where, "the copy of its record is gone",
+                          functools.partial(images.save, e, image))  # fmt: skip
+    removed = {entry["id"] for entry in w.trash}
+    for name in os.listdir(e.images_folder):
+        if len(name) != 64 or name in w.records["image"] or name in removed:
+            continue
+        if not w.is_damaged("image", name) and not w.is_busy(name):
+            yield Problem("image-leftover", f"image {name[:12]}", "its documents have no record",
+                          functools.partial(_settle_documents, e, name))  # fmt: skip
+
+
+def _restore_image(e: Engine, image_id: str) -> None:
+    with e.lock_images():
+        try:
+            record, made = restore.make_image(e, image_id)
+        except RecordError:
+            return
+        rebuild.save_image(e, record, made)
+
+
+def _settle_documents(e: Engine, image_id: str) -> None:
+    """Complete an image whose layers are all here; else remove what is left of it."""
+    with e.lock_images():
+        if e.records.find("image", image_id) is not None:
+            return
+        try:
+            record, made = restore.make_image(e, image_id)
+        except RecordError:
+            images.forget_documents(e, image_id)
+            return
+        rebuild.save_image(e, record, made)
+
+
+# -- containers ------------------------------------------------------------------------------------
+
+
+def _find_volumes_gone(e: Engine, w: World) -> Iterator[Problem]:
+    for record in w.records["container"].values():
+        for item in record["config"].get("mounts", ()):
+            volume = item.get("volume")
+            if not volume or volume in w.records["volume"] or w.is_damaged("volume", volume):
+                continue
+            if not w.is_busy(record["id"], volume):
+                yield Problem(
+                    "volume-gone", f"{compare.show(record)}, {item['destination']}",
+                    f"the volume {item['source']} it needs there was removed or lost",
+                )  # fmt: skip
+
+
+def _is_locked(e: Engine, container_id: str) -> bool:
+    """Whether some command is at a container right now."""
+    path = f"{e.paths.locks}/2-container.{container_id}"
+    if not os.path.exists(path):
+        return False
+    held = locks.try_lock(path)
+    if held is None:
+        return True
+    held.release()
+    return False
+
+
+def _find_states(e: Engine, w: World) -> Iterator[Problem]:
+    """Containers whose record says they run and whose processes are gone."""
+    from strata.linux.process import is_alive
+
+    for record in w.records["container"].values():
+        state = record["state"]
+        if state.get("status") not in lifecycle.LIVE or lifecycle.is_alive(state):
+            continue
+        if is_alive(state.get("conmon_pid") or 0, state.get("conmon_start") or 0):
+            continue  # it is just about to be settled
+        if not _is_locked(e, record["id"]):
+            yield Problem(
+                "state-stale", compare.show(record), "it was running and nobody saw it end",
+                functools.partial(
+                    life.cleanup, e, record["id"], remove=bool(record["config"]["remove"])
+                ),
+            )  # fmt: skip
+
+
+def _find_copies(e: Engine, w: World) -> Iterator[Problem]:
+    """Containers whose dataset does not carry the copy of the record that `rebuild` needs."""
+    for record in w.records["container"].values():
+        dataset = w.datasets["container"].get(record["dataset"])
+        if dataset is None or record["config"].get("remove") or w.is_busy(record["id"]):
+            continue
+        if not restore.is_ours(dataset, "container"):
+            continue  # one put there by hand, which identity will never vouch for
+        live = lifecycle.derive(record) in lifecycle.LIVE
+        copy = restore.read_copy(e, dataset, "container")
+        if copy is None:
+            yield Problem(
+                "copy-missing", compare.show(record),
+                "the copy of its record in its dataset is gone or another's",
+                functools.partial(_write_copy, e, record["id"]),
+            )  # fmt: skip
+        if not live:
+            e.driver.close(dataset.name)
+
+
+def _write_copy(e: Engine, container_id: str) -> None:
+    record = e.records.get("container", container_id)
+    with compare.lock(e, record):
+        fresh = e.records.get("container", container_id)
+        # What lies there may be anything; only a directory of ours may hold the copy.
+        folder = f"{e.driver.open(fresh['dataset'])}/{PRIVATE}"
+        if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
+            os.unlink(folder)
+        if os.path.isdir(f"{folder}/record.json"):
+            remove_tree(f"{folder}/record.json")
+        rebuild.save_object(e, fresh)
+
+
+def _find_runtime(e: Engine, w: World) -> Iterator[Problem]:
+    """What runtimes and bundles remember of containers that do not run."""
+    for name in _RUNTIMES:
+        folder = f"{e.paths.runroot}/{name}"
+        for container_id in os.listdir(folder) if os.path.isdir(folder) else ():
+            record = w.records["container"].get(container_id)
+            if record is not None and record["state"].get("status") in lifecycle.LIVE:
+                continue
+            if len(container_id) != 64 or _is_locked(e, container_id) or w.is_busy(container_id):
+                continue
+            where = compare.show(record) if record else f"container {container_id[:12]}"
+            yield Problem(
+                "runtime-stale", where, f"{name} still knows it although it does not run",
+                functools.partial(_release, e, name, container_id),
+            )  # fmt: skip
+    known = {container_id[:SHORT_ID] for container_id in w.records["container"]}
+    known |= {container_id[:SHORT_ID] for kind, container_id, _ in w.damaged if kind == "container"}
+    known |= {word[:SHORT_ID] for word in w.busy}
+    for short in os.listdir(e.paths.bundles):
+        if short not in known:
+            yield Problem("bundle-stale", f"{e.paths.bundles}/{short}", "its container is gone",
+                          functools.partial(_remove_bundle, e, short))  # fmt: skip
+
+
+def _release(e: Engine, name: str, container_id: str) -> None:
+    with e.lock_container(container_id):
+        record = e.records.find("container", container_id)
+        if record is not None and record["state"]["status"] in lifecycle.LIVE:
+            return
+        runtime.delete(runtime.get_runtime(name, e.paths.runroot), container_id, force=True)
+
+
+def _remove_bundle(e: Engine, short: str) -> None:
+    path = f"{e.paths.bundles}/{short}"
+    for entry in reversed(mount.list_mounts()):
+        if entry.target.startswith(f"{path}/"):
+            mount.unmount(entry.target, lazy=True)
+    remove_tree(path)
+
+
+# -- mountpoints and leftovers ---------------------------------------------------------------------
+
+
+def _find_mountpoints(e: Engine, w: World) -> Iterator[Problem]:
+    """Mountpoints of volumes that are gone, or that show something else."""
+    by_name = {record["name"]: record for record in w.records["volume"].values()}
+    for name in os.listdir(e.paths.volumes) if os.path.isdir(e.paths.volumes) else ():
+        record = by_name.get(name)
+        target = e.paths.volume_mountpoint(name)
+        if record is None:
+            if not w.is_busy(name):
+                yield Problem("mountpoint-stale", target, "there is no such volume",
+                              functools.partial(_remove_mountpoint, e, name))  # fmt: skip
+        elif mount.find_mount(target) is not None and not _shows(e, record, target):
+            yield Problem(
+                "mountpoint-stale", target, "another dataset than the volume's is mounted there",
+                functools.partial(volumes.ensure_mounted, e, record),
+            )  # fmt: skip
+
+
+def _shows(e: Engine, record: Record, target: str) -> bool:
+    """Whether what is mounted is the volume's head; yes when the head is gone, said elsewhere."""
+    try:
+        there, wanted = os.stat(target), os.stat(e.driver.open(record["dataset"]))
+    except (OSError, StrataError):
+        return True
+    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def _remove_mountpoint(e: Engine, name: str) -> None:
+    e.unmount_volume(name)
+    e.remove_mountpoint(name)
+
+
+def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
+    """Temporary files whose writers are gone."""
+    folders = [path for path, _, _ in os.walk(e.records.folder)]
+    folders += [f"{e.images_folder}/{image_id}" for image_id in w.records["image"]]
+    found: list[str] = []
+    for folder in folders:
+        if os.path.isdir(folder):
+            found += files.list_leftovers(folder)
+    for path in found:
+        yield Problem(
+            "leftover", path, "a killed command left it", functools.partial(_unlink, path)
+        )
+    downloads = f"{e.images_folder}/downloads"
+    for name in os.listdir(downloads) if os.path.isdir(downloads) else ():
+        what, _, rest = name.partition(".")
+        pid = rest.partition(".")[0]
+        if what in ("stdin", "bootstrap") and not os.path.exists(f"/proc/{pid}"):
+            yield _leftover(f"{downloads}/{name}")
+
+
+def _leftover(path: str) -> Problem:
+    fix = functools.partial(_unlink, path)
+    return Problem("leftover", path, "a killed command left it", fix)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _tidy(e: Engine) -> list[Problem]:
+    """Collect what nothing needs and finish what is only unfinished, which is no problem."""
+    found = [_leftover(path) for path in e.driver.collect()]
+    for entry in e.trash.list_entries():
+        if any(not dataset.startswith("trash/") for dataset in entry["datasets"]):
+            e.move_to_trash(entry)
+    collect.collect(e)
+    collect.remove_old_downloads(e)
+    _unlink(f"{e.paths.root}/store.json.new")
+    held = {f"op.{entry['id']}" for entry, _ in e.journal.list_entries()}
+    known = {
+        object_id for kind in ("container", "volume") for object_id in e.records.list_ids(kind)
+    }
+    chains = {digits[-64:] for digits in e.records.list_names("chain")}
+    for name in os.listdir(e.paths.locks):
+        what, _, rest = name.partition(".")
+        stale = (
+            (what == "op" and name not in held)
+            or (what in ("2-container", "3-volume") and rest not in known)
+            or (what == "1-layer" and rest not in chains)
+        )
+        if stale:
+            free = locks.try_lock(f"{e.paths.locks}/{name}")
+            if free is not None:
+                e.forget_lock(free)
+    return found

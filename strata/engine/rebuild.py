@@ -1,0 +1,267 @@
+"""``system rebuild``: write the records anew from the datasets and the images' documents.
+
+For a store whose ``records`` dataset was damaged or destroyed. Records that are there and sound
+are kept; only what is missing is made. Of several datasets of one lineage the one with the
+highest generation is the head, the others are its branches.
+
+What survives: images with their names, digests and layers; containers with their settings, names,
+mounts and branches; volumes with their data, names and branches; snapshots, which lie in the
+datasets. What does not: exit codes, start and end times and the reason a container ended; labels,
+options and profiles of volumes, and that a volume was anonymous (it becomes a named one);
+containers made with ``--rm`` keep only their file system; which snapshots were made by Strata
+(all count as foreign). What was in the trash is there again, with a new deadline, where the trash
+is a place of its own; where it is not, removed containers and volumes come back to life.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata import trace
+from strata.engine import create, images, restore
+from strata.engine.core import Engine, Record, get_roots
+from strata.errors import AlreadyExists, RecordError
+from strata.linux import locks
+from strata.storage import layout, setup
+from strata.storage.driver import Driver
+from strata.store import files, trash
+from strata.store.paths import Paths
+from strata.store.records import KINDS, Records
+
+_KINDS = ("layer", "image", "volume", "container")
+
+
+def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
+    """Recreate what is missing of the records; say how many of each kind and what was skipped."""
+    root, runroot = get_roots(root, runroot)
+    paths = Paths(root, runroot)
+    config = setup.load(paths.root)
+    driver = setup.open_driver(config)
+    driver.attach()
+    paths.ensure_runroot()
+    with locks.lock(f"{paths.locks}/0-store", timeout=120, what="the store"):
+        _ensure_file_systems(driver)
+        Records(driver.open("records")).ensure_layout()
+        e = Engine(paths, config, driver)
+        e.recover()
+        skipped: list[str] = []
+        counts = {"Images": 0, "Containers": 0, "Volumes": 0, "Layers": 0}
+        for kind in _KINDS:
+            skipped += move_damaged(e, kind)
+        counts["Layers"] = _rebuild_layers(e, skipped)
+        counts["Images"] = _rebuild_images(e, skipped)
+        trace.point("rebuild:images")
+        _rebuild_trash(e)
+        for kind, title in (("volume", "Volumes"), ("container", "Containers")):
+            counts[title] = _rebuild_objects(e, kind, skipped)
+            trace.point(f"rebuild:{kind}")
+    return {**counts, "Skipped": skipped}
+
+
+def _ensure_file_systems(driver: Driver) -> None:
+    for name in layout.FILE_SYSTEMS:
+        if driver.find(name) is None:
+            driver.create(name, layout.store_identity(name))
+
+
+def move_damaged(e: Engine, kind: str) -> list[str]:
+    """Move records that cannot be read aside, into ``records/damaged``; say which."""
+    moved = []
+    for object_id in e.records.list_ids(kind):
+        try:
+            e.records.find(kind, object_id)
+        except RecordError as error:
+            if "newer" in error.message:
+                raise
+            where = set_aside(e, e.records.path(kind, object_id))
+            moved.append(f"{error.message}; it was moved to {where}")
+    return moved
+
+
+def set_aside(e: Engine, path: str) -> str:
+    """Move a file that cannot be believed to ``records/damaged``; return where it is now."""
+    folder = f"{e.records.folder}/damaged"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    kind = os.path.basename(os.path.dirname(path))
+    target = f"{folder}/{kind}-{os.path.basename(path)}"
+    number = 0
+    while os.path.lexists(target):
+        number += 1
+        target = f"{folder}/{kind}-{os.path.basename(path)}.{number}"
+    os.rename(path, target)
+    return target
+
+
+def _rebuild_layers(e: Engine, skipped: list[str]) -> int:
+    count = 0
+    for dataset in restore.list_found(e, "layer"):
+        object_id = dataset.identity.get("id", "")
+        if restore.is_ours(dataset, "layer") and e.records.find("layer", object_id) is not None:
+            continue
+        record = restore.make_layer(e, dataset)
+        if record is None:
+            skipped.append(f"{dataset.name}: it was never finished, or its record is not its own")
+            continue
+        e.records.save(record)
+        count += 1
+    for record in e.records.list_records("layer"):
+        chain = record["chain_id"].partition(":")[2]
+        holder = e.records.find_name("chain", chain)
+        if chain and (holder is None or e.records.find("layer", holder) is None):
+            e.records.set_name("chain", chain, record["id"])
+    return count
+
+
+def _rebuild_images(e: Engine, skipped: list[str]) -> int:
+    count = 0
+    for name in sorted(os.listdir(e.images_folder)):
+        folder = f"{e.images_folder}/{name}"
+        if len(name) != 64 or not os.path.isfile(f"{folder}/record.json"):
+            continue
+        if e.records.find("image", name) is not None:
+            continue
+        try:
+            record, made = restore.make_image(e, name)
+        except RecordError as error:
+            skipped.append(error.message)
+            continue
+        save_image(e, record, made)
+        count += 1
+    return count
+
+
+def save_image(e: Engine, record: Record, made: list[Record]) -> None:
+    """Save a restored image with its empty layers; names that others have stay theirs."""
+    for layer in made:
+        e.records.save(layer)
+        e.records.set_name("chain", layer["chain_id"].partition(":")[2], layer["id"])
+    kept = []
+    for name in record["names"]:
+        holder = e.records.find_name("image", name)
+        other = e.records.find("image", holder) if holder else None
+        if other is not None and other["id"] != record["id"]:
+            if other.get("added", 0) >= record["added"]:
+                continue
+            other["names"] = [text for text in other["names"] if text != name]
+            images.save(e, other)
+        kept.append(name)
+    record["names"] = kept
+    images.save(e, record)
+    for name in kept:
+        e.records.set_name("image", name, record["id"])
+
+
+def _rebuild_trash(e: Engine) -> None:
+    known = {dataset for entry in e.trash.list_entries() for dataset in entry["datasets"]}
+    unknown = [d for d in e.driver.list_datasets("trash") if d.name not in known]
+    for kind in ("volume", "container"):
+        for lineage in restore.group(kind, unknown).values():
+            adopt_into_trash(e, lineage)
+
+
+def adopt_into_trash(e: Engine, lineage: restore.Lineage) -> None:
+    """Give removed datasets that no entry names an entry again, with a new deadline."""
+    record = restore.make_trash_record(e, lineage)
+    datasets = [lineage.head.name, *(branch.name for branch in lineage.branches)]
+    old = e.trash.find(record["id"])
+    if old is not None:
+        old["datasets"] = sorted({*old["datasets"], *datasets})
+        e.trash.save(old)
+        return
+    e.trash.save(trash.make_entry(lineage.kind, record, datasets, verb="found", keep=True))
+
+
+def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:
+    trashed = {dataset for entry in e.trash.list_entries() for dataset in entry["datasets"]}
+    found = [d for d in restore.list_found(e, kind) if d.name not in trashed]
+    skipped += [
+        f"{dataset.name}: it does not say what it is"
+        for dataset in found
+        if not restore.is_ours(dataset, kind)
+    ]
+    lineages = restore.group(kind, found)
+    records = {r["id"]: r for r in e.records.list_records(kind)}
+    missing = [lineage for object_id, lineage in lineages.items() if object_id not in records]
+    # The newest first, so that it keeps a name that several claim.
+    missing.sort(key=lambda lineage: lineage.head.creation, reverse=True)
+    for record in records.values():
+        note = claim_name(e, record)
+        if note:
+            skipped.append(note)
+            save_object(e, record)
+    for lineage in missing:
+        note = adopt(e, lineage)
+        if note:
+            skipped.append(note)
+    return len(missing)
+
+
+def adopt(e: Engine, lineage: restore.Lineage) -> str:
+    """Write the record and name of a container or volume from its datasets.
+
+    Returns a note when it could not keep its name, else "".
+    """
+    if lineage.kind == "container":
+        record = restore.make_container(e, lineage)
+    else:
+        record = restore.make_volume(lineage)
+    note = claim_name(e, record)
+    save_object(e, record)
+    return note
+
+
+def save_object(e: Engine, record: Record) -> None:
+    """Write a container's or volume's record, with the copy it has."""
+    if record["kind"] == "container":
+        create.save(e, record)
+    else:
+        e.records.save(record)
+
+
+def claim_name(e: Engine, record: Record) -> str:
+    """Take the record's name in the index, or a suffixed one when another object has it.
+
+    The record is changed in place, not saved. Returns a note when the name was changed.
+    """
+    kind, name = record["kind"], str(record["name"])
+    wanted = name
+    for digits in (0, 4, 12, 64):
+        wanted = f"{name}-{record['id'][:digits]}" if digits else name
+        try:
+            e.records.take_name(kind, wanted, record["id"])
+        except AlreadyExists:
+            holder = e.records.find_name(kind, wanted)
+            if holder == record["id"]:
+                break
+            if holder is None or not _claims(e, kind, holder, wanted):
+                e.records.set_name(kind, wanted, record["id"])
+                break
+            continue
+        break
+    record["name"] = wanted
+    if wanted == name:
+        return ""
+    return f"{kind} {name} is called {wanted} now: another {kind} has that name"
+
+
+def _claims(e: Engine, kind: str, object_id: str, name: str) -> bool:
+    """Whether the object a name points to exists and calls itself so."""
+    try:
+        record = e.records.find(kind, object_id)
+    except RecordError:
+        return True
+    return record is not None and record["name"] == name
+
+
+def list_files(e: Engine, kind: str) -> list[str]:
+    """Ids of the records of a kind that a file exists for."""
+    assert kind in KINDS
+    return sorted(e.records.list_ids(kind))
+
+
+def read_any(path: str) -> Record | None:
+    """A JSON object whatever it claims to be, None when it is none."""
+    try:
+        return files.read_json(path)
+    except (OSError, RecordError):
+        return None
