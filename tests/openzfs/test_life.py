@@ -1,0 +1,214 @@
+"""One container's life on OpenZFS in the kernel, through the command line alone.
+
+The tests of this module are one story, told in order on one store: programs start slowly in the
+lane's machine, and the story is the claim. The image is busybox in a tar.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from zfs_tools import elsewhere, zfs
+
+from strata.linux import mount
+
+pytestmark = pytest.mark.openzfs
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+class Store:
+    """A store on the test pool and the command line bound to it."""
+
+    def __init__(self, pool: str, folder: Path) -> None:
+        self.pool = pool
+        self.dataset = f"{pool}/strata"
+        self.folder = folder
+
+    def call(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "strata", "--root", str(self.folder / "root"),
+                "--runroot", str(self.folder / "run"), *words]  # fmt: skip
+        # Output goes to files, so that nothing a container keeps open delays the answer.
+        with open(self.folder / "out", "w+") as out, open(self.folder / "err", "w+") as err:
+            done = subprocess.run(
+                argv, cwd=TOP, input=stdin, stdout=out, stderr=err, text=True, check=False,
+                timeout=120,
+            )  # fmt: skip
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(argv, done.returncode, out.read(), err.read())
+
+    def __call__(self, *words: str, stdin: str = "") -> str:
+        done = self.call(*words, stdin=stdin)
+        assert done.returncode == 0, f"strata {' '.join(words)}: {done.returncode}\n{done.stderr}"
+        return done.stdout.rstrip("\n")
+
+    def inspect(self, kind: str, name: str) -> dict[str, object]:
+        """The first document of `KIND inspect NAME`."""
+        document: dict[str, object] = json.loads(self(kind, "inspect", name))[0]
+        return document
+
+    def list_datasets(self, below: str) -> dict[str, str]:
+        """Names directly below a part of the store -> origin."""
+        text = zfs("list", "-Hp", "-d1", "-t", "filesystem", "-o", "name,origin",
+                   f"{self.dataset}/{below}")  # fmt: skip
+        rows = [line.split("\t") for line in text.splitlines()]
+        return {name: origin for name, origin in rows if name != f"{self.dataset}/{below}"}
+
+
+def make_busybox_tar(path: Path) -> None:
+    """A root file system of one static program."""
+    program = shutil.which("busybox")
+    assert program is not None
+    with tarfile.open(path, "w") as archive:
+        for name in ("bin", "etc", "tmp", "data"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+        archive.add(program, "bin/busybox")
+        for name in ("sh", "cat", "echo", "sleep", "true", "sync"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(link)
+
+
+@pytest.fixture(scope="module")
+def strata(pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    parent = "/run" if os.access("/run", os.W_OK) else str(tmp_path_factory.mktemp("life"))
+    folder = Path(parent) / f"strata-life-{uuid.uuid4().hex[:6]}"
+    folder.mkdir()
+    store = Store(pool, folder)
+    try:
+        store("system", "init", "--driver", "zfs", "--pool", pool)
+        make_busybox_tar(folder / "busybox.tar")
+        yield store
+    finally:
+        store.call("system", "reset", "--force")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_init_made_the_store_on_the_pool(strata: Store) -> None:
+    source = zfs("get", "-H", "-o", "source", "strata:store", strata.dataset)
+    assert source == "local"
+    answer = zfs("get", "-H", "-o", "value", "canmount,atime,xattr,acltype", strata.dataset)
+    assert answer.splitlines() == ["noauto", "off", "sa", "posix"]
+
+
+def test_an_imported_image_is_one_layer_dataset(strata: Store) -> None:
+    strata("import", str(strata.folder / "busybox.tar"), "localhost/busybox:1")
+    layers = strata.list_datasets("layers")
+    assert list(layers.values()) == ["-"]
+    assert "localhost/busybox" in strata("images")
+
+
+def test_run_prints_and_returns_what_the_container_did(strata: Store) -> None:
+    done = strata.call(
+        "run", "--rm", "--network", "none", "localhost/busybox:1", "sh", "-c", "echo hi; exit 7"
+    )
+    assert (done.stdout, done.returncode) == ("hi\n", 7), done.stderr
+
+
+def test_a_detached_container_is_a_clone_of_its_layer(strata: Store) -> None:
+    strata("volume", "create", "-o", "recordsize=16K", "data")
+    strata("run", "-d", "--name", "web", "--network", "none", "-v", "data:/data",
+           "--stop-timeout", "1", "localhost/busybox:1", "sleep", "100000")  # fmt: skip
+    (layer,) = strata.list_datasets("layers")
+    webs = {n: o for n, o in strata.list_datasets("containers").items() if "/web." in n}
+    assert list(webs.values()) == [f"{layer}@layer"]
+    volumes = list(strata.list_datasets("volumes/_"))
+    assert zfs("get", "-Hp", "-o", "value", "recordsize", volumes[0]) == "16384"
+    assert "web" in strata("ps", "--format", "{{.Names}}").split()
+
+
+def test_exec_snapshot_and_rollback_of_volume_and_container(strata: Store) -> None:
+    strata("exec", "web", "sh", "-c", "echo one >/data/f; echo one >/f")
+    strata("snapshot", "data@a")
+    strata("snapshot", "web@a")
+    strata("exec", "web", "sh", "-c", "echo two >/data/f; echo two >/f")
+    strata("rollback", "--stop", "data@a")
+    assert strata("exec", "web", "cat", "/data/f", "/f") == "one\ntwo"
+    strata("rollback", "--stop", "web@a")
+    assert strata("exec", "web", "cat", "/data/f", "/f") == "one\none"
+
+
+def test_commit_makes_an_image_of_a_running_container(strata: Store) -> None:
+    strata("commit", "web", "localhost/web:2")
+    shown = strata("run", "--rm", "--network", "none", "localhost/web:2", "cat", "/f")
+    assert shown == "one"
+
+
+def test_removal_while_a_foreign_namespace_holds_everything(strata: Store) -> None:
+    """`rm` succeeds, names are free at once, data lies in the trash until the holder ends."""
+    (name,) = [n for n in strata.list_datasets("containers") if "/web." in n and _is_head(n)]
+    (volume,) = [n for n in strata.list_datasets("volumes/_") if _is_head(n)]
+    one, two = strata.folder / "one", strata.folder / "two"
+    one.mkdir()
+    two.mkdir()
+
+    def enter() -> None:
+        mount.mount(name, str(one), "zfs")
+        mount.mount(volume, str(two), "zfs")
+
+    with elsewhere(enter) as pid:
+        strata("rm", "-f", "web")
+        strata("volume", "rm", "data")
+        assert "web" not in strata("ps", "-a", "--format", "{{.Names}}").split()
+        assert not [n for n in strata.list_datasets("containers") if "/web." in n and n == name]
+        # Free at once.
+        strata("volume", "create", "data")
+        strata("create", "--name", "web", "--network", "none", "localhost/busybox:1", "true")
+        # The holder is not disturbed: its files are in the trash, by rename.
+        sources = {e.target: e.source for e in mount.list_mounts(pid)}
+        assert sources[str(one)].startswith(f"{strata.dataset}/trash/")
+        assert sources[str(two)].startswith(f"{strata.dataset}/trash/")
+        assert Path(f"/proc/{pid}/root{two}/f").read_text() == "one\n"
+    strata("rm", "web")
+
+
+def test_what_nobody_may_want_back_is_destroyed_once_its_holder_ends(strata: Store) -> None:
+    strata("run", "-d", "--rm", "--name", "brief", "--network", "none", "--stop-timeout", "1",
+           "localhost/busybox:1", "sleep", "100000")  # fmt: skip
+    (name,) = [n for n in strata.list_datasets("containers") if "/brief." in n]
+    guid = zfs("get", "-Hp", "-o", "value", "guid", name)
+    held = strata.folder / "held"
+    held.mkdir()
+    with elsewhere(lambda: mount.mount(name, str(held), "zfs")):
+        strata("stop", "brief")
+        assert name not in strata.list_datasets("containers")
+        assert guid in _list_guids(strata)
+    deadline = time.monotonic() + 60
+    while guid in _list_guids(strata):
+        assert time.monotonic() < deadline, "the trash was never emptied"
+        strata("container", "prune", "-f")
+
+
+def test_the_store_is_whole_at_the_end(strata: Store) -> None:
+    done = strata.call("system", "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _is_head(name: str) -> bool:
+    """The newest generation; older heads of a rollback stay beside it as branches."""
+    parent = name.rpartition("/")[0]
+    stem = name.rpartition("/")[2].partition(".")[0]
+    text = zfs("list", "-Hp", "-d1", "-t", "filesystem", "-o", "name,strata:generation", parent)
+    generations = {
+        other: int(value)
+        for other, value in (line.split("\t") for line in text.splitlines())
+        if other.rpartition("/")[2].partition(".")[0] == stem and value.isdecimal()
+    }
+    return generations[name] == max(generations.values())
+
+
+def _list_guids(strata: Store) -> set[str]:
+    return set(zfs("list", "-Hp", "-r", "-o", "guid", strata.dataset).splitlines())
