@@ -1,0 +1,218 @@
+"""A further process in a running container: ``crun exec`` on the caller's own descriptors.
+
+In the foreground the runtime itself passes bytes, sets the terminal and follows its size; nothing
+of ours stands between. Its own failures are told from the process's by looking for the program
+first and by its log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+
+from strata import command
+from strata.errors import RuntimeFailure
+from strata.linux.resolve import open_in_root
+from strata.oci import capabilities, spec
+from strata.runtime import users
+from strata.runtime.launch import Runtime, classify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+#: what a runtime ends with when it could not start the process
+_FAILED = 255
+
+
+def open_root(pid: int) -> int:
+    """A descriptor of the root of a container, by its first process, for lookups below it."""
+    try:
+        return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RuntimeFailure("the container has just stopped") from error
+
+
+def make_process(
+    record: Mapping[str, Any], root: int, argv: Sequence[str], *, host: spec.HostFacts,
+    env: Sequence[str] = (), user: str | None = None, workdir: str | None = None,
+    tty: bool = False, privileged: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The OCI ``process`` object of one exec. ``root`` is from `open_root`; ``env`` goes over the
+    container's own. `UsageError`, `RuntimeFailure` (no such user or program)."""
+    config = record["config"]
+    who = users.resolve(root, config.get("user") or "" if user is None else user)
+    everything = privileged or bool(config.get("privileged"))
+    caps = capabilities.resolve(
+        config.get("cap_add") or (), () if privileged else config.get("cap_drop") or (),
+        host.bounding, privileged=everything,
+    )  # fmt: skip
+    process: dict[str, Any] = {
+        "terminal": tty,
+        "user": {"uid": who.uid, "gid": who.gid, "umask": 0o022},
+        "args": list(argv),
+        "env": spec.build_env(
+            [*(config.get("env") or ()), *env], home=who.home, tty=tty,
+            hostname=spec.container_hostname(record, host.hostname),
+        ),
+        "cwd": workdir or config.get("workdir") or "/",
+        "capabilities": spec.process_capabilities(
+            caps, 0 if privileged else who.uid, config.get("cap_add") or ()
+        ),
+        "noNewPrivileges": bool(config.get("no_new_privileges")),
+    }  # fmt: skip
+    if who.groups:
+        process["user"]["additionalGids"] = who.groups
+    if config.get("apparmor") and config["apparmor"] != "unconfined":
+        process["apparmorProfile"] = config["apparmor"]
+    check_program(root, process)
+    return process
+
+
+def check_program(root: int, process: Mapping[str, Any]) -> None:
+    """Find the program as the runtime will: `RuntimeFailure` 127 when absent, 126 when not
+    executable, in the runtime's words."""
+    name = process["args"][0]
+    if "/" in name:
+        candidates = [name if name.startswith("/") else f"{process['cwd']}/{name}"]
+    else:
+        path = ""
+        for item in process["env"]:
+            if item.startswith("PATH="):
+                path = item[5:]
+        candidates = [f"{folder or '.'}/{name}" for folder in path.split(":")]
+    denied = False
+    for candidate in candidates:
+        try:
+            fd = open_in_root(root, candidate, os.O_PATH)
+        except PermissionError:
+            denied = True
+            continue
+        except OSError:
+            continue
+        try:
+            mode = os.fstat(fd).st_mode
+        finally:
+            os.close(fd)
+        if mode & 0o170000 == 0o100000 and mode & 0o111:
+            return
+        denied = True
+    if denied:
+        raise classify("crun", f"open executable {name!r}: Permission denied")
+    raise classify("crun", f"executable file `{name}` not found in $PATH")
+
+
+def exec_argv(
+    runtime: Runtime, container_id: str, process_file: str, *, detach: bool = False,
+    preserve_fds: int = 0, pid_file: str = "",
+) -> list[str]:  # fmt: skip
+    """The runtime's command line. Pure."""
+    argv = [runtime.program, "--root", runtime.root, "exec", "--process", process_file]
+    if detach:
+        argv.append("--detach")
+    if pid_file:
+        argv += ["--pid-file", pid_file]
+    if preserve_fds:
+        argv += ["--preserve-fds", str(preserve_fds)]
+    return [*argv, container_id]
+
+
+def run(
+    runtime: Runtime, container_id: str, bundle: str, process: Mapping[str, Any], *,
+    stdin: int | None = None, stdout: int | None = 1, stderr: int | None = 2,
+    detach: bool = False, preserve_fds: int = 0, foreground: bool = True,
+) -> int:  # fmt: skip
+    """Run a process in a running container; its exit code, 128+n for a signal, 126 or 127 when it
+    could not be run (the runtime then has said why on ``stderr``). Detached: 0 once it runs.
+
+    None as a descriptor is /dev/null. ``foreground``: the caller is a command line; while waiting
+    it leaves Ctrl-C to the process, which has the same terminal.
+    """
+    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.write(fd, json.dumps(process).encode(errors="surrogateescape"))
+        finally:
+            os.close(fd)
+        argv = exec_argv(
+            runtime, container_id, name, detach=detach, preserve_fds=preserve_fds
+        )
+        if detach:
+            return _run_detached(runtime, argv)
+        return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground)
+    finally:
+        os.unlink(name)
+
+
+def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:
+    # Not through pipes: the process would hold them open and we would wait for its end.
+    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
+    try:
+        code = command.wait(command.spawn(argv, stderr=errors, new_session=True))
+        if code != 0:
+            raise classify(runtime.name, os.pread(errors, 4096, 0).decode(errors="replace"))
+        return 0
+    finally:
+        os.close(errors)
+
+
+def _run_here(
+    argv: list[str], stdin: int | None, stdout: int | None, stderr: int | None,
+    preserve_fds: int, foreground: bool,
+) -> int:  # fmt: skip
+    read, write = os.pipe()
+    try:
+        os.set_blocking(read, False)
+        # The log tells the runtime's own failures; the process never sees this pipe.
+        number = max(write, 3 + preserve_fds)
+        if number != write:
+            import fcntl
+
+            number = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, number)
+            os.close(write)
+            write = number
+        words = [argv[0], "--log-format=json", "--log", f"/proc/self/fd/{write}", *argv[1:]]
+        passed = [write, *range(3, 3 + preserve_fds)]
+        before = _ignore_interrupts() if foreground else None
+        try:
+            pid = command.spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
+            code = command.wait(pid)
+        finally:
+            if before is not None:
+                before()
+        if code < 0:
+            return 128 - code
+        return _failure_code(read) or code if code == _FAILED else code
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _failure_code(read: int) -> int:
+    """126 or 127 (else 125) when the runtime logged an error, 0 when it did not."""
+    waiter = select.poll()
+    waiter.register(read, select.POLLIN)
+    if not waiter.poll(0):
+        return 0
+    try:
+        text = os.read(read, 1 << 16).decode(errors="replace")
+    except BlockingIOError:
+        return 0
+    return classify("", text).exit_code
+
+
+def _ignore_interrupts() -> Any:
+    """Ignore SIGINT and SIGQUIT here; returns what undoes it. spawn gives the child defaults."""
+    import signal
+
+    numbers = (signal.SIGINT, signal.SIGQUIT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+
+    def restore() -> None:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+    return restore
