@@ -252,8 +252,6 @@ class _Loop:
                 self._on_signals(signals.read())
             try:
                 if self.sock in ready and ready[self.sock] & ~select.POLLOUT and not self._pump():
-                    poll.unregister(self.sock)
-                    os.set_blocking(self.end, True)
                     self._wait_end()
                     return EXITED
                 if self.end in ready:
@@ -318,8 +316,14 @@ class _Loop:
 
     def _forget_stdin(self) -> None:
         if self.stdin is not None:
-            self.poll.unregister(self.stdin)
+            self._unwatch(self.stdin)
             self.stdin = None
+
+    def _unwatch(self, fd: int) -> None:
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            return
 
     def _flush(self) -> None:
         """Send what is pending; while conmon takes none, standard input is not read."""
@@ -328,16 +332,16 @@ class _Loop:
                 os.write(self.sock, self.pending)
                 self.pending = b""
             except BlockingIOError:
-                self.poll.modify(self.sock, select.POLLIN | select.POLLOUT)
+                self.poll.register(self.sock, select.POLLIN | select.POLLOUT)
                 if self.stdin is not None:
-                    self.poll.modify(self.stdin, 0)
+                    self._unwatch(self.stdin)
                 return
             except (BrokenPipeError, ConnectionResetError):
                 self.pending = b""
                 self._forget_stdin()
-        self.poll.modify(self.sock, select.POLLIN)
+        self.poll.register(self.sock, select.POLLIN)
         if self.stdin is not None:
-            self.poll.modify(self.stdin, select.POLLIN)
+            self._watch_stdin()
 
 
 def _receive(sock: int) -> bytes:
