@@ -17,6 +17,10 @@ from strata.errors import StrataError
 from strata.linux import locks
 from strata.storage.driver import DatasetNotFound
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 DOWNLOAD_DAYS = 1
 
 
@@ -173,8 +177,8 @@ def remove_old_downloads(e: Engine) -> None:
                 continue
 
 
-def collect_detached(e: Engine) -> None:
-    """Collect in a process of its own that outlives the caller.
+def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None:
+    """Do ``first``, then collect, in a process of its own that outlives the caller.
 
     A copy of this process, made without loading anything anew. It gives up the locks it inherited
     (they belong to the caller's operation) and takes its own; standard descriptors are closed so
@@ -194,6 +198,8 @@ def collect_detached(e: Engine) -> None:
         for fd in sorted(command.inherited):
             os.close(fd)
         command.inherited.clear()
+        if first is not None:
+            first()
         collect(e)
     finally:
         os._exit(0)

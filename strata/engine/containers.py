@@ -153,12 +153,11 @@ def rename(e: Engine, name: str, new: str) -> None:
         old = record["name"]
         if old == new:
             raise UsageError(f"renaming container {old} to its own name", hint="give another name")
-        with e.begin("rename", ["drop-name", "container", new, record["id"]]) as operation:
+        with e.begin("rename", ["settle-names", "container", record["id"], old, new]):
             volumes.take_name(e, "container", new, record["id"])
             record["name"] = new
             creating.save(e, record)
             trace.point("rename:recorded")
-            operation.replace(["drop-name", "container", old, record["id"]])
             e.records.drop_name("container", old, record["id"])
 
 

@@ -124,6 +124,15 @@ class Engine:
                 self.records.drop_name(kind, name, object_id)
             case ["set-name", kind, name, object_id]:
                 self.records.set_name(kind, name, object_id)
+            case ["unclaim", kind, name, object_id]:
+                if self.records.find(kind, object_id) is None:
+                    self.records.drop_name(kind, name, object_id)
+            case ["settle-names", kind, object_id, *names]:
+                self._settle_names(kind, object_id, names)
+            case ["unswitch", kind, object_id, dataset]:
+                record = self.records.find(kind, object_id)
+                if record is None or record["dataset"] != dataset:
+                    self.destroy_dataset(dataset)
             case ["settle-removal", object_id]:
                 self.settle_removal(object_id)
             case ["settle-image-removal", image_id]:
@@ -144,6 +153,13 @@ class Engine:
                 restart_after_rollback(self, container_ids)
             case _:
                 raise ValueError(f"unknown undo step {step!r}")
+
+    def _settle_names(self, kind: str, object_id: str, names: list[str]) -> None:
+        """Of the names an object had or was to get, keep the one its record says."""
+        record = self.records.find(kind, object_id)
+        for name in names:
+            if record is None or record["name"] != name:
+                self.records.drop_name(kind, name, object_id)
 
     def _abandon(self, kind: str, object_id: str, dataset: str) -> None:
         """Destroy what was made for an object, unless its record points there or it is in use.

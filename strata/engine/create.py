@@ -155,6 +155,9 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         make_dataset(e, record, native)
         trace.point("create:dataset-made")
         _make_volumes(e, operation, record)
+        # Once more, so that it is the first to be undone: a volume made for a container that has
+        # a record counts as used.
+        operation.plan(["forget", "container", container_id])
         save(e, record)
         trace.point("create:recorded")
         if cidfile:

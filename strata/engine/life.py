@@ -205,9 +205,7 @@ def settle_locked(e: Engine, record: Record) -> None:
     # The exit file comes shortly after the process; conmon goes right after writing it. Its exit
     # command may be waiting for our lock, so the file is what counts.
     bundle = e.paths.bundle(record["id"])
-    ended = runtime.find_exit(bundle, record["id"])
-    if ended is None:
-        ended = _wait_exit_file(bundle, record)
+    ended = _wait_exit_file(bundle, record)
     state["status"] = lifecycle.EXITED
     state["pid"] = state["pid_start"] = 0
     if ended is not None:
@@ -220,6 +218,12 @@ def settle_locked(e: Engine, record: Record) -> None:
     e.records.save(record, durable=False)
     trace.point("settle:recorded")
     release_runtime(e, record)
+
+
+def read_exit_code(e: Engine, record: Record) -> int:
+    """The exit code of a run that has just ended, before anything is written down."""
+    ended = _wait_exit_file(e.paths.bundle(record["id"]), record)
+    return ended.code if ended is not None else 255
 
 
 def _wait_exit_file(bundle: str, record: Record) -> runtime.Exit | None:

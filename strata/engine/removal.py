@@ -60,28 +60,36 @@ def remove_record(
             status = lifecycle.EXITED
         lifecycle.check("remove", record, status)
         discard_locked(e, record, verb=verb, keep=keep)
+        release(e, record)
         e.forget_lock(held)
-    _remove_anonymous(e, record, volumes or record["config"]["remove"])
+    remove_anonymous(e, record, volumes or record["config"]["remove"])
 
 
 def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
-    """Take record and name, hand the datasets to trash or collection. The caller has the lock."""
-    from strata.engine.life import release_runtime
+    """Take record and name, hand the datasets to trash or collection.
 
+    The caller has the lock, the container does not run, and `release` follows.
+    """
     datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
     if not keep:
         # What somebody took a snapshot of is not thrown away without a way back.
         keep = any(e.driver.list_snapshots(dataset) for dataset in datasets)
     with e.begin(verb, ["settle-removal", record["id"]]):
-        release_runtime(e, record)
         entry = trash.make_entry("container", record, datasets, verb=verb, keep=keep)
         e.trash.save(entry)
         trace.point(f"{verb}:trashed")
         e.settle_removal(record["id"])
         trace.point(f"{verb}:forgotten")
         e.move_to_trash(entry)
-        remove_logs(record)
-        remove_tree(e.paths.bundle(record["id"]))
+
+
+def release(e: Engine, record: Record) -> None:
+    """Give back what a removed container held outside its datasets. Idempotent."""
+    from strata.engine.life import release_runtime
+
+    release_runtime(e, record)
+    remove_logs(record)
+    remove_tree(e.paths.bundle(record["id"]))
 
 
 def remove_logs(record: Record) -> None:
@@ -96,7 +104,7 @@ def remove_logs(record: Record) -> None:
             continue
 
 
-def _remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
+def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
     """Anonymous volumes end with their container when asked (``rm -v``, ``run --rm``)."""
     if not wanted:
         return

@@ -265,7 +265,7 @@ def _switch(
         old = {key: record[key] for key in ("dataset", "guid", "generation")}
         new = layout.successor(record["dataset"])
         record["generation"] = _next_generation(record)
-        operation.plan(["abandon", record["kind"], record["id"], new])
+        operation.plan(["unswitch", record["kind"], record["id"], new])
         made = e.driver.clone(source, new, identity(record), record.get("native") or {})
         trace.point("rollback:cloned")
         branch = {**old, "created": format_time(time.time()), "snapshot": name}

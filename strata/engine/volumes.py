@@ -70,7 +70,7 @@ def make(
     }  # fmt: skip
     take_name(e, "volume", name, volume_id)
     operation.plan(
-        ["drop-name", "volume", name, volume_id],
+        ["unclaim", "volume", name, volume_id],
         ["abandon", "volume", volume_id, dataset],
     )
     if origin is None:
@@ -93,8 +93,9 @@ def take_name(e: Engine, kind: str, name: str, object_id: str) -> None:
         if holder is None or e.records.find(kind, holder) is not None:
             raise
         # A living operation that has the name but no record yet holds an entry in the journal.
-        claim = ["drop-name", kind, name, holder]
-        if any(alive and claim in entry["undo"] for entry, alive in e.journal.list_entries()):
+        claims = ([step, kind, name, holder] for step in ("drop-name", "unclaim"))
+        planned = [s for entry, alive in e.journal.list_entries() if alive for s in entry["undo"]]
+        if any(claim in planned for claim in claims):
             raise
         e.records.drop_name(kind, name, holder)
         e.records.take_name(kind, name, object_id)

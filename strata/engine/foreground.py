@@ -1,0 +1,195 @@
+"""Verbs that stay with a container: run, start --attach, attach, exec, logs.
+
+The process that runs a container in the foreground is its owner: it waits, settles the container
+and (with ``--rm``) removes it, so conmon's exit command need not start an interpreter. When the
+owner detaches or is killed, the exit command does both.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata import trace
+from strata.engine import collect, create, life, removal
+from strata.engine.core import Engine, Record
+from strata.errors import StateImproper, StrataError, UsageError
+from strata.linux import process
+from strata.runtime import attach as attaching
+from strata.runtime import launch as runtime
+from strata.store import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def run(e: Engine, options: Mapping[str, Any]) -> int:
+    """Create, start and stay attached; return the exit code."""
+    runtime.warm_up()
+    record = create.create(e, options)
+    try:
+        return _run_owned(
+            e, record, stdin=record["config"]["stdin"], sig_proxy=options.get("sig_proxy", True),
+            detach_keys=options.get("detach_keys", b""),
+        )  # fmt: skip
+    except StrataError:
+        # What never ran is not left behind, as `run` made it only to run it.
+        if record["config"]["remove"]:
+            removal.remove_record(e, record, force=True, volumes=True, verb="rm-auto", keep=False)
+            collect.collect_detached(e)
+        raise
+
+
+def start_attached(
+    e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
+) -> int:  # fmt: skip
+    """``start --attach``: start a container and stay until it ends."""
+    if lifecycle.derive(record) in lifecycle.LIVE:
+        return attach(e, record, stdin=stdin, sig_proxy=sig_proxy, detach_keys=detach_keys)
+    return _run_owned(e, record, stdin=stdin, sig_proxy=sig_proxy, detach_keys=detach_keys)
+
+
+def _run_owned(
+    e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
+) -> int:
+    launched = life.launch(e, record, owned=True)
+    try:
+        sock = attaching.connect(launched.bundle)
+        ended = _stay(
+            e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
+            detach_keys=detach_keys, started=lambda: life.run_process(e, record, launched),
+        )  # fmt: skip
+        if ended == attaching.DETACHED:
+            return 0
+        launched.wait()
+    finally:
+        launched.close()
+    return finish(e, record)
+
+
+def _stay(
+    e: Engine, record: Record, sock: int, end: int, *, stdin: bool, sig_proxy: bool,
+    detach_keys: bytes, started: Callable[[], None] | None = None,
+) -> str:  # fmt: skip
+    """Connect the standard streams with a container; returns how that ended."""
+    state = record["state"]
+    chosen = life.get_runtime(e, record)
+
+    def send(number: int) -> None:
+        runtime.kill(chosen, record["id"], number, pid=state["pid"], pid_start=state["pid_start"])
+
+    return attaching.run(
+        e.paths.bundle(record["id"]), sock, end,
+        streams=attaching.Streams(stdin=0 if stdin else None), tty=record["config"]["tty"],
+        detach_keys=detach_keys, send_signal=send if sig_proxy else None, started=started,
+    )  # fmt: skip
+
+
+def attach(
+    e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
+) -> int:  # fmt: skip
+    """Connect to a running container; its exit code, or 0 after the detach keys."""
+    lifecycle.check("attach", record, lifecycle.derive(record))
+    state = record["state"]
+    try:
+        end = process.open_pidfd(state["conmon_pid"])
+    except ProcessLookupError:
+        raise StateImproper(
+            "you can only attach to running containers", hint="start the container first"
+        ) from None
+    try:
+        sock = attaching.connect(e.paths.bundle(record["id"]))
+        wanted = stdin and record["config"]["stdin"]
+        ended = _stay(
+            e, record, sock, end, stdin=wanted, sig_proxy=sig_proxy, detach_keys=detach_keys
+        )
+    finally:
+        os.close(end)
+    if ended != attaching.EXITED:
+        return 0
+    return life.wait_for(e, record, {lifecycle.EXITED}, 0.25)
+
+
+def exec_in(
+    e: Engine, record: Record, argv: list[str], *, interactive: bool, tty: bool, env: list[str],
+    user: str | None, workdir: str | None, detach: bool, privileged: bool, preserve_fds: int,
+) -> int:  # fmt: skip
+    """Run a process in a running container; its exit code."""
+    from strata.runtime import exec as executing
+    from strata.runtime.host import read_host
+
+    lifecycle.check("exec", record, lifecycle.derive(record))
+    if not argv:
+        raise UsageError("must provide a non-empty command to start an exec session")
+    root = executing.open_root(record["state"]["pid"])
+    try:
+        process_spec = executing.make_process(
+            record, root, argv, host=read_host(record["config"]), env=env, user=user,
+            workdir=workdir, tty=tty, privileged=privileged,
+        )  # fmt: skip
+        executing.check_program(root, process_spec)
+    finally:
+        os.close(root)
+    return executing.run(
+        life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
+        stdin=0 if interactive else None, detach=detach, preserve_fds=preserve_fds,
+    )  # fmt: skip
+
+
+def show_logs(
+    e: Engine, record: Record, *, follow: bool, since: float | None, until: float | None,
+    tail: int | None, timestamps: bool, show_name: bool,
+) -> None:  # fmt: skip
+    """Write a container's output to the standard streams, each part to the one it was for."""
+    from strata.runtime.logs import read_logs
+
+    config = record["config"]
+    if config["log_driver"] == "none":
+        raise UsageError(
+            f"container {record['name']} keeps no log: it was made with --log-driver none"
+        )
+    end = -1
+    live = lifecycle.derive(record) in lifecycle.LIVE
+    if follow and live:
+        try:
+            end = process.open_pidfd(record["state"]["conmon_pid"])
+        except ProcessLookupError:
+            live = False
+    try:
+        entries = read_logs(
+            config["log_path"], tail=tail, since=int((since or 0) * 1e9),
+            until=int((until or 0) * 1e9), follow=follow and live, end=end if end >= 0 else None,
+        )  # fmt: skip
+        begins = {1: True, 2: True}
+        for entry in entries:
+            fd = 2 if entry.stream == "stderr" else 1
+            prefix = b""
+            if begins[fd]:
+                prefix += f"{record['id'][:12]} ".encode() if show_name else b""
+                prefix += f"{entry.stamp} ".encode() if timestamps else b""
+            begins[fd] = not entry.partial
+            attaching.write_all(fd, prefix + entry.text)
+    finally:
+        if end >= 0:
+            os.close(end)
+
+
+def finish(e: Engine, record: Record) -> int:
+    """Settle an owned container that has ended; remove it when it was made with ``--rm``."""
+    with e.lock_container(record["id"], name=record["name"]) as held:
+        fresh = e.records.find("container", record["id"])
+        if fresh is None:
+            return int(record["state"]["exit_code"])
+        record = fresh
+        if not record["config"]["remove"]:
+            life.settle_locked(e, record)
+            return int(record["state"]["exit_code"])
+        code = life.read_exit_code(e, record)
+        removal.discard_locked(e, record, verb="rm-auto", keep=False)
+        trace.point("run:removed")
+        e.forget_lock(held)
+    removal.remove_anonymous(e, record, True)
+    removed = record
+    collect.collect_detached(e, lambda: removal.release(e, removed))
+    return code
