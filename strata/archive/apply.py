@@ -20,7 +20,7 @@ import sys
 from queue import Queue
 from threading import Thread
 
-from strata import command
+from strata import command, trace
 from strata.archive.inflate import inflate
 from strata.archive.split import SplitFile
 from strata.archive.tar import Limits
@@ -95,7 +95,9 @@ def apply_stream(
                     f"layer diffID mismatch: expected {expected_diff_id}, got {applied.diff_id}",
                     hint="the image is damaged or dishonest: its configuration names other content",
                 )
+            trace.point("apply:unpacked")
             split.finish()
+            trace.point("apply:stored")
     except OSError as error:
         raise _storage_error(error) from None
     return applied
@@ -210,6 +212,7 @@ class _Job:
         size = 0
         finished = False
         try:
+            trace.point("apply:started")
             for piece in pieces:
                 size += len(piece)
                 hasher.put(piece)

@@ -380,8 +380,6 @@ class Reader:
             if block[508:512] == b"tar\0":
                 prefix = prefix[:131]
             name = prefix.partition(b"\0")[0] + b"/" + name
-        if not type_:
-            type_ = REGULAR
         header = Header(
             name, type_, _number(mode, "mode"), _number(uid, "uid"), _number(gid, "gid"),
             length, _number(mtime, "mtime") * 1_000_000_000,
@@ -399,9 +397,10 @@ class Reader:
             header.name = long_name
         if long_link is not None:
             header.linkname = long_link
-        if header.type == REGULAR and header.name.endswith(b"/"):
-            header.type = DIRECTORY
         self._begin_body(header)
+        if not header.type:
+            # Before POSIX directories were told by their slash; such a one may have a body.
+            header.type = DIRECTORY if header.name.endswith(b"/") else REGULAR
         return header
 
     def _begin_body(self, header: Header) -> None:
@@ -522,7 +521,7 @@ def _apply_pax(header: Header, records: list[tuple[bytes, bytes]]) -> None:
 def _apply_pax_sparse(
     header: Header, values: dict[bytes, bytes], offsets: list[tuple[int, int]]
 ) -> None:
-    if header.type not in (REGULAR, CONTIGUOUS):
+    if header.type not in (0, REGULAR, CONTIGUOUS):
         return
     if values.get(b"GNU.sparse.major") == b"1" and values.get(b"GNU.sparse.minor") == b"0":
         header.sparse = []

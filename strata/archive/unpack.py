@@ -140,6 +140,8 @@ class Unpacker:
             if kind != tar.DIRECTORY:
                 raise ArchiveError("the archive replaces its root by something else")
             self._set_directory(header, b"/", b"", False)
+            if self._reader.left:
+                self._spill_body(b".")
             return
         directory = self._directories.get(parent)
         if directory is None:
@@ -156,6 +158,8 @@ class Unpacker:
             self._node(header, directory, base)
         else:
             raise ArchiveError(f"{_show(header.name)} has the unknown type {chr(kind)!a}")
+        if self._reader.left:
+            self._spill_body(directory.real + base)
 
     def _regular(self, header: tar.Header, directory: _Directory, base: bytes) -> None:
         real = directory.real + base
@@ -315,22 +319,23 @@ class Unpacker:
         return directory
 
     def _make_parents(self, parent: bytes, mtime: int) -> None:
-        position = 0
-        while position >= 0:
-            position = parent.find(b"/", position + 1)
-            part = parent if position < 0 else parent[:position]
+        """Make the directories of a path that are missing; lower ones keep their time."""
+        os.chdir(b"/")
+        part = b""
+        for name in parent.split(b"/"):
+            part = part + b"/" + name
             try:
-                os.mkdir(b"/" + part, 0o755)
-            except FileExistsError:
-                continue
-            os.chdir(b"/" + part)
-            real = os.getcwdb()[1:]
-            self._mine[real] = -1
-            self._times[real] = mtime
-            above = real.rpartition(b"/")[0]
-            if above not in self._times:
-                # Not recoverable exactly once changed; the entry's own time is at least stable.
-                self._times[above] = mtime
+                os.chdir(part)
+            except FileNotFoundError:
+                self._times.setdefault(os.getcwdb()[1:], os.stat(b".").st_mtime_ns)
+                os.mkdir(name, 0o755)
+                os.chdir(name)
+                real = os.getcwdb()[1:]
+                # In a set-group-ID directory it would belong to that one's group.
+                os.chown(b".", 0, 0)
+                os.chmod(b".", 0o755)
+                self._mine[real] = -1
+                self._times[real] = mtime
 
     def _forget(self) -> None:
         """Close the open directories: some name on a way to them may have changed."""

@@ -191,6 +191,21 @@ def test_a_lower_directory_keeps_its_time_when_only_its_entries_change(workshop:
     assert workshop.stat("d").st_mtime_ns == MTIME
 
 
+def test_implied_directories_belong_to_root_and_leave_times_alone(workshop: Workshop) -> None:
+    workshop.apply(archive(folder("d", mode=0o2775, gid=50)))
+    workshop.apply(archive(entry("d/e/f/x", mtime=MTIME + 10**9)))
+    assert workshop.stat("d").st_mtime_ns == MTIME
+    for name in ("d/e", "d/e/f"):
+        found = workshop.stat(name)
+        assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o755, 0)
+        assert found.st_mtime_ns == MTIME + 10**9
+
+
+def test_an_old_directory_with_a_body_comes_back(workshop: Workshop) -> None:
+    round_trip(workshop, archive(patch(entry("d/", b"body"), 156, b"\0"), entry("d/f", b"1")))
+    assert workshop.read("d/f") == b"1"
+
+
 def test_attributes_of_the_host_are_dropped(workshop: Workshop) -> None:
     round_trip(workshop, archive(entry("f", b"x", xattrs={
         b"trusted.overlay.opaque": b"y", b"security.selinux": b"label", b"user.mine": b"1",
