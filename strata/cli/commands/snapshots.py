@@ -46,9 +46,10 @@ COMMANDS = (
         "TARGET@NAME",
         1,
         1,
-        (Option("--stop", "flag", "Stop the containers that use it, and start them again"),),
-        text="The state before is kept as a branch, with its snapshots.",
-        examples=("strata rollback --stop data@before-upgrade",),
+        (Option("--no-stop", "flag", "Refuse when running containers use it"),),
+        text="The state before is kept as a branch, with its snapshots. Running containers that\n"
+        "use it are stopped and started again.",
+        examples=("strata rollback data@before-upgrade",),
         complete="snapshot",
     ),
     Command(

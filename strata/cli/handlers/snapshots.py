@@ -77,7 +77,7 @@ def rollback(context: Context, options: Options, arguments: list[str]) -> int:
     _check(arguments[0])
     from strata.engine import snapshots
 
-    done = snapshots.rollback(context.engine, arguments[0], stop=options.flag("stop"))
+    done = snapshots.rollback(context.engine, arguments[0], stop=not options.flag("no-stop"))
     say(f"{done['Target']}@{done['Snapshot']}")
     note(f"the state before is kept as {done['Branch']}")
     for name in done["Restarted"]:
