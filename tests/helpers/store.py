@@ -158,7 +158,8 @@ def busybox_store() -> Iterator[Store]:
 
 # -- an image without a network --------------------------------------------------------------------
 
-_busybox: list[str] = []
+BUSYBOX_TAR = f"{_BASE}/strata-busybox-{os.getpid()}.tar"
+"""Where `get_busybox_tar` puts it."""
 
 
 def make_busybox_tar() -> bytes:
@@ -188,15 +189,13 @@ def make_busybox_tar() -> bytes:
 
 def get_busybox_tar() -> str:
     """The path of that tar, made once per run and removed at its end."""
-    if not _busybox:
+    if not os.path.exists(BUSYBOX_TAR):
         import atexit
 
-        fd, path = tempfile.mkstemp(prefix="strata-busybox-", suffix=".tar", dir=_BASE)
-        with open(fd, "wb") as file:
+        with open(BUSYBOX_TAR, "wb") as file:
             file.write(make_busybox_tar())
-        atexit.register(lambda: os.path.exists(path) and os.unlink(path))
-        _busybox.append(path)
-    return _busybox[0]
+        atexit.register(lambda: os.path.exists(BUSYBOX_TAR) and os.unlink(BUSYBOX_TAR))
+    return BUSYBOX_TAR
 
 
 # -- taking away -----------------------------------------------------------------------------------

@@ -1,0 +1,207 @@
+"""Command lines that are killed, as by ``kill -9``, at a chosen traced point.
+
+`run` executes the real command line in a fork of this process, which spares starting an
+interpreter for each of some hundred runs. With ``kill_at`` the child kills itself when it comes
+to that point (counted from 0); `list_points` runs it to its end and tells the points it passes.
+Processes that the command starts are not killed with it, as in life.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from helpers.store import Outcome, Store
+from strata import command, trace
+from strata.cli.launcher import find_own_argv
+from strata.cli.main import main
+from strata.engine import collect
+
+
+def run(
+    store: Store, *args: str, kill_at: int | None = None, points: list[str] | None = None
+) -> Outcome:  # fmt: skip
+    """Run a command line against a store; ``rc`` is -9 when it was killed.
+
+    ``points`` receives the names of the points it came to.
+    """
+    out, err, seen = (os.memfd_create(name) for name in ("out", "err", "points"))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(store, list(args), out, err, seen, kill_at)
+        _, status = os.waitpid(pid, 0)
+        if points is not None:
+            points += _read(seen).split()
+        return Outcome(args, os.waitstatus_to_exitcode(status), _read(out), _read(err))
+    finally:
+        for fd in (out, err, seen):
+            os.close(fd)
+
+
+def ok(store: Store, *args: str) -> Outcome:
+    """Like `run`, and fail the test unless it ended with 0."""
+    outcome = run(store, *args)
+    assert outcome.rc == 0, repr(outcome)
+    return outcome
+
+
+def list_points(store: Store, *args: str) -> list[str]:
+    """Run a command line to its end; the points it passed, in order."""
+    points: list[str] = []
+    outcome = run(store, *args, points=points)
+    assert outcome.rc == 0, repr(outcome)
+    assert points, f"{args} passes no traced point"
+    return points
+
+
+def kill_at(store: Store, number: int, *args: str) -> str:
+    """Kill a command line at a point; return the point's name."""
+    points: list[str] = []
+    outcome = run(store, *args, kill_at=number, points=points)
+    assert outcome.rc == -signal.SIGKILL, f"not killed at point {number}: {outcome!r}"
+    return points[-1]
+
+
+def _read(fd: int) -> str:
+    return os.pread(fd, 1 << 24, 0).decode(errors="replace")
+
+
+def _become(
+    store: Store, args: list[str], out: int, err: int, seen: int, kill_at: int | None
+) -> None:  # fmt: skip
+    """Be the command line and end. Runs in the child."""
+    try:
+        null = os.open("/dev/null", os.O_RDWR)
+        for source, target in ((null, 0), (out, 1), (err, 2)):
+            os.dup2(source, target)
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)
+        owner, passed = os.getpid(), 0
+
+        def hook(name: str) -> None:
+            nonlocal passed
+            if os.getpid() != owner:
+                return
+            os.write(seen, f"{name}\n".encode())
+            if passed == kill_at:
+                os.kill(owner, signal.SIGKILL)
+            passed += 1
+
+        trace.hook = hook
+        command.own_argv = find_own_argv(None)
+        code = main(["--root", store.root, "--runroot", store.runroot, *args])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    finally:
+        os._exit(99)
+
+
+# -- what a store holds ----------------------------------------------------------------------------
+
+
+def describe(store: Store) -> dict[str, list[str]]:
+    """Everything a store holds that a killed command could leave behind, by place."""
+    records = f"{store.pool}/records"
+    found = {
+        name: sorted(os.listdir(f"{store.pool}/{name}"))
+        for name in ("layers", "containers", "volumes/_", "trash", "build", "images", ".staging",
+                     ".snapshots")
+    }  # fmt: skip
+    for folder, _, names in os.walk(records):
+        found[folder.removeprefix(store.pool)] = sorted(names)
+    for name in ("c", "crun", "runc"):
+        path = f"{store.runroot}/{name}"
+        found[f"run/{name}"] = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    found["operations"] = sorted(
+        name for name in os.listdir(f"{store.runroot}/locks") if name.startswith("op.")
+    )
+    volumes = f"{store.root}/volumes"
+    found["mountpoints"] = sorted(os.listdir(volumes)) if os.path.isdir(volumes) else []
+    return {place: names for place, names in found.items() if names and place != "/records/damaged"}
+
+
+def empty_trash(store: Store) -> None:
+    """Destroy what was removed, as the reaper does once it is due."""
+    e = store.engine()
+    for entry in list(e.trash.list_entries()):
+        e.trash.save({**entry, "due": 0})
+    collect.collect(e)
+    downloads = f"{e.images_folder}/downloads"
+    for name in os.listdir(downloads) if os.path.isdir(downloads) else ():
+        os.unlink(f"{downloads}/{name}")
+
+
+def assert_repairs(store: Store, where: str) -> None:
+    """``system check --repair`` leaves no problem and a second look finds none."""
+    first = run(store, "system", "check", "--repair", "--format", "json")
+    assert first.rc == 0, f"{where}: {first!r}"
+    second = run(store, "system", "check", "--format", "json")
+    assert second.rc == 0, f"{where}: {second!r}"
+    assert second.json["Problems"] == [], f"{where}: {second!r}"
+
+
+class Scenario:
+    """A verb to kill, what must be there before it, and how to get back.
+
+    ``again`` is tried right after the kill, with the exit codes it may give; without one it is
+    the verb itself. ``undo`` runs to the end, whether or not its commands succeed.
+    """
+
+    def __init__(
+        self, name: str, verb: Sequence[str], *, prepare: Sequence[Sequence[str]] = (),
+        undo: Sequence[Sequence[str]] = (), again: Sequence[str] | None = None,
+        codes: Sequence[int] = (0,), touch: Callable[[Store], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.verb = verb
+        self.prepare = prepare
+        self.undo = undo
+        self.again = again or verb
+        self.codes = codes
+        self.touch = touch
+
+    def set_up(self, store: Store) -> None:
+        """Bring about what the verb needs."""
+        for words in self.prepare:
+            ok(store, *words)
+        if self.touch is not None:
+            self.touch(store)
+
+    def tear_down(self, store: Store) -> None:
+        """Take away what the verb made."""
+        for words in self.undo:
+            run(store, *words)
+        empty_trash(store)
+
+
+def kill_everywhere(store: Store, scenario: Scenario) -> int:
+    """Kill the verb at every point it passes; return how many there were.
+
+    After each kill, in turn, either the next command comes first and then the check, or the other
+    way round. At the end of each round the store holds what it held before.
+    """
+    before = describe(store)
+    scenario.set_up(store)
+    points = list_points(store, *scenario.verb)
+    scenario.tear_down(store)
+    for number in range(len(points)):
+        scenario.set_up(store)
+        where = f"{scenario.name} at {number}, {kill_at(store, number, *scenario.verb)}"
+        if number % 2:
+            assert_repairs(store, where)
+        else:
+            ok(store, "ps", "--all")
+        again = run(store, *scenario.again)
+        assert again.rc in scenario.codes, f"{where}: {again!r}"
+        assert_repairs(store, where)
+        scenario.tear_down(store)
+        left = describe(store)
+        differ = {p: (before.get(p), left.get(p)) for p in {*before, *left}
+                  if before.get(p) != left.get(p)}  # fmt: skip
+        assert not differ, f"{where}: before and after: {differ}"
+    return len(points)
