@@ -128,6 +128,40 @@ def spawn(
                 os.set_inheritable(fd, False)
 
 
+def spawn_detached(argv: Sequence[str], env: Mapping[str, str], placed: Mapping[int, int]) -> int:
+    """Start a program that outlives us, ``argv[0]`` being a path; returns its pid.
+
+    It has its own session, /dev/null as standard descriptors, of ours only those in ``placed``
+    (number there -> descriptor here), default signals. It must not inherit locks or what our
+    caller left open: who waits for the end of a pipe would wait for that program.
+    """
+    import fcntl
+
+    if observer is not None:
+        observer(argv)
+    # Copies above every target, so that no step overwrites a descriptor still needed.
+    copies = {there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 32) for there, here in placed.items()}
+    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int] | tuple[int, int]] = [
+        (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
+    ]
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            number = int(name)
+            try:
+                if number > 2 and number not in placed and os.get_inheritable(number):
+                    actions.append((os.POSIX_SPAWN_CLOSE, number))
+            except OSError:
+                continue
+        actions += [(os.POSIX_SPAWN_DUP2, copy, there) for there, copy in copies.items()]
+        return os.posix_spawn(
+            argv[0], list(argv), dict(env), file_actions=actions, setsid=True, setsigmask=(),
+            setsigdef=(1, 2, 3, 10, 12, 13, 14, 15, 17, 25),
+        )  # fmt: skip
+    finally:
+        for copy in copies.values():
+            os.close(copy)
+
+
 def wait(pid: int) -> int:
     """Wait for a program; return its exit code, or minus the signal that killed it."""
     _, status = os.waitpid(pid, 0)

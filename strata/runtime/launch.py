@@ -255,8 +255,6 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner),
     )  # fmt: skip
-    if command.observer is not None:
-        command.observer(argv)
     env = {
         **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
         "_OCI_STARTPIPE": str(conmon.START_FD),
@@ -265,7 +263,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
     start_read, start_write = os.pipe()
     placed = {conmon.SYNC_FD: sync_write, conmon.START_FD: start_read}
     try:
-        pid = spawn_detached(argv, env, placed)
+        pid = command.spawn_detached(argv, env, placed)
     except BaseException:
         os.close(sync)
         os.close(start_write)
@@ -274,38 +272,6 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         os.close(sync_write)
         os.close(start_read)
     return pid, sync, start_write
-
-
-def spawn_detached(argv: Sequence[str], env: dict[str, str], placed: dict[int, int]) -> int:
-    """Start a program that outlives us: own session, /dev/null as standard descriptors, of ours
-    only those in ``placed`` (number there -> descriptor here), default signals. Returns the pid.
-
-    It must not inherit locks or whatever our caller left open: a caller that waits for the end of
-    a pipe would wait for the container.
-    """
-    import fcntl
-
-    # Copies above every target, so that no step overwrites a descriptor still needed.
-    copies = {there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 32) for there, here in placed.items()}
-    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int] | tuple[int, int]] = [
-        (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
-    ]
-    try:
-        for name in os.listdir("/proc/self/fd"):
-            number = int(name)
-            try:
-                if number > 2 and number not in placed and os.get_inheritable(number):
-                    actions.append((os.POSIX_SPAWN_CLOSE, number))
-            except OSError:
-                continue
-        actions += [(os.POSIX_SPAWN_DUP2, copy, there) for there, copy in copies.items()]
-        return os.posix_spawn(
-            argv[0], list(argv), env, file_actions=actions, setsid=True, setsigmask=(),
-            setsigdef=(1, 2, 3, 10, 12, 13, 14, 15, 17, 25),
-        )  # fmt: skip
-    finally:
-        for copy in copies.values():
-            os.close(copy)
 
 
 def _prepare_bundle(plan: LaunchPlan) -> None:
