@@ -4,11 +4,14 @@
 on ZFS and on btrfs, so a name whose inode, change time, modification time, size, mode, owner,
 link count and device number are all equal is unchanged; its content is not read. The kernel sets
 the change time at every write, link and attribute change, and a container cannot choose it
-without setting the clock. Two things are done to be sure:
+without setting the clock. Three things are done to be sure:
 
 - A write in the clock tick in which the parent was finished could leave all these equal. So
   files of the parent's last moments (`_RACE`, before its split was stored) are compared by
   content.
+- zfs-fuse leaves the change time alone when an extended attribute changes. On any FUSE file
+  system attributes are always compared. (OpenZFS with xattr=sa, as stores are made, and btrfs
+  set it.)
 - A name with another inode or change time, but the same type, mode, owner, size and modification
   time, is compared by attributes and content before it counts as changed. That makes `write_diff`
   right, only slower, for trees which are no clones of each other.
@@ -22,6 +25,7 @@ out. Sources: OCI image-spec layer.md.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -29,12 +33,14 @@ import stat
 from strata.archive import tar
 from strata.archive.split import SPLIT_NAME, SplitFile, Writer
 from strata.errors import ArchiveError, NoSpace, StorageError
+from strata.linux.syscall import check, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RACE = 50_000_000  # nanoseconds; clock ticks are at most 10 ms
+_FUSE_SUPER_MAGIC = 0x65735546
 _PIECE = 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -101,6 +107,8 @@ class _Walker:
     def __init__(self, sink: _Sink, racy: int, limits: tar.Limits) -> None:
         self._sink = sink
         self._racy = racy
+        # Whether attributes can change without the change time.
+        self._silent = False
         self._limits = limits
         self._levels: list[_Level] = []
         # Files with several names: the name under which the content was written.
@@ -109,6 +117,7 @@ class _Walker:
 
     def walk(self, fd: int, lower: int | None) -> None:
         info = os.fstat(fd)
+        self._silent = lower is not None and _is_fuse(fd)
         root = _Level(b"", fd, info, emitted=False)
         self._levels.append(root)
         changed = lower is None or _metadata(info) != _metadata(os.fstat(lower))
@@ -168,7 +177,10 @@ class _Walker:
             if (
                 lower is None
                 or _metadata(info) != _metadata(there)
-                or (info.st_ctime_ns != there.st_ctime_ns and _xattrs(fd) != _xattrs(lower))
+                or (
+                    (self._silent or info.st_ctime_ns != there.st_ctime_ns)
+                    and _xattrs(fd) != _xattrs(lower)
+                )
             ):
                 self._emit_levels()
             self._directory(fd, lower, path + b"/")
@@ -198,7 +210,7 @@ class _Walker:
         if info.st_size != there.st_size:
             return False
         if identical and info.st_ctime_ns < self._racy:
-            return True
+            return not self._silent or _same_content(fd, below, name, 0)
         # Which names share a file is part of the content, so a changed group is written anew.
         if not identical and (info.st_nlink > 1 or there.st_nlink > 1):
             return False
@@ -297,7 +309,14 @@ def _xattrs(fd: int) -> dict[bytes, bytes] | None:
     return kept or None
 
 
+def _is_fuse(fd: int) -> bool:
+    buffer = ctypes.create_string_buffer(256)  # struct statfs, whose first word is the type
+    check(libc().fstatfs(fd, buffer), "fstatfs")
+    return ctypes.c_long.from_buffer(buffer).value == _FUSE_SUPER_MAGIC
+
+
 def _same_content(fd: int, below: int, name: bytes, size: int) -> bool:
+    """Whether two files have the same attributes and the same first ``size`` bytes."""
     one = os.open(name, _FILE, dir_fd=fd)
     try:
         two = os.open(name, _FILE, dir_fd=below)
