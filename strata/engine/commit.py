@@ -126,7 +126,7 @@ def plan_run_config(defaults: Record, config: Record) -> Record:
     result["WorkingDir"] = config["workdir"]
     result["User"] = config["user"]
     result["Labels"] = dict(config["labels"])
-    volumes = {
+    volumes: Record = {
         item["destination"]: {} for item in config["mounts"] if item["type"] == "volume"
         and item["anonymous"]
     }  # fmt: skip

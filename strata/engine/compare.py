@@ -402,10 +402,16 @@ def find_names(e: Engine, w: World) -> Iterator[Problem]:
     """Names that stand for nothing or for something else, and records without their name."""
     for kind in (*_OBJECTS, "image", "chain"):
         target = "layer" if kind == "chain" else kind
+        # What is about to get its record back needs its name.
+        adoptable = {
+            dataset.identity.get("id")
+            for dataset in w.datasets.get(target, {}).values()
+            if dataset.name not in w.claimed
+        }
         for name, object_id in w.names[kind].items():
             if object_id in w.records[target] or w.is_damaged(target, object_id):
                 continue
-            if w.is_busy(name, object_id):
+            if w.is_busy(name, object_id) or object_id in adoptable:
                 continue
             yield Problem(
                 "name-dangling", f"{kind} name {name}", "it stands for nothing",

@@ -45,8 +45,7 @@ def start(
         )  # fmt: skip
     for text in which:
         record = names.get_container(e, text)
-        if lifecycle.derive(record) not in lifecycle.LIVE:
-            life.start_container(e, record)
+        life.ensure_started(e, record)
     return 0
 
 

@@ -47,6 +47,17 @@ def start_container(e: Engine, record: Record) -> None:
         launched.close()
 
 
+def ensure_started(e: Engine, record: Record) -> None:
+    """Start a container unless it runs; one whose start was killed half way goes on."""
+    if lifecycle.derive(record) not in lifecycle.LIVE:
+        start_container(e, record)
+        return
+    chosen = get_runtime(e, record)
+    with e.lock_container(record["id"], name=record["name"]):
+        if runtime.is_waiting(chosen, record["id"]):
+            runtime.run_runtime(chosen, ["start", record["id"]])
+
+
 def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None) -> Launched:
     """Create the container's process, not yet running, under its lock.
 
@@ -62,6 +73,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         lifecycle.check("start", record, status)
         if record["state"]["status"] in lifecycle.LIVE:
             settle_locked(e, record)
+        _clear_broken_start(e, record)
         config = record["config"]
         mounts = _resolve_mounts(e, record)
         host = read_host(config)
@@ -89,6 +101,21 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         e.records.save(record, durable=False)
         trace.point("start:recorded")
     return launched
+
+
+def _clear_broken_start(e: Engine, record: Record) -> None:
+    """End what a start left behind that was killed before it could write down what it made.
+
+    The old monitor must have written its exit file before a new run may use the same bundle.
+    """
+    chosen = get_runtime(e, record)
+    if not os.path.isdir(f"{chosen.root}/{record['id']}"):
+        return
+    bundle = e.paths.bundle(record["id"])
+    monitor = runtime.find_conmon(bundle)
+    runtime.delete(chosen, record["id"], force=True)
+    if monitor is not None:
+        _wait_exit_file(bundle, record["id"], *monitor)
 
 
 def run_process(e: Engine, record: Record, launched: Launched) -> None:
@@ -205,7 +232,7 @@ def settle_locked(e: Engine, record: Record) -> None:
     # The exit file comes shortly after the process; conmon goes right after writing it. Its exit
     # command may be waiting for our lock, so the file is what counts.
     bundle = e.paths.bundle(record["id"])
-    ended = _wait_exit_file(bundle, record)
+    ended = _wait_exit_file(bundle, record["id"], state["conmon_pid"], state["conmon_start"])
     state["status"] = lifecycle.EXITED
     state["pid"] = state["pid_start"] = 0
     if ended is not None:
@@ -222,20 +249,23 @@ def settle_locked(e: Engine, record: Record) -> None:
 
 def read_exit_code(e: Engine, record: Record) -> int:
     """The exit code of a run that has just ended, before anything is written down."""
-    ended = _wait_exit_file(e.paths.bundle(record["id"]), record)
+    state = record["state"]
+    bundle = e.paths.bundle(record["id"])
+    ended = _wait_exit_file(bundle, record["id"], state["conmon_pid"], state["conmon_start"])
     return ended.code if ended is not None else 255
 
 
-def _wait_exit_file(bundle: str, record: Record) -> runtime.Exit | None:
+def _wait_exit_file(
+    bundle: str, container_id: str, conmon_pid: int, conmon_start: int
+) -> runtime.Exit | None:
     """Wait for conmon to write the exit file, as long as conmon lives, at most ten seconds."""
-    pid, start = record["state"]["conmon_pid"], record["state"]["conmon_start"]
     deadline = time.monotonic() + _STOP_POLL
     while time.monotonic() < deadline:
-        ended = runtime.find_exit(bundle, record["id"])
+        ended = runtime.find_exit(bundle, container_id)
         if ended is not None:
             return ended
-        if not process.is_alive(pid, start):
-            return runtime.find_exit(bundle, record["id"])
+        if not process.is_alive(conmon_pid, conmon_start):
+            return runtime.find_exit(bundle, container_id)
         time.sleep(0.002)
     return None
 

@@ -280,7 +280,7 @@ def _switch(
 
 
 def _next_generation(record: Record) -> int:
-    return 1 + max([record["generation"], *(b["generation"] for b in record["branches"])])
+    return 1 + max([int(record["generation"]), *(int(b["generation"]) for b in record["branches"])])
 
 
 def _restart(e: Engine, container_ids: Sequence[str]) -> list[str]:

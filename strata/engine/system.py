@@ -183,8 +183,9 @@ def _read_memory() -> dict[str, int]:
 def list_losses(root: str | None = None, runroot: str | None = None) -> list[str]:
     """What a reset would remove, one line each, for the question before it.
 
-    Says so in one line when the store cannot be opened.
+    Says so in one line when the store cannot be opened; `StoreMissing` when there is none.
     """
+    setup.load(Paths(*get_roots(root, runroot)).root)
     try:
         e = open_engine(root, runroot)
     except StrataError as error:
@@ -240,6 +241,10 @@ def reset(
     trace.point("reset:destroyed")
     for folder in (paths.bundles, paths.locks, f"{paths.runroot}/crun", f"{paths.root}/mnt"):
         shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.unlink(f"{paths.root}/.attach.lock")
+    except FileNotFoundError:
+        pass
     for folder in (paths.volumes, f"{paths.root}/pool", paths.runroot, paths.root):
         try:
             os.rmdir(folder)

@@ -389,6 +389,11 @@ def _release(fifo: str) -> bool:
         os.close(fd)
 
 
+def is_waiting(runtime: Runtime, container_id: str) -> bool:
+    """Whether the container was created and its process still waits to be started."""
+    return os.path.exists(f"{runtime.root}/{container_id}/exec.fifo")
+
+
 def run_runtime(runtime: Runtime, words: Sequence[str]) -> command.Result:
     """Run a verb of the runtime in the home namespace; `RuntimeFailure` with its message."""
     try:
@@ -492,6 +497,13 @@ def find_exit(bundle: str, container_id: str) -> Exit | None:
         return None
     code = int(text) if text.lstrip("-").isdigit() else 255
     return Exit(code, finished, os.path.exists(f"{bundle}/oom"))
+
+
+def find_conmon(bundle: str) -> tuple[int, int] | None:
+    """Pid and start time of the monitor that last wrote its pid here, None when it is gone."""
+    pid = _read_number(f"{bundle}/conmon.pid")
+    start = find_start_time(pid) if pid > 0 else None
+    return None if start is None else (pid, start)
 
 
 def wait_exit(conmon_pid: int, conmon_start: int, timeout: float | None = None) -> bool:
