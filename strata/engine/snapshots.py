@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: a container's state as its image made it; every container has it, no snapshot is kept for it
 START = "start"
+#: begins the names of snapshots that `commit` takes of containers with snapshots of their own
+COMMIT_PREFIX = "commit-"
 
 
 def split(spec: str) -> tuple[str, str]:
@@ -53,12 +55,16 @@ def get_target(e: Engine, text: str) -> Record:
         return names.get_volume(e, name)
     if colon and kind == "container":
         return names.get_container(e, name)
-    found = []
-    for resolve in (names.get_volume, names.get_container):
-        try:
-            found.append(resolve(e, text))
-        except NotFound:
-            continue
+    kinds = ("volume", "container")
+    ids = [(kind, e.records.find_name(kind, text)) for kind in kinds]
+    found = [e.records.get(kind, object_id) for kind, object_id in ids if object_id]
+    if not found:
+        # Only when it is nobody's name may it be the beginning of an id.
+        for resolve in (names.get_volume, names.get_container):
+            try:
+                found.append(resolve(e, text))
+            except NotFound:
+                continue
     if len(found) > 1:
         raise UsageError(
             f"{text!r} is both a volume and a container",
@@ -147,6 +153,8 @@ def list_snapshots(e: Engine, target: str | None = None) -> list[Record]:
     for record in records:
         own = set(record.get("snapshots", ()))
         for snapshot in _list(e, record):
+            if snapshot.name not in own and snapshot.name.startswith(COMMIT_PREFIX):
+                continue  # what a committed layer is a clone of
             usage = e.driver.get_usage(snapshot.full_name) if target is not None else None
             head = snapshot.dataset == record["dataset"]
             rows.append(
