@@ -18,6 +18,7 @@ from strata.engine import images, layers, names
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.pull import apply_changes
+from strata.engine.snapshots import COMMIT_PREFIX
 from strata.oci import digest as digests
 from strata.oci import reference as references
 from strata.storage import layout
@@ -71,7 +72,7 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
     layer_id = new_id(16)
     dataset = layout.layer(layer_id)
     promotable = not e.driver.list_snapshots(source)
-    frozen = f"{source}@{layout.BASE_SNAPSHOT if promotable else f'commit-{layer_id}'}"
+    frozen = f"{source}@{layout.BASE_SNAPSHOT if promotable else f'{COMMIT_PREFIX}{layer_id}'}"
     record: Record = {
         "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": "", "diff_id": "",
         "parent": container["layer"] or None, "dataset": dataset, "guid": "",
