@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_FILTER = '"@seccomp@"'
-
 
 def make_config(
     record: Mapping[str, Any], root: int, *, mounts: Sequence[Mapping[str, Any]],
@@ -38,13 +36,24 @@ def make_config(
             caps = document["process"]["capabilities"]["bounding"]
             made = seccomp.get_filter(cache, path, caps)
             filter_text = made.text
-            document["linux"]["seccomp"] = _FILTER.strip('"')
             if made.bpf and os.path.basename(config.get("runtime") or "crun") == "crun":
                 # crun(1): used instead of the section, which stays for one that does not know it.
                 document["annotations"]["run.oci.seccomp_bpf_data"] = made.bpf
-    text = json.dumps(document, separators=(",", ":"))
-    # The filter is cached text, larger than all the rest; it is not parsed again.
-    return text.replace(_FILTER, filter_text, 1) if filter_text else text, warnings
+    return _join(document, filter_text), warnings
+
+
+def _join(document: dict[str, Any], filter_text: str) -> str:
+    """The text of a spec, with the filter as its ``linux.seccomp`` (empty: without).
+
+    The filter is cached text, larger than all the rest, and not parsed again. It is appended to
+    the object it belongs to, never put in place of a word that an argument could hold too.
+    """
+    if not filter_text:
+        return json.dumps(document, separators=(",", ":"))
+    rest = {key: value for key, value in document.items() if key != "linux"}
+    head = json.dumps(rest, separators=(",", ":"))[:-1]
+    linux = json.dumps(document["linux"], separators=(",", ":"))[:-1]
+    return f'{head},"linux":{linux},"seccomp":{filter_text}}}}}'
 
 
 def make_files(record: Mapping[str, Any], host: spec.HostFacts) -> dict[str, str]:

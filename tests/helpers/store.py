@@ -24,7 +24,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -65,6 +65,14 @@ class Outcome:
 
     def __repr__(self) -> str:
         return f"{' '.join(self.argv)} -> {self.rc}\nout: {self.out}\nerr: {self.err}"
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+    """Poll for what gives no sign when it happens, such as the end of a foreign process."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
 
 
 class Store:
@@ -108,6 +116,17 @@ class Store:
     def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command line; the caller waits for it, `close` kills it otherwise."""
         return subprocess.Popen(self.argv(*args), cwd=TOP, **options)
+
+    def wait_for_log(self, name: str, text: str) -> None:
+        """Wait until a container has written a line, by following its log."""
+        with self.start("logs", "-f", name, stdout=subprocess.PIPE) as follower:
+            assert follower.stdout is not None
+            try:
+                if any(line.rstrip(b"\n") == text.encode() for line in follower.stdout):
+                    return
+            finally:
+                follower.kill()
+        raise AssertionError(f"{name} ended without saying {text!r}")
 
     def engine(self) -> Engine:
         """The opened store in this process."""
