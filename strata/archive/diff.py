@@ -104,9 +104,10 @@ class _Level:
 class _Walker:
     """Compares a tree with another one, or with nothing, and feeds a sink."""
 
-    def __init__(self, sink: _Sink, racy: int, limits: tar.Limits) -> None:
+    def __init__(self, sink: _Sink, racy: int, limits: tar.Limits, *, layer: bool = True) -> None:
         self._sink = sink
         self._racy = racy
+        self._layer = layer
         # Whether attributes can change without the change time.
         self._silent = False
         self._limits = limits
@@ -140,7 +141,7 @@ class _Walker:
             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISSOCK(info.st_mode):
                 continue
-            if name.startswith(b".wh."):
+            if self._layer and name.startswith(b".wh."):
                 raise ArchiveError(
                     f"{_show(prefix + name)} cannot be stored in a layer: its name is reserved",
                     hint="remove or rename the file; names starting with .wh. mark deletions",
@@ -425,7 +426,7 @@ def export_rootfs(rootfs: str, fd: int) -> None:
     root = os.open(rootfs, _DIRECTORY)
     try:
         sink = _Sink(write, None)
-        _Walker(sink, 0, tar.Limits()).walk(root, None)
+        _Walker(sink, 0, tar.Limits(), layer=False).walk(root, None)
         sink.raw(tar.END)
         flush()
     finally:

@@ -230,7 +230,7 @@ COMPRESSIONS = {
     "zstd in frames": lambda data: b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + b"".join(
         zstandard.ZstdCompressor(write_checksum=True).compress(data[at : at + 700])
         for at in range(0, len(data), 700)
-    ),
+    ) + b"\x50\x2a\x4d\x18\x05\x00\x00\x00chunk",
 }  # fmt: skip
 
 

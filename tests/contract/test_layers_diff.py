@@ -266,6 +266,8 @@ def test_what_a_layer_cannot_hold(workshop: Workshop) -> None:
 
 def test_an_export_is_read_by_gnu_tar(workshop: Workshop) -> None:
     workshop.apply(BASE)
+    # Reserved in a layer, an ordinary name here.
+    write(f"{workshop.root}/.wh.name", b"1")
     target = f"{workshop.tree}/exported"
     os.mkdir(target)
     with open(f"{workshop.tree}/export.tar", "wb") as file:

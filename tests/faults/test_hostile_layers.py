@@ -30,6 +30,7 @@ from strata.archive.apply import Limits, apply_stream
 from strata.archive.images import open_archive
 from strata.archive.layers import reassemble, verify
 from strata.errors import ArchiveError, DigestMismatch, StrataError
+from strata.linux import locks
 
 pytestmark = pytest.mark.root
 __all__ = ["workshop"]
@@ -248,6 +249,27 @@ def test_a_failing_source_ends_the_child(workshop: Workshop) -> None:
         apply_stream(pieces(), workshop.tree)
     assert not os.path.exists(f"/proc/{child[0]}")
     assert os.listdir(f"{workshop.tree}/.strata") == []
+
+
+def test_held_locks_stay_until_the_child_ends(workshop: Workshop) -> None:
+    """When the command is killed, nobody may touch the tree before its child is gone too."""
+    held = locks.lock(f"{workshop.tree}/lock")
+
+    def pieces() -> Iterator[bytes]:
+        data = archive(entry("a", b"x" * 100_000))
+        yield data[:50_000]
+        wait_until(lambda: os.path.exists(f"{workshop.root}/a"))
+        held.release()
+        assert locks.try_lock(f"{workshop.tree}/lock") is None
+        yield data[50_000:]
+
+    try:
+        apply_stream(pieces(), workshop.tree)
+    finally:
+        held.release()
+    free = locks.try_lock(f"{workshop.tree}/lock")
+    assert free is not None
+    free.release()
 
 
 def test_a_layer_that_is_another_one_is_refused(workshop: Workshop) -> None:

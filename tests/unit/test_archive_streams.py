@@ -51,6 +51,25 @@ def test_blobs_are_told_by_their_content(tmp_path: Path, kind: str) -> None:
         assert inflate_bytes(tmp_path, PACKERS[kind](b"")) == b""
 
 
+def test_a_checksum_that_does_not_fit_is_damage(tmp_path: Path) -> None:
+    for kind in ("gzip", "zstd"):
+        # Incompressible content is stored as it is: only the checksum can tell.
+        blob = bytearray(PACKERS[kind](CONTENT[:5000]))
+        blob[2500] ^= 1
+        with pytest.raises(ArchiveError, match="damaged"):
+            inflate_bytes(tmp_path, bytes(blob))
+
+
+def test_members_may_end_anywhere(tmp_path: Path) -> None:
+    """Also at, before and after the places where reading the file stops and goes on."""
+    chance = random.Random(9)
+    for kind in ("gzip", "zstd"):
+        parts = [chance.randbytes(chance.choice([0, 1, 500, (1 << 18) - 23, 1 << 18, 300_000]))
+                 for _ in range(30)]  # fmt: skip
+        blob = b"".join(map(PACKERS[kind], parts))
+        assert inflate_bytes(tmp_path, blob) == b"".join(parts)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in PACKERS if kind])
 def test_a_blob_cut_anywhere_is_truncated(tmp_path: Path, kind: str) -> None:
     blob = PACKERS[kind](CONTENT[:20_000])
