@@ -206,7 +206,8 @@ class Zfs(Driver):
             self.change("rename", self.full_name(name), self.full_name(new))
             return
         layout.check_dataset(new)
-        self.close(name)
+        # Where a dataset in use can be renamed, our own mount is no reason against it either.
+        self._close_with_snapshots(name, lazy=self.facts.rename_busy)
         verb = self.dialect.rename
         try:
             self.change_settled(name, *verb, self.full_name(name), self.full_name(new))
@@ -230,7 +231,7 @@ class Zfs(Driver):
         self.change_settled(name, "destroy", self.full_name(name))
 
     def destroy_recursive(self, name: str) -> None:
-        self.close(layout.check_dataset(name))
+        self._close_with_snapshots(layout.check_dataset(name))
         try:
             self.change_settled(name, "destroy", "-r", self.full_name(name))
         except HasDependants:
@@ -401,24 +402,42 @@ class Zfs(Driver):
             raise StorageError(f"cannot mount {name}: {error.strerror}") from error
 
     def close(self, name: str) -> None:
-        target = self._place(name)
-        if os.path.lexists(target):
-            while is_mounted(target):
-                try:
-                    mount.unmount(target)
-                except OSError as error:
-                    if error.errno == 16:
-                        raise DatasetBusy(f"{name}: files of it are open") from error
-                    if error.errno != 22:  # EINVAL: another command unmounted it
-                        raise
-            try:
-                os.rmdir(target)
-            except FileNotFoundError:
-                pass
+        self._leave(name)
         if not self.dialect.kernel:
             from strata.storage import zfs_fuse
 
             zfs_fuse.close_dataset(self, name)
+
+    def _leave(self, name: str, *, lazy: bool = False) -> None:
+        """Take our mount away; ``lazy`` leaves it to those who still have files open."""
+        target = self._place(name)
+        if not os.path.lexists(target):
+            return
+        while is_mounted(target):
+            try:
+                mount.unmount(target, lazy=lazy)
+            except OSError as error:
+                if error.errno == 16:
+                    raise DatasetBusy(f"{name}: files of it are open") from error
+                if error.errno != 22:  # EINVAL: another command unmounted it
+                    raise
+        try:
+            os.rmdir(target)
+        except FileNotFoundError:
+            pass
+
+    def _close_with_snapshots(self, name: str, *, lazy: bool = False) -> None:
+        """Close a dataset and what is open of its snapshots: their names are about to end."""
+        prefix = f"{layout.flatten(name)}@"
+        try:
+            opened = [entry for entry in os.listdir(f"{self.root}/mnt") if entry.startswith(prefix)]
+        except FileNotFoundError:
+            opened = []
+        for target in (name, *(f"{name}@{entry[len(prefix):]}" for entry in opened)):
+            if lazy:
+                self._leave(target, lazy=True)
+            else:
+                self.close(target)
 
     # -- moving --------------------------------------------------------------------------------
 

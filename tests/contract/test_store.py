@@ -246,7 +246,7 @@ def test_init_killed_at_any_step_is_completed_by_the_next(
 ) -> None:
     stride = 1 if store.driver == "btrfs" else 3
     if store.dialect == "openzfs":
-        stride = 9
+        stride = 14
     step = 1
     while True:
         root = f"{folder}/killed-{store.driver}-{step}"
