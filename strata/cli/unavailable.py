@@ -69,6 +69,7 @@ OPTIONS: dict[str, str] = {
     "--unsetenv-all": "give the variables other values with --env",
     "--no-hosts": "the engine keeps /etc/hosts",
     "--no-hostname": "the engine keeps /etc/hostname",
+    "--detach-keys": "there is no way back to an exec session, so it cannot be left",
     "--env-merge": "write the value with --env",
     "--env-host": "name the variables with --env",
     "--http-proxy": "name the variables with --env",

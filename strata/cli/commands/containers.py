@@ -122,7 +122,6 @@ COMMANDS = (
         None,
         (
             Option("--detach -d", "flag", "Run in the background and print the session's id"),
-            _DETACH,
             Option("--env -e", "list", "Set an environment variable", "KEY[=VALUE]"),
             Option(
                 "--env-file",
@@ -212,13 +211,17 @@ COMMANDS = (
                 "Format of the manifest",
                 "FORMAT",
                 "oci",
-                choices=("oci", "docker"),
+                choices=("oci",),
             ),
             Option(
                 "--iidfile", "string", "Write the image's id to a file", "PATH", complete="file"
             ),
             Option("--message -m", "string", "Comment of the image", "TEXT"),
-            Option("--pause -p", "flag", "Freeze the container meanwhile"),
+            Option(
+                "--pause -p",
+                "flag",
+                "Accepted; a snapshot is one moment, with or without a pause",
+            ),
             Option("--quiet -q", "flag", "Do not show progress"),
         ),
         complete="container",

@@ -233,7 +233,6 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
         workdir=options.maybe("workdir"),
         detach=options.flag("detach"),
         privileged=options.flag("privileged"),
-        detach_keys=values.parse_detach_keys(options.text("detach-keys")),
         preserve_fds=preserve,
     )
 
