@@ -53,10 +53,11 @@ def _remove(folder: str) -> None:
 
 @pytest.fixture(scope="session")
 def own_namespace() -> None:
-    """Give this process its own mount namespace, with a zfs-fuse socket of its own."""
+    """Give this process its own mount namespace, and in it the places where a zfs-fuse daemon
+    keeps its socket, lock and cache: so it runs beside any other."""
     check(libc().unshare(CLONE_NEWNS), "unshare")
     mount.set_propagation("/", mount.MS_SLAVE)
-    for folder in ("/run/zfs", "/var/lib/zfs"):
+    for folder in ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs"):
         if os.path.isdir(folder) or shutil.which("zfs-fuse"):
             os.makedirs(folder, exist_ok=True)
             mount.mount("none", folder, "tmpfs")
