@@ -77,6 +77,11 @@ def parse_security(items: Iterable[str]) -> dict[str, Any]:
         elif key in ("seccomp", "apparmor") and value:
             found[key] = value
         elif key == "label" and value:
+            if value != "disable":
+                raise UsageError(
+                    f'--security-opt "{item}" is not available in this version',
+                    hint="processes get no SELinux label of their own; label=disable is accepted",
+                )
             found["label_opts"].append(value)
         elif key in ("mask", "unmask") and value:
             found[key] += ["ALL"] if value.upper() == "ALL" and key == "unmask" else _paths(value)

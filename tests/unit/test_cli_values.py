@@ -297,14 +297,14 @@ def test_other_ulimits_are_refused(text: str) -> None:
 
 def test_security_options() -> None:
     found = security.parse_security(
-        ["no-new-privileges", "seccomp=unconfined", "apparmor=p", "label=disable", "label=type:t",
+        ["no-new-privileges", "seccomp=unconfined", "apparmor=p", "label=disable",
          "mask=/a:/b", "unmask=ALL", "unmask=/c"]
     )  # fmt: skip
     assert found == {
         "no_new_privileges": True,
         "seccomp": "unconfined",
         "apparmor": "p",
-        "label_opts": ["disable", "type:t"],
+        "label_opts": ["disable"],
         "mask": ["/a", "/b"],
         "unmask": ["ALL", "/c"],
     }
@@ -313,7 +313,8 @@ def test_security_options() -> None:
 
 
 @pytest.mark.parametrize("item", ["", "foo", "foo=bar", "seccomp", "seccomp=", "mask=a",
-                                  "no-new-privileges=maybe", "unmask=x"])  # fmt: skip
+                                  "no-new-privileges=maybe", "unmask=x",
+                                  "label=type:t"])  # fmt: skip
 def test_other_security_options_are_refused(item: str) -> None:
     with pytest.raises(UsageError, match="security-opt"):
         security.parse_security([item])
