@@ -19,6 +19,11 @@ def find_size(fd: int) -> tuple[int, int] | None:
     return (rows, columns) if rows and columns else None
 
 
+def set_size(fd: int, rows: int, columns: int) -> None:
+    """Give a terminal a size; its foreground processes get SIGWINCH when it is another one."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
+
+
 class RawMode:
     """A context in which the terminal passes every byte on and changes none.
 

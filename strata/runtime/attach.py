@@ -17,7 +17,7 @@ import os
 import select
 
 from strata.errors import StateImproper, UsageError
-from strata.linux.terminal import RawMode, find_size
+from strata.linux.terminal import RawMode, find_size, set_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,9 +208,11 @@ def run(
     loop = _Loop(bundle, sock, end, streams, keys, terminal, send_signal)
     try:
         with RawMode(terminal), Signals(numbers) as signals:
-            loop.follow_size()
             if started is not None:
+                loop.set_first_size()
                 started()
+            else:
+                loop.follow_size()
             return loop.run(signals)
     finally:
         os.close(sock)
@@ -233,6 +235,25 @@ class _Loop:
         self.pending = b""
         self.poll = select.poll()
         self.stdin: int | None = streams.stdin
+
+    def set_first_size(self) -> None:
+        """Before the start, so that the process never sees another size: conmon's way is only
+        begun when a write to its FIFO returns. The descriptor is still the runtime's own."""
+        size = find_size(self.terminal) if self.terminal >= 0 else None
+        if size is None:
+            return
+        with open(f"{self.bundle}/pidfile") as file:
+            pid = int(file.read())
+        try:
+            fd = os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            self.follow_size()
+            return
+        try:
+            if os.isatty(fd):
+                set_size(fd, *size)
+        finally:
+            os.close(fd)
 
     def follow_size(self) -> None:
         size = find_size(self.terminal) if self.terminal >= 0 else None

@@ -51,7 +51,8 @@ def conmon_argv(
 # Of /proc/PID/stat, what follows the name's ")" begins with the state, field 3; the start time
 # is field 22: proc_pid_stat(5). A process that is gone leaves ``line`` empty.
 _OWNER_TEST = """\
-pid=$1 start=$2; shift 2; line=
+left=$1 pid=$2 start=$3; shift 3; line=
+[ -e "$left" ] && exec "$@"
 read -r line 2>/dev/null <"/proc/$pid/stat"
 n=0
 for word in ${line##*) }; do
@@ -63,12 +64,20 @@ exec "$@"
 """
 
 
-def exit_command(cleanup: Sequence[str], owner: tuple[int, int] | None) -> list[str]:
-    """What conmon runs at the end: ``cleanup``, unless the owner lives.
+def left_file(bundle: str) -> str:
+    """The file whose presence says that the owner has left the container to its conmon."""
+    return f"{bundle}/left"
+
+
+def exit_command(
+    cleanup: Sequence[str], owner: tuple[int, int] | None, bundle: str
+) -> list[str]:  # fmt: skip
+    """What conmon runs at the end: ``cleanup``, unless the owner lives and has not left.
 
     ``owner`` is pid and start time of the foreground process that will clean up itself; None for
     a detached container. The shell costs a millisecond, an interpreter ten.
     """
     if not cleanup or owner is None:
         return list(cleanup)
-    return ["/bin/sh", "-c", _OWNER_TEST, "sh", str(owner[0]), str(owner[1]), *cleanup]
+    return ["/bin/sh", "-c", _OWNER_TEST, "sh", left_file(bundle), str(owner[0]), str(owner[1]),
+            *cleanup]  # fmt: skip

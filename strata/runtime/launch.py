@@ -253,7 +253,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
             "--root", runtime.root, "--log-format=json", "--log", f"{plan.bundle}/oci.log",
         ],
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
-        exit_argv=conmon.exit_command(plan.cleanup, plan.owner),
+        exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
     )  # fmt: skip
     env = {
         **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
@@ -285,7 +285,7 @@ def _prepare_bundle(plan: LaunchPlan) -> None:
         except FileNotFoundError:
             os.makedirs(folder, PRIVATE, exist_ok=True)
     for name in ("config.json", "pidfile", "conmon.pid", "oci.log", "oom", "attach", "ctl", "winsz",
-                 f"exit/{plan.id}"):  # fmt: skip
+                 "left", f"exit/{plan.id}"):  # fmt: skip
         try:
             os.unlink(f"{plan.bundle}/{name}")
         except FileNotFoundError:
@@ -484,6 +484,16 @@ def _remove_tree(path: str) -> None:
         for name in folders:
             os.rmdir(f"{folder}/{name}")
     os.rmdir(path)
+
+
+def leave(bundle: str, container_id: str) -> bool:
+    """Hand an owned container over to its conmon; False when it has ended meanwhile.
+
+    Either conmon's exit command sees that it was left, or it was too early for that, and then the
+    exit file, which is written before, is there: the caller cleans up.
+    """
+    _write_file(conmon.left_file(bundle), "", 0o600)
+    return find_exit(bundle, container_id) is None
 
 
 def find_exit(bundle: str, container_id: str) -> Exit | None:

@@ -320,3 +320,16 @@ def test_nonsense_options_are_refused_before_anything_runs(box: Box) -> None:
     with pytest.raises(UsageError):
         box.create(["true"], seccomp="/no/such/profile")
     assert box.find_processes() == []
+
+
+def test_an_owner_that_leaves_hands_the_cleanup_over(box: Box) -> None:
+    mark = f"{box.top}/cleaned"
+    container = box.start(
+        ["sleep", "1000"], cleanup=["/bin/sh", "-c", f"echo done >{mark}"], owner=own_identity()
+    )
+    assert launch.leave(container.bundle, container.id)
+    one = container.launched
+    launch.kill(container.runtime, container.id, 9, pid=one.pid, pid_start=one.pid_start)
+    container.wait()
+    assert wait_for_path(mark) == "done\n"
+    assert not launch.leave(container.bundle, container.id)

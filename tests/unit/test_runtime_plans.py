@@ -28,7 +28,7 @@ def test_conmons_command_line() -> None:
     argv = conmon.conmon_argv(
         container_id="ID", name="web", bundle="/b", conmon="/usr/bin/conmon",
         runtime=["/usr/bin/nsenter", "--mount=/proc/7/ns/mnt", "crun"], log="k8s-file:/log",
-        tty=False, stdin=True, exit_argv=conmon.exit_command(["strata", "cleanup"], None),
+        tty=False, stdin=True, exit_argv=conmon.exit_command(["strata", "cleanup"], None, "/b"),
     )  # fmt: skip
     assert " ".join(argv) == CONMON
 
@@ -44,7 +44,7 @@ def test_a_terminal_needs_no_separate_input() -> None:
 
 
 def test_without_a_cleanup_there_is_no_exit_command() -> None:
-    assert conmon.exit_command([], (1, 2)) == []
+    assert conmon.exit_command([], (1, 2), "/b") == []
 
 
 def test_a_rootfs_allows_programs_and_devices_but_stays_read_only_when_it_was() -> None:
