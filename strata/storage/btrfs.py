@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import os
 
+from strata import trace
 from strata.errors import NoSpace, StorageError, StrataError
 from strata.linux import btrfs
 from strata.linux.mount import (
@@ -182,11 +183,13 @@ class Btrfs(Driver):
                     self._set_native(fd, info.tree_id, properties)
             finally:
                 os.close(fd)
+            trace.point("dataset:staged")
             self._place(staging, f"{self.pool}/{name}")
         except BaseException:
             self._discard(staging)
             raise
         self.changes += 1
+        trace.point("dataset:placed")
         return Dataset(
             name, info.uuid, info.created_in, info.creation,
             self._find_snapshot_name(origin) if origin else None, dict(identity),
@@ -256,6 +259,7 @@ class Btrfs(Driver):
                 staging = f"{folder}/.{self._staging_path().rpartition('/')[2]}"
                 try:
                     self._copy(source, staging, readonly=True)
+                    trace.point("snapshot:staged")
                     self._place(staging, target)
                 except BaseException:
                     self._discard(staging)
@@ -285,6 +289,7 @@ class Btrfs(Driver):
                 continue  # it came or went between the two looks
             try:
                 os.rmdir(placeholder)
+                trace.point("copy:placeholder-removed")
                 self._copy(child, placeholder, readonly=readonly)
             finally:
                 os.close(child)
@@ -324,7 +329,9 @@ class Btrfs(Driver):
                 # Whoever looks for orphaned snapshots must know either head in between.
                 heads = f"{new} {old}".encode()
                 os.setxattr(self._folder(guid), _HEADS, heads)
+                trace.point("rollback:staged")
                 exchange(staging, f"{self.pool}/{dataset}")
+                trace.point("rollback:exchanged")
                 self.changes += 1
             finally:
                 os.close(head)
@@ -371,6 +378,10 @@ class Btrfs(Driver):
         if found is None:
             raise StorageError(f"{name} is not a clone, or its origin is gone")
         source, snapshot = found
+        if source == name:
+            # A killed run had moved all of them; the origin snapshot is the last to move.
+            os.removexattr(head, _ORIGIN)
+            return
         folder = self._folder(self._guid(head))
         entries = self.list_snapshots(source)
         moving = entries[: [entry.name for entry in entries].index(snapshot) + 1]
@@ -389,6 +400,7 @@ class Btrfs(Driver):
             inherited = self._attribute(other, _ORIGIN)
             for entry in moving:
                 self._move_readonly(f"{old}/{entry.name}", f"{folder}/{entry.name}")
+                trace.point("promote:moved")
             os.setxattr(other, _ORIGIN, origin.encode())
         finally:
             os.close(other)
@@ -405,12 +417,18 @@ class Btrfs(Driver):
 
         fd = btrfs.open_directory(path)
         try:
-            btrfs.set_readonly(fd, False)
-            try:
-                rename_new(path, target)
-            finally:
-                btrfs.set_readonly(fd, True)
+            for last in (False, True):
+                btrfs.set_readonly(fd, False)
+                trace.point("promote:writable")
+                try:
+                    rename_new(path, target)
+                    break
+                except OSError as error:
+                    # EROFS: `collect` of another command set the flag again meanwhile.
+                    if last or error.errno != 30:
+                        raise
         finally:
+            btrfs.set_readonly(fd, True)
             os.close(fd)
 
     def destroy(self, name: str) -> None:
@@ -447,6 +465,7 @@ class Btrfs(Driver):
             # dataset any more and is found by `collect`.
             self._destroy_tree(f"{self.pool}/{name}")
             for entry in self._entries(folder):
+                trace.point("destroy:head-gone")
                 self._destroy_tree(f"{folder}/{entry}")
             self._remove_folder(folder)
         self.changes += 1
@@ -709,9 +728,21 @@ class Btrfs(Driver):
                     )  # fmt: skip
                     if orphaned:
                         self._remove_folder(folder)
+                    else:
+                        self._freeze(folder)
             finally:
                 os.close(top)
         return removed
+
+    def _freeze(self, folder: str) -> None:
+        """Make snapshots read-only that a killed `promote` left writable."""
+        for name in self._entries(folder):
+            fd = btrfs.open_directory(f"{folder}/{name}")
+            try:
+                if not name.startswith("."):
+                    btrfs.set_readonly(fd, True)
+            finally:
+                os.close(fd)
 
     def _collect(self, folder: str, unwanted: Callable[[str], bool], removed: list[str]) -> None:
         for name in self._entries(folder):

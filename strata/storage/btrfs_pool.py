@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from strata import command
+from strata import command, trace
 from strata.errors import AlreadyExists, InUse, StorageError, StoreMissing
 from strata.linux import loop, mount
 from strata.storage import layout, setup
@@ -120,12 +120,15 @@ def _make(root: str, path: str, pool: str, size: int) -> setup.StoreConfig:
     finally:
         os.close(fd)
     command.run(["mkfs.btrfs", "-q", "-L", "strata", "-d", "single", "-m", "dup", staging])
+    trace.point("init:formatted")
     _mount(staging, pool)
+    trace.point("init:mounted")
     store_id = os.urandom(16).hex()
     driver = Btrfs(root, store_id, path)
     _furnish(driver)
     write_marker(f"{pool}/{MARKER}", store_id)
     driver.sync()
+    trace.point("init:marked")
     os.rename(staging, path)
     return setup.StoreConfig(root, store_id, "btrfs", file=path, size=size)
 

@@ -6,9 +6,9 @@ root dataset. A store without its marker is not there, whatever else is.
 
 from __future__ import annotations
 
-import json
 import os
 
+from strata import jsontext
 from strata.errors import RecordError
 
 FORMAT = 1
@@ -26,7 +26,7 @@ def read_marker(path: str) -> str | None:
     finally:
         os.close(fd)
     try:
-        document = json.loads(text)
+        document = jsontext.loads(text)
         number, found = document["format"], document["id"]
     except (ValueError, KeyError, TypeError):
         return None
@@ -62,4 +62,4 @@ def write_file(path: str, text: str) -> None:
 
 def write_marker(path: str, store_id: str) -> None:
     """Write the marker durably."""
-    write_file(path, json.dumps({"format": FORMAT, "id": store_id}) + "\n")
+    write_file(path, jsontext.dumps({"format": FORMAT, "id": store_id}) + "\n")

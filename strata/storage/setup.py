@@ -12,10 +12,9 @@ module imports nothing of either driver by itself.
 
 from __future__ import annotations
 
-import json
 import os
 
-from strata import trace
+from strata import jsontext, trace
 from strata.errors import AlreadyExists, NotFound, RecordError, StoreMissing, UsageError
 from strata.storage.marker import FORMAT, check_format, write_file
 
@@ -70,7 +69,7 @@ def load(root: str) -> StoreConfig:
     finally:
         os.close(fd)
     try:
-        document = json.loads(text)
+        document = jsontext.loads(text)
         number = document["format"]
     except (ValueError, KeyError, TypeError):
         raise RecordError(f"{path} is damaged", hint="restore it from a backup") from None
@@ -96,7 +95,7 @@ def _parse(root: str, path: str, document: dict[str, object]) -> StoreConfig:
 
 def save(config: StoreConfig) -> None:
     """Write the configuration durably."""
-    write_file(f"{config.root}/{CONFIG}", json.dumps(config.to_dict(), indent=1) + "\n")
+    write_file(f"{config.root}/{CONFIG}", jsontext.dumps(config.to_dict()) + "\n")
 
 
 def open_driver(config: StoreConfig) -> Driver:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SOCKET = "/var/run/zfs/zfs_socket"
 _VIEW = "trash/view."
 _START_SECONDS = 15.0
+_YIELD_SECONDS = 3.0
 _STOP_SECONDS = 15.0
 _PAUSE = 0.02
 
@@ -152,16 +153,19 @@ def ensure_daemon(root: str) -> bool:
         ["env", "-C", "/", "zfs-fuse", "-n", "--no-kstat-mount", "--enable-xattr"],
         new_session=True, keep_locks=False,
     )  # fmt: skip
-    start = process.find_start_time(pid)
+    start = process.find_start_time(pid) or 0
     with open(f"{root}/zfs-fuse.pid", "w") as file:
         file.write(f"{pid} {start}\n")
     deadline = time.monotonic() + _START_SECONDS
     while not is_running():
-        gone = start is None or not process.is_alive(pid, start)
-        if gone or time.monotonic() >= deadline:
+        if not process.is_alive(pid, start):
+            # Another command may have been first: then ours ends at once and that one comes up.
+            deadline = min(deadline, time.monotonic() + _YIELD_SECONDS)
+            pid = 0
+        if time.monotonic() >= deadline:
             raise StoreMissing("zfs-fuse does not start", hint="run `zfs-fuse -n` to see why")
         time.sleep(_PAUSE)
-    return True
+    return pid != 0
 
 
 def stop_daemon(root: str) -> None:

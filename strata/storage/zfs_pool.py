@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from strata import command
+from strata import command, trace
 from strata.errors import AlreadyExists, InUse, NotFound, StorageError, StoreMissing
 from strata.linux import mount
 from strata.storage import layout, setup, zfs_dialect
@@ -105,6 +105,7 @@ def _ensure_pool(path: str, size: int, undo: contextlib.ExitStack) -> str:
     _run("zpool", "create", "-o", "cachefile=none", "-o", "ashift=12", "-O", "canmount=off",
          "-O", "mountpoint=none", pool, path)  # fmt: skip
     undo.callback(_run, "zpool", "destroy", pool)
+    trace.point("init:pool-made")
     return pool
 
 
@@ -158,6 +159,7 @@ def _ensure_root(root: str, dataset: str, dialect: str, undo: contextlib.ExitSta
     except DatasetExists:
         return _adopt(root, dataset)
     undo.callback(_run, "zfs", "destroy", "-r", dataset)
+    trace.point("init:marked")
     _check_effect(dataset)
     return store_id
 
@@ -195,6 +197,7 @@ def _furnish(driver: Zfs) -> None:
     for name in layout.FILE_SYSTEMS:
         if driver.find(name) is None:
             driver.create(name, layout.store_identity(name))
+    trace.point("init:datasets-made")
     _mount_own(driver)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strata import command
+from strata import command, trace
 from strata.linux import btrfs
 from strata.storage import setup
 from strata.storage.btrfs import STAGING, Btrfs
@@ -198,3 +198,63 @@ def test_compression_reaches_the_files_of_a_container(pool: Btrfs, name: str) ->
     path = f"{pool.open(f'{name}c')}/rootfs"
     put(f"{path}/new", "text")
     assert os.getxattr(f"{path}/new", "btrfs.compression") == b"lzo"
+
+
+def test_no_kill_breaks_a_law(pool: Btrfs, name: str) -> None:
+    """Kill a life of operations at every traced step; what is there is whole, and the rest of
+    the life can be lived."""
+
+    def live(base: str) -> None:
+        pool.create(base, IDENTITY)
+        make_inner(f"{pool.open(base)}/rootfs/inner")
+        pool.snapshot([f"{base}@a", f"{base}@b"])
+        pool.rollback(f"{base}@b")
+        pool.clone(f"{base}@b", f"{base}c", IDENTITY)
+        pool.promote(f"{base}c")
+        pool.rename(base, f"{base}r")
+        pool.destroy_recursive(f"{base}c")
+
+    step = 0
+    while True:
+        step += 1
+        base = f"{name}k{step}"
+
+        def dying(base: str = base, left: int = step) -> None:
+            def hook(_: str) -> None:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            trace.hook = hook
+            live(base)
+            os._exit(0)
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                dying()
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        pool.collect()
+        assert os.listdir(f"{pool.pool}/{STAGING}") == []
+        for found in pool.list_datasets("containers"):
+            if not found.name.startswith(base):
+                continue
+            assert found.identity == IDENTITY
+            if step == 2:
+                continue  # killed before the container made anything
+            assert get(f"{pool.open(found.name)}/rootfs/inner/file") == "inner"
+            for snapshot in pool.list_snapshots(found.name):
+                path = pool.open(snapshot.full_name)
+                assert get(f"{path}/rootfs/inner/file") == "inner"
+                with pytest.raises(OSError, match="Read-only"):
+                    put(f"{path}/forged", "")
+        if pool.find(f"{base}c") is not None and pool.get(f"{base}c").origin is not None:
+            pool.promote(f"{base}c")
+            assert [entry.name for entry in pool.list_snapshots(f"{base}c")] == ["a", "b"]
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            assert step > 15
+            return
