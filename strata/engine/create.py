@@ -98,9 +98,11 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
 
 def parse_signal(text: str | int) -> int:
     """A signal's number from ``15``, ``TERM``, ``SIGTERM`` or ``SIGRTMIN+3``."""
+    word = str(text).strip().upper()
+    if word == "SIGTERM":
+        return 15
     import signal
 
-    word = str(text).strip().upper()
     if word.isdigit() and 0 < int(word) <= 64:
         return int(word)
     word = word if word.startswith("SIG") else f"SIG{word}"

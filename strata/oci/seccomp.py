@@ -8,9 +8,9 @@ and compiled), and the hot path copies it into config.json without parsing it.
 
 from __future__ import annotations
 
-import json
 import os
 
+from strata import jsontext
 from strata.errors import UsageError
 from strata.oci.capabilities import to_mask
 
@@ -159,11 +159,11 @@ def _make_filter(path: str, caps: Sequence[str]) -> Filter:
     system = os.uname()
     try:
         with open(path) as file:
-            profile = json.load(file)
+            profile = jsontext.loads(file.read())
         document = translate(profile, caps, system.machine, system.release)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"seccomp profile {path!r} is not valid: {error}") from error
-    text = json.dumps(document, separators=(",", ":"))
+    text = jsontext.dumps(document)
     if document.get("flags") or document.get("listenerPath"):
         return Filter(text, "")
     from binascii import b2a_base64

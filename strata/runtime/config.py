@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 
+from strata import jsontext
+from strata.errors import RuntimeFailure
+from strata.linux.resolve import open_in_root
 from strata.oci import seccomp, spec
 from strata.runtime import users
 
@@ -49,10 +51,10 @@ def _join(document: dict[str, Any], filter_text: str) -> str:
     the object it belongs to, never put in place of a word that an argument could hold too.
     """
     if not filter_text:
-        return json.dumps(document, separators=(",", ":"))
+        return jsontext.dumps(document)
     rest = {key: value for key, value in document.items() if key != "linux"}
-    head = json.dumps(rest, separators=(",", ":"))[:-1]
-    linux = json.dumps(document["linux"], separators=(",", ":"))[:-1]
+    head = jsontext.dumps(rest)[:-1]
+    linux = jsontext.dumps(document["linux"])[:-1]
     return f'{head},"linux":{linux},"seccomp":{filter_text}}}}}'
 
 
@@ -76,17 +78,24 @@ def _read(path: str) -> str:
 
 
 def ensure_workdir(root: int, path: str, uid: int, gid: int) -> None:
-    """Make the working directory when the image lacks it, as Podman does. Idempotent."""
-    from strata.linux.resolve import open_in_root
+    """Make the working directory when the image lacks it, as Podman does. Idempotent.
 
+    `RuntimeFailure` when something in its way is no directory.
+    """
     here = ""
     for part in [part for part in path.split("/") if part not in ("", ".")]:
-        parent = open_in_root(root, here or "/", os.O_PATH | os.O_DIRECTORY)
         try:
-            os.mkdir(part, 0o755, dir_fd=parent)
-            os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
-        except FileExistsError:
-            pass
-        finally:
-            os.close(parent)
+            parent = open_in_root(root, here or "/", os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.mkdir(part, 0o755, dir_fd=parent)
+                os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
+            except FileExistsError:
+                pass
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"workdir {path!r} cannot be made in the container: {error.strerror}",
+                hint="choose another with --workdir",
+            ) from error
         here = f"{here}/{part}"

@@ -7,11 +7,10 @@ first and by its log.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 
-from strata import command
+from strata import command, jsontext
 from strata.errors import RuntimeFailure
 from strata.linux.resolve import open_in_root
 from strata.oci import capabilities, spec
@@ -134,7 +133,7 @@ def run(
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            os.write(fd, json.dumps(process).encode(errors="surrogateescape"))
+            os.write(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
         finally:
             os.close(fd)
         argv = exec_argv(

@@ -18,10 +18,9 @@ happens in the child, which also is safe when the caller has threads.
 
 from __future__ import annotations
 
-import json
 import os
 
-from strata import command
+from strata import command, jsontext
 from strata.errors import CommandFailed, NotFound, RuntimeFailure
 from strata.linux import cgroup, mount, namespace
 from strata.linux.process import find_start_time, is_alive, open_pidfd, signal_pidfd, wait_gone
@@ -207,6 +206,9 @@ def _launch(plan: LaunchPlan) -> Launched:
             step.execute()
         mount.set_propagation(plan.mounts[0].target, mount.MS_PRIVATE)
 
+    if os.path.isdir(f"{plan.runtime.root}/{plan.id}"):
+        # Left by a start whose owner was killed in the middle: it waits for nobody.
+        delete(plan.runtime, plan.id, force=True)
     _prepare_bundle(plan)
     keeper = namespace.fork_keeper(prepare)
     sync = start_write = -1
@@ -324,7 +326,7 @@ def _read_sync(plan: LaunchPlan, sync: int) -> int:
             break
         data += chunk
     try:
-        answer = json.loads(data.partition(b"\n")[0])
+        answer = jsontext.loads(data.partition(b"\n")[0])
         child = int(answer["data"])
     except (ValueError, KeyError, TypeError):
         answer, child = {}, -1
@@ -343,7 +345,7 @@ def read_runtime_log(bundle: str) -> str:
         return ""
     for line in reversed(lines):
         try:
-            entry = json.loads(line)
+            entry = jsontext.loads(line)
             if entry.get("level") in ("error", "fatal"):
                 return str(entry["msg"])
         except (ValueError, KeyError, AttributeError):
@@ -436,7 +438,7 @@ def get_state(runtime: Runtime, container_id: str) -> dict[str, Any]:
         result = command.run([runtime.program, "--root", runtime.root, "state", container_id])
     except CommandFailed as error:
         raise NotFound(f"{runtime.name} knows no container {container_id[:12]}") from error
-    answer = json.loads(result.stdout)
+    answer = jsontext.loads(result.stdout)
     if not isinstance(answer, dict):
         raise NotFound(f"{runtime.name} knows no container {container_id[:12]}")
     return answer
@@ -469,7 +471,7 @@ def _is_over(state: str) -> bool:
     """Whether the first process that crun's ``status`` file names is gone."""
     try:
         with open(f"{state}/status") as file:
-            status = json.load(file)
+            status = jsontext.loads(file.read())
         pid, start_time = int(status["pid"]), int(status["process-start-time"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -227,6 +227,11 @@ def reset(config: StoreConfig) -> None:
             os.unlink(f"{config.root}/{CONFIG}")
         except FileNotFoundError:
             pass
+        for name in ("pool", "mnt", "fuse"):  # mount points; what is not empty is not ours
+            try:
+                os.rmdir(f"{config.root}/{name}")
+            except OSError:
+                pass
     unshare_root(config.root)
 
 

@@ -8,10 +8,9 @@ clears. Records are read with a size limit and refused when they are not what th
 from __future__ import annotations
 
 import errno
-import json
 import os
 
-from strata import trace
+from strata import jsontext, trace
 from strata.errors import NoSpace, RecordError
 
 TYPE_CHECKING = False
@@ -56,7 +55,7 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o6
 
 def write_json(path: str, record: Record, *, durable: bool = True) -> None:
     """Write a record; see `write_bytes`."""
-    text = json.dumps(record, separators=(",", ":"), ensure_ascii=True)
+    text = jsontext.dumps(record)
     write_bytes(path, text.encode("ascii"), durable=durable)
 
 
@@ -81,7 +80,7 @@ def read_json(path: str) -> Record:
     """Read a JSON object. FileNotFoundError when absent, `RecordError` when it is not one."""
     data = read_bytes(path)
     try:
-        record = json.loads(data)
+        record = jsontext.loads(data)
     except (ValueError, RecursionError):
         raise RecordError(
             f"the record {path} is damaged",
@@ -90,6 +89,11 @@ def read_json(path: str) -> Record:
     if not isinstance(record, dict):
         raise RecordError(f"the record {path} is not a JSON object")
     return record
+
+
+def is_record(name: str) -> bool:
+    """Whether a file name is that of a record, not of one that is still being written."""
+    return name.endswith(".json") and not name.startswith(_TEMPORARY)
 
 
 def list_leftovers(folder: str) -> list[str]:

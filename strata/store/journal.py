@@ -152,7 +152,7 @@ class Journal:
 
     def _entries(self) -> Iterator[tuple[str, Record | None]]:
         for name in sorted(os.listdir(self.folder)):
-            if not name.endswith(".json"):
+            if not files.is_record(name):
                 continue
             try:
                 yield name[:-5], files.read_json(f"{self.folder}/{name}")

@@ -125,7 +125,7 @@ class Records:
     def list_ids(self, kind: str) -> list[str]:
         """Ids of all records of a kind, in no order."""
         folder = f"{self.folder}/{KINDS[kind]}"
-        return [name[:-5] for name in os.listdir(folder) if name.endswith(".json")]
+        return [name[:-5] for name in os.listdir(folder) if files.is_record(name)]
 
     def list_records(self, kind: str) -> Iterator[Record]:
         """All readable records of a kind; damaged ones are left to ``system check``."""

@@ -77,7 +77,7 @@ class Trash:
     def list_entries(self) -> Iterator[Record]:
         """All readable entries."""
         for name in os.listdir(self.folder):
-            if not name.endswith(".json"):
+            if not files.is_record(name):
                 continue
             try:
                 entry = files.read_json(f"{self.folder}/{name}")

@@ -13,7 +13,7 @@ from helpers.heavy import NEVER_FOR_VERSION, NEVER_ON_HOT_PATH
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-_PLAIN = {"errors"}
+_PLAIN = {"errors", "jsontext"}
 _KERNEL = _PLAIN | {"command", "linux", "trace"}
 _FORMATS = _KERNEL | {"archive", "oci", "storage"}
 _PARTS = _FORMATS | {"registry", "runtime", "store"}
@@ -22,6 +22,7 @@ _PARTS = _FORMATS | {"registry", "runtime", "store"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "trace": set(),
+    "jsontext": set(),
     "command": _PLAIN | {"trace"},
     "linux": _PLAIN | {"command", "trace"},
     "oci": _PLAIN | {"linux"},
