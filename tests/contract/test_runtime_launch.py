@@ -333,3 +333,47 @@ def test_an_owner_that_leaves_hands_the_cleanup_over(box: Box) -> None:
     container.wait()
     assert wait_for_path(mark) == "done\n"
     assert not launch.leave(container.bundle, container.id)
+
+
+def test_a_workdir_that_cannot_be_is_said_to_be_one(box: Box) -> None:
+    with pytest.raises(RuntimeFailure, match="workdir '/etc/plain/x' cannot be made"):
+        box.create(["true"], workdir="/etc/plain/x")
+
+
+def test_a_start_broken_off_after_create_does_not_stand_in_the_way(box: Box) -> None:
+    record, plan, _ = box.plan(["sh", "-c", "exit 9"])
+    first = launch.launch(plan)
+    first.close()
+    second = launch.launch(plan)
+    assert wait_gone(first.conmon_pid, first.conmon_start, 10)
+    launch.start(second)
+    second.wait()
+    second.close()
+    ended = launch.find_exit(plan.bundle, record["id"])
+    assert ended is not None
+    assert ended.code == 9
+    launch.delete(plan.runtime, record["id"])
+
+
+def test_running_out_of_memory_is_noted(box: Box) -> None:
+    container = box.start(
+        ["sh", "-c", "x=a; while :; do x=$x$x$x$x; done"], memory=16 << 20,
+    )
+    assert container.wait() == 137
+    ended = launch.find_exit(container.bundle, container.id)
+    assert ended is not None
+    assert ended.oom
+
+
+def test_a_container_may_keep_no_log(box: Box) -> None:
+    record, plan, _ = box.plan(["echo", "gone"])
+    plan.log = "none"
+    launched = launch.launch(plan)
+    launch.start(launched)
+    launched.wait()
+    launched.close()
+    ended = launch.find_exit(plan.bundle, record["id"])
+    assert ended is not None
+    assert ended.code == 0
+    assert not os.path.exists(f"{plan.bundle}.log")
+    launch.delete(plan.runtime, record["id"])
