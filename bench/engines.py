@@ -54,8 +54,8 @@ def ask(argv: list[str], env: dict[str, str] | None = None) -> str:
     """Run a program and return its output; raise `Broken` with its last words when it fails."""
     done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
-        words = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise Broken(f"{' '.join(argv[:4])} …: {words[0]}")
+        words = done.stderr.strip().splitlines()[-2:] or [f"exit code {done.returncode}"]
+        raise Broken(f"{argv[0]} … {' '.join(argv[5:9])}: {' '.join(words)}")
     return done.stdout
 
 

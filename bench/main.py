@@ -126,13 +126,11 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
         if strata not in working:
             raise Broken(remarks[0])
         text = describe_host(working)
-        layers = [material.make_small_layer()]
         registry = None
         if "pull" in options.groups:
             registry = material.Registry(f"{folder}/registry", find_port())
             registry.start()
             stack.callback(registry.stop)
-            layers = [*layers, material.make_large_layer()]
         few = max(1, options.repeat // 4)
         work: dict[str, Callable[[], list[measures.Row]]] = {
             "imports": lambda: measures.measure_imports(strata, options.repeat),
@@ -152,13 +150,15 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
             "waits": lambda: measure_waits(folder, launcher, f"{folder}/image.tar"),
         }
         if registry is not None:
-            work["pull"] = lambda: measures.measure_pull(working, few, registry, layers)
+            work["pull"] = lambda: measures.measure_pull(working, few, registry)
         for group in options.groups:
-            print(f"measuring {group} …", file=sys.stderr, flush=True)
+            print(f"measuring {group} …", file=sys.stderr, end=" ", flush=True)
+            started = time.monotonic()
             try:
                 found += work[group]()
             except (Broken, OSError) as error:
                 remarks.append(f"{group} could not be measured: {error}")
+            print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         missed = [row.work for row in found if row.is_met() is False]
     text += "\n" + format_table(found)
     text += f"\n{sum(row.is_met() is True for row in found)} goals met, {len(missed)} missed"

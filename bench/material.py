@@ -44,9 +44,9 @@ def make_small_layer() -> bytes:
     return buffer.getvalue()
 
 
-def make_large_layer(size: int = 100_000_000, files: int = 5_000) -> bytes:
+def make_large_layer(seed: int, size: int = 100_000_000, files: int = 5_000) -> bytes:
     """A tar of ``files`` files, together ``size`` bytes, as compressible as program files are."""
-    source = random.Random(1)
+    source = random.Random(seed)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for number in range(files):
