@@ -13,6 +13,7 @@ from strata.engine import collect, restore
 from strata.engine.core import Engine, Record
 from strata.errors import RecordError
 from strata.storage.driver import Dataset
+from strata.store import files
 from strata.store.records import KINDS, NAME_KINDS
 
 TYPE_CHECKING = False
@@ -105,7 +106,7 @@ class World:
                 known.add(f"{entry['id']}.json")
         self.trash_damaged = [
             name for name in sorted(os.listdir(e.trash.folder))
-            if name.endswith(".json") and name not in known
+            if files.is_record(name) and name not in known
         ]  # fmt: skip
 
     def is_busy(self, *words: str) -> bool:
