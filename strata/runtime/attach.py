@@ -17,6 +17,7 @@ import os
 import select
 
 from strata.errors import StateImproper, UsageError
+from strata.linux import signals
 from strata.linux.terminal import RawMode, find_size, set_size
 
 TYPE_CHECKING = False
@@ -105,20 +106,16 @@ class Signals:
         self._read = self._write = self._wakeup = -1
 
     def __enter__(self) -> Signals:
-        import signal
-
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._wakeup = signals.set_wakeup(self._write)
         for number in self.numbers:
-            self._before[number] = signal.signal(number, _noted)
+            self._before[number] = signals.set_handler(number, _noted)
         return self
 
     def __exit__(self, *_: object) -> None:
-        import signal
-
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        signal.set_wakeup_fd(self._wakeup)
+            signals.set_handler(number, handler)
+        signals.set_wakeup(self._wakeup)
         os.close(self._read)
         os.close(self._write)
 
@@ -139,7 +136,6 @@ def _noted(number: int, frame: FrameType | None) -> None:
 
 #: what ``--sig-proxy`` passes on: HUP, INT, QUIT, USR1, USR2, ALRM, TERM, CONT
 PROXIED = (1, 2, 3, 10, 12, 14, 15, 18)
-SIGWINCH = 28
 
 
 def connect(bundle: str) -> int:
@@ -203,7 +199,7 @@ def run(
     """
     raw = tty and streams.stdin is not None and os.isatty(streams.stdin)
     terminal = streams.stdin if raw and streams.stdin is not None else -1
-    numbers = (*(PROXIED if send_signal else ()), *((SIGWINCH,) if raw else ()))
+    numbers = (*(PROXIED if send_signal else ()), *((signals.SIGWINCH,) if raw else ()))
     keys = DetachFilter(detach_keys if raw else b"")
     loop = _Loop(bundle, sock, end, streams, keys, terminal, send_signal)
     try:
@@ -297,7 +293,7 @@ class _Loop:
 
     def _on_signals(self, numbers: list[int]) -> None:
         for number in numbers:
-            if number == SIGWINCH:
+            if number == signals.SIGWINCH:
                 self.follow_size()
             elif self.send_signal is not None:
                 self.send_signal(number)

@@ -12,6 +12,7 @@ import select
 
 from strata import command, jsontext
 from strata.errors import RuntimeFailure
+from strata.linux import signals
 from strata.linux.resolve import open_in_root
 from strata.oci import capabilities, spec
 from strata.runtime import users
@@ -136,9 +137,7 @@ def run(
             os.write(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
         finally:
             os.close(fd)
-        argv = exec_argv(
-            runtime, container_id, name, detach=detach, preserve_fds=preserve_fds
-        )
+        argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)
         if detach:
             return _run_detached(runtime, argv)
         return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground)
@@ -205,13 +204,11 @@ def _failure_code(read: int) -> int:
 
 def _ignore_interrupts() -> Any:
     """Ignore SIGINT and SIGQUIT here; returns what undoes it. spawn gives the child defaults."""
-    import signal
-
-    numbers = (signal.SIGINT, signal.SIGQUIT)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    numbers = (signals.SIGINT, signals.SIGQUIT)
+    before = [signals.set_handler(number, signals.IGNORE) for number in numbers]
 
     def restore() -> None:
         for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+            signals.set_handler(number, handler)
 
     return restore
