@@ -203,13 +203,13 @@ def run(
     keys = DetachFilter(detach_keys if raw else b"")
     loop = _Loop(bundle, sock, end, streams, keys, terminal, send_signal)
     try:
-        with RawMode(terminal), Signals(numbers) as signals:
+        with RawMode(terminal), Signals(numbers) as caught:
             if started is not None:
                 loop.set_first_size()
                 started()
             else:
                 loop.follow_size()
-            return loop.run(signals)
+            return loop.run(caught)
     finally:
         os.close(sock)
 
@@ -256,8 +256,8 @@ class _Loop:
         if size is not None:
             resize(self.bundle, *size)
 
-    def run(self, signals: Signals) -> str:
-        poll, wakeup = self.poll, signals.fileno()
+    def run(self, caught: Signals) -> str:
+        poll, wakeup = self.poll, caught.fileno()
         poll.register(self.sock, select.POLLIN)
         poll.register(self.end, select.POLLIN)
         poll.register(wakeup, select.POLLIN)
@@ -266,7 +266,7 @@ class _Loop:
         while True:
             ready = dict(poll.poll())
             if wakeup in ready:
-                self._on_signals(signals.read())
+                self._on_signals(caught.read())
             try:
                 if self.sock in ready and ready[self.sock] & ~select.POLLOUT and not self._pump():
                     self._wait_end()
