@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: exit codes of a command that leaves a container running: asked to, or nobody reads any more
+#: (then as if SIGPIPE had ended it, so that a pipeline goes on)
+_LEFT = {attaching.DETACHED: 0, attaching.BROKEN: 128 + 13}
+
+
 def run(e: Engine, options: Mapping[str, Any]) -> int:
     """Create, start and stay attached; return the exit code."""
     runtime.warm_up()
@@ -60,8 +65,8 @@ def _run_owned(
             e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
             detach_keys=detach_keys, started=lambda: life.run_process(e, record, launched),
         )  # fmt: skip
-        if ended == attaching.DETACHED:
-            return 0
+        if ended != attaching.EXITED and runtime.leave(launched.bundle, record["id"]):
+            return _LEFT[ended]
         launched.wait()
     finally:
         launched.close()
@@ -107,7 +112,7 @@ def attach(
     finally:
         os.close(end)
     if ended != attaching.EXITED:
-        return 0
+        return _LEFT[ended]
     return life.wait_for(e, record, {lifecycle.EXITED}, 0.25)
 
 

@@ -282,8 +282,8 @@ def test_networks(busybox_store: Store) -> None:
 
 
 def test_runc_does_the_same(busybox_store: Store) -> None:
-    outcome = busybox_store.strata("run", "--rm", "--runtime", "runc", "--memory", "64m", "-i", IMAGE,
-                                   "sh", "-c", "cat; exit 3", input="through runc")  # fmt: skip
+    outcome = busybox_store.strata("run", "--rm", "--runtime", "runc", "-i", IMAGE, "sh", "-c",
+                                   "cat; exit 3", input="through runc")  # fmt: skip
     assert (outcome.rc, outcome.out) == (3, "through runc"), repr(outcome)
     assert busybox_store.strata("run", "--rm", "--runtime", "runc", IMAGE, "/none").rc == 127
     outcome = busybox_store.strata("run", "--rm", "--runtime", "nonsense", IMAGE, "true")
@@ -376,7 +376,8 @@ def test_names_that_make_no_sense(busybox_store: Store, name: str) -> None:
         ("--cpus", "nan"), ("--cpus", "inf"), ("--pids-limit", "x"), ("--stop-signal", "NOPE"),
         ("--stop-timeout", "x"), ("-v", "a:b:c:d"), ("-v", "x:relative"), ("-v", "/tmp:/"),
         ("-v", "/tmp:/x:nonsense"), ("--mount", "type=nonsense,target=/x"),
-        ("--mount", "type=bind"), ("--tmpfs", "relative"), ("--tmpfs", "/x:nonsense"), ("--hostname", "a b"),
+        ("--mount", "type=bind"), ("--tmpfs", "relative"), ("--tmpfs", "/x:nonsense"),
+        ("--hostname", "a b"),
         ("--hostname", "x" * 300), ("--add-host", "nonsense"), ("--add-host", "a:not-an-address"),
         ("--workdir", "relative"), ("--runtime", ""), ("--nonsense",), ("--log-driver", "syslog"),
         ("--security-opt", "nonsense=1"), ("--env-file", "/nowhere"), ("-e", "=x"), ("-l", "=x"),
