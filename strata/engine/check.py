@@ -239,7 +239,14 @@ def _find_states(e: Engine, w: World) -> Iterator[Problem]:
 
     for record in w.records["container"].values():
         state = record["state"]
-        if state.get("status") not in lifecycle.LIVE or lifecycle.is_alive(state):
+        if state.get("status") not in lifecycle.LIVE:
+            continue
+        if lifecycle.is_alive(state):
+            if runtime.is_waiting(life.get_runtime(e, record), record["id"]):
+                yield Problem(
+                    "start-unfinished", compare.show(record), "its process was never let run",
+                    functools.partial(life.ensure_started, e, record),
+                )  # fmt: skip
             continue
         if is_alive(state.get("conmon_pid") or 0, state.get("conmon_start") or 0):
             continue  # it is just about to be settled

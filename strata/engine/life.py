@@ -336,10 +336,12 @@ def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]
     started = []
     for container_id in container_ids:
         record = e.records.find("container", container_id)
-        if record is None or lifecycle.derive(record) in lifecycle.LIVE:
+        if record is None:
             continue
-        start_container(e, record)
-        started.append(str(record["name"]))
+        ran = lifecycle.derive(record) in lifecycle.LIVE
+        ensure_started(e, record)
+        if not ran:
+            started.append(str(record["name"]))
     return started
 
 

@@ -215,6 +215,7 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
     Running containers that use it are stopped and started again, or with ``stop`` false the
     rollback is refused with their list. A process outside Strata that holds it always refuses.
     """
+    e.recover()  # what a killed rollback stopped runs again, and is a user again
     target, name = split(spec)
     record = get_target(e, target)
     source = _rollback_source(e, record, name)

@@ -82,7 +82,7 @@ def test_a_killed_repair_is_completed_by_the_next(busybox_store: Store) -> None:
     before = kill.describe(store)
 
     def clean() -> None:
-        kill.run(store, "rm", "--force", "c1", "c2")
+        kill.ok(store, "rm", "--force", "c1", "c2")
         kill.run(store, "volume", "rm", "v1")
         kill.empty_trash(store)
         shutil.rmtree(f"{store.pool}/records/damaged", ignore_errors=True)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 
-from helpers.store import Outcome, Store
+from helpers.store import Outcome, Store, list_processes
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
 from strata.cli.main import main
@@ -176,7 +177,19 @@ class Scenario:
         """Take away what the verb made."""
         for words in self.undo:
             run(store, *words)
+        wait_quiet(store)
         empty_trash(store)
+
+
+def wait_quiet(store: Store) -> None:
+    """Wait until no process of the store is left: containers, monitors, exit commands.
+
+    A container's end takes a moment, and nobody promises when its exit command has run.
+    """
+    deadline = time.monotonic() + 20
+    while pids := list_processes(store):
+        assert time.monotonic() < deadline, f"processes are left: {pids}"
+        time.sleep(0.02)
 
 
 def kill_everywhere(store: Store, scenario: Scenario) -> int:
