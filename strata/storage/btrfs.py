@@ -37,6 +37,7 @@ from strata.linux.mount import (
     MountStep,
 )
 from strata.storage import layout
+from strata.storage.btrfs_tree import copy_tree, destroy_tree
 from strata.storage.driver import (
     Dataset,
     DatasetBusy,
@@ -52,7 +53,7 @@ from strata.storage.driver import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MARKER = ".strata-store"
 SNAPSHOTS = ".snapshots"
@@ -61,12 +62,10 @@ STAGING = ".staging"
 _PREFIX = "trusted.strata."
 _SELF = "trusted.strata.self"
 _GUID = "trusted.strata.guid"
-_ORIGIN = "trusted.strata.origin"
-_HEADS = "trusted.strata.heads"
+ORIGIN = "trusted.strata.origin"
+HEADS = "trusted.strata.heads"
 _INTERNAL = frozenset({"self", "guid", "origin"})
 _COMPRESSION = "btrfs.compression"
-
-_HOLDERS = 10  # how often a removal goes back for inner subvolumes made meanwhile
 
 FACTS = Facts(
     private_mount=False, rename_busy=True, atomic_set=False, properties_at_create=False,
@@ -93,7 +92,7 @@ def _translate(error: OSError, what: str) -> StrataError:
     return StorageError(f"{what}: {error.strerror}")
 
 
-class _Doing:
+class Doing:
     """Turns an `OSError` inside a ``with`` block into the error of this room."""
 
     __slots__ = ("what",)
@@ -132,9 +131,9 @@ class Btrfs(Driver):
     ) -> Dataset:
         layout.check_dataset(name)
         layout.check_identity(identity)
-        with _Doing(name):
+        with Doing(name):
             self._check_free(name)
-            staging = self._staging_path()
+            staging = self.make_staging_path()
             folder = btrfs.open_directory(f"{self.pool}/{STAGING}")
             try:
                 btrfs.create_subvolume(folder, staging.rpartition("/")[2])
@@ -148,17 +147,17 @@ class Btrfs(Driver):
     ) -> Dataset:  # fmt: skip
         layout.check_dataset(name)
         layout.check_identity(identity)
-        with _Doing(snapshot):
-            source = btrfs.open_directory(self._snapshot_path(snapshot))
+        with Doing(snapshot):
+            source = btrfs.open_directory(self.get_snapshot_path(snapshot))
         try:
-            with _Doing(name):
+            with Doing(name):
                 self._check_free(name)
-                staging = self._staging_path()
+                staging = self.make_staging_path()
                 origin = btrfs.get_info(source).uuid
                 try:
-                    self._copy(source, staging, readonly=False)
+                    self.copy(source, staging, readonly=False)
                 except BaseException:
-                    self._discard(staging)
+                    self.discard(staging)
                     raise
                 return self._settle(staging, name, identity, properties, origin)
         finally:
@@ -178,7 +177,7 @@ class Btrfs(Driver):
             fd = btrfs.open_directory(staging)
             try:
                 info = btrfs.get_info(fd)
-                self._write_identity(fd, info.uuid, info.uuid, origin, identity)
+                self.write_identity(fd, info.uuid, info.uuid, origin, identity)
                 if properties:
                     self._set_native(fd, info.tree_id, properties)
             finally:
@@ -186,7 +185,7 @@ class Btrfs(Driver):
             trace.point("dataset:staged")
             self._place(staging, f"{self.pool}/{name}")
         except BaseException:
-            self._discard(staging)
+            self.discard(staging)
             raise
         self.changes += 1
         trace.point("dataset:placed")
@@ -213,13 +212,13 @@ class Btrfs(Driver):
             raise StorageError(f"{name} is a dataset; datasets do not lie inside others")
 
     @staticmethod
-    def _write_identity(
+    def write_identity(
         fd: int, uuid: str, guid: str, origin: str, identity: Mapping[str, str]
     ) -> None:
         wanted = {f"{_PREFIX}{key}": value for key, value in identity.items()}
         wanted[_SELF], wanted[_GUID] = uuid, guid
         if origin:
-            wanted[_ORIGIN] = origin
+            wanted[ORIGIN] = origin
         for key in os.listxattr(fd):
             if key.startswith(_PREFIX) and key not in wanted:
                 os.removexattr(fd, key)
@@ -239,11 +238,11 @@ class Btrfs(Driver):
 
     def _snapshot(self, name: str) -> None:
         dataset, short = layout.check_snapshot(name)
-        with _Doing(dataset):
-            source = self._open_dataset(dataset)
+        with Doing(dataset):
+            source = self.open_dataset(dataset)
         try:
-            with _Doing(name):
-                folder = self._folder(self._guid(source))
+            with Doing(name):
+                folder = self.get_folder(self.get_guid(source))
                 target = f"{folder}/{short}"
                 if os.path.lexists(target):
                     raise DatasetExists(f"{name}: the name is taken")
@@ -252,100 +251,43 @@ class Btrfs(Driver):
                 except FileExistsError:
                     pass
                 if not btrfs.list_children(source):
-                    self._copy(source, target, readonly=True)
+                    self.copy(source, target, readonly=True)
                     return
                 # Inner subvolumes are put in one by one, so the whole appears by a rename.
                 # In the same directory: a read-only subvolume cannot leave its directory.
-                staging = f"{folder}/.{self._staging_path().rpartition('/')[2]}"
+                staging = f"{folder}/.{self.make_staging_path().rpartition('/')[2]}"
                 try:
-                    self._copy(source, staging, readonly=True)
+                    self.copy(source, staging, readonly=True)
                     trace.point("snapshot:staged")
                     self._place(staging, target)
                 except BaseException:
-                    self._discard(staging)
+                    self.discard(staging)
                     raise
         finally:
             os.close(source)
 
-    def _copy(self, source: int, target: str, *, readonly: bool) -> None:
-        """Snapshot a subvolume with the subvolumes inside it."""
-        inner = btrfs.list_children(source)
+    def copy(self, source: int, target: str, *, readonly: bool) -> None:
         parent, _, short = target.rpartition("/")
         folder = btrfs.open_directory(parent)
         try:
-            btrfs.create_snapshot(source, folder, short, readonly=readonly and not inner)
+            self.changes += copy_tree(source, folder, short, readonly=readonly)
         finally:
             os.close(folder)
-        self.changes += 1
-        if not inner:
-            return
-        for path in inner:
-            placeholder = f"{target}/{path}"
-            try:
-                if os.lstat(placeholder).st_ino != btrfs.PLACEHOLDER_INODE:
-                    continue
-                child = btrfs.open_directory(path, source)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # it came or went between the two looks
-            try:
-                os.rmdir(placeholder)
-                trace.point("copy:placeholder-removed")
-                self._copy(child, placeholder, readonly=readonly)
-            finally:
-                os.close(child)
-        if readonly:
-            fd = btrfs.open_directory(target)
-            try:
-                btrfs.set_readonly(fd, True)
-            finally:
-                os.close(fd)
 
     def rollback(self, snapshot: str) -> None:
-        from strata.linux.renames import exchange
+        from strata.storage import btrfs_heads
 
-        dataset, short = layout.check_snapshot(snapshot)
-        known = self.list_snapshots(dataset)
-        if short not in [entry.name for entry in known]:
-            raise DatasetNotFound(f"{snapshot}: no such snapshot")
-        if known[-1].name != short:
-            newer = [f"{dataset}@{entry.name}" for entry in known if entry.name != short]
-            raise HasDependants(f"{snapshot} is not the newest snapshot of {dataset}", newer,
-                                hint="destroy the newer ones, or clone it")  # fmt: skip
-        with _Doing(snapshot):
-            head = self._open_dataset(dataset)
-            source = btrfs.open_directory(self._snapshot_path(snapshot))
-            staging = self._staging_path()
-            try:
-                old, guid = btrfs.get_info(head).uuid, self._guid(head)
-                origin = self._attribute(head, _ORIGIN)
-                identity = self._read_identity(head, old)
-                self._copy(source, staging, readonly=False)
-                fd = btrfs.open_directory(staging)
-                try:
-                    new = btrfs.get_info(fd).uuid
-                    self._write_identity(fd, new, guid, origin, identity)
-                finally:
-                    os.close(fd)
-                # Whoever looks for orphaned snapshots must know either head in between.
-                heads = f"{new} {old}".encode()
-                os.setxattr(self._folder(guid), _HEADS, heads)
-                trace.point("rollback:staged")
-                exchange(staging, f"{self.pool}/{dataset}")
-                trace.point("rollback:exchanged")
-                self.changes += 1
-            finally:
-                os.close(head)
-                os.close(source)
-                self._discard(staging)
+        with Doing(snapshot):
+            btrfs_heads.rollback(self, snapshot)
 
     def rename(self, name: str, new: str) -> None:
         if "@" in name:
             self._rename_snapshot(name, new)
             return
         layout.check_dataset(new)
-        with _Doing(name):
-            os.close(self._open_dataset(name))
-        with _Doing(new):
+        with Doing(name):
+            os.close(self.open_dataset(name))
+        with Doing(new):
             self._place(f"{self.pool}/{name}", f"{self.pool}/{new}")
         self.changes += 1
 
@@ -356,174 +298,74 @@ class Btrfs(Driver):
             raise StorageError(f"{name} cannot become a snapshot of {dataset_new}")
         from strata.linux.renames import rename_new
 
-        with _Doing(name):
-            path = self._snapshot_path(name)
+        with Doing(name):
+            path = self.get_snapshot_path(name)
             os.lstat(path)
-        with _Doing(new):
+        with Doing(new):
             rename_new(path, f"{path.rpartition('/')[0]}/{short}")
         self.changes += 1
 
     def promote(self, name: str) -> None:
-        with _Doing(name):
-            head = self._open_dataset(name)
-        try:
-            with _Doing(name):
-                self._promote(name, head)
-        finally:
-            os.close(head)
+        from strata.storage import btrfs_heads
 
-    def _promote(self, name: str, head: int) -> None:
-        origin = self._attribute(head, _ORIGIN)
-        found = self._find_snapshot(origin) if origin else None
-        if found is None:
-            raise StorageError(f"{name} is not a clone, or its origin is gone")
-        source, snapshot = found
-        if source == name:
-            # A killed run had moved all of them; the origin snapshot is the last to move.
-            os.removexattr(head, _ORIGIN)
-            return
-        folder = self._folder(self._guid(head))
-        entries = self.list_snapshots(source)
-        moving = entries[: [entry.name for entry in entries].index(snapshot) + 1]
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            pass
-        taken = [entry.name for entry in moving if os.path.lexists(f"{folder}/{entry.name}")]
-        if taken:
-            raise DatasetExists(f"{name}@{taken[0]}: the name is taken",
-                                hint="rename or remove that snapshot first")  # fmt: skip
-        with _Doing(source):
-            other = self._open_dataset(source)
-        try:
-            old = self._folder(self._guid(other))
-            inherited = self._attribute(other, _ORIGIN)
-            for entry in moving:
-                self._move_readonly(f"{old}/{entry.name}", f"{folder}/{entry.name}")
-                trace.point("promote:moved")
-            os.setxattr(other, _ORIGIN, origin.encode())
-        finally:
-            os.close(other)
-        if inherited:
-            os.setxattr(head, _ORIGIN, inherited.encode())
-        else:
-            os.removexattr(head, _ORIGIN)
-        self.changes += 1
-
-    @staticmethod
-    def _move_readonly(path: str, target: str) -> None:
-        """Move a snapshot to another directory, for which it must be writable for a moment."""
-        from strata.linux.renames import rename_new
-
-        fd = btrfs.open_directory(path)
-        try:
-            for last in (False, True):
-                btrfs.set_readonly(fd, False)
-                trace.point("promote:writable")
-                try:
-                    rename_new(path, target)
-                    break
-                except OSError as error:
-                    # EROFS: `collect` of another command set the flag again meanwhile.
-                    if last or error.errno != 30:
-                        raise
-        finally:
-            btrfs.set_readonly(fd, True)
-            os.close(fd)
+        with Doing(name):
+            btrfs_heads.promote(self, name)
 
     def destroy(self, name: str) -> None:
         if "@" in name:
-            with _Doing(name):
-                self._destroy_tree(self._snapshot_path(name))
+            with Doing(name):
+                destroy_tree(self.get_snapshot_path(name))
             self.changes += 1
             return
-        with _Doing(name):
-            fd = self._open_dataset(name)
+        with Doing(name):
+            fd = self.open_dataset(name)
             try:
-                folder = self._folder(self._guid(fd))
+                folder = self.get_folder(self.get_guid(fd))
             finally:
                 os.close(fd)
-            names = [entry for entry in self._entries(folder) if not entry.startswith(".")]
+            names = [entry for entry in self.list_entries(folder) if not entry.startswith(".")]
             if names:
                 raise HasDependants(
                     f"{name} has snapshots: {', '.join(sorted(names)[:5])}",
                     [f"{name}@{entry}" for entry in sorted(names)],
                     hint="destroy its snapshots first",
                 )
-            self._destroy_tree(f"{self.pool}/{name}")
-            self._remove_folder(folder)
+            destroy_tree(f"{self.pool}/{name}")
+            self.remove_folder(folder)
         self.changes += 1
 
     def destroy_recursive(self, name: str) -> None:
-        with _Doing(name):
-            fd = self._open_dataset(name)
+        with Doing(name):
+            fd = self.open_dataset(name)
             try:
-                folder = self._folder(self._guid(fd))
+                folder = self.get_folder(self.get_guid(fd))
             finally:
                 os.close(fd)
             # The head first: when this is cut short the name is gone, and what is left has no
             # dataset any more and is found by `collect`.
-            self._destroy_tree(f"{self.pool}/{name}")
-            for entry in self._entries(folder):
+            destroy_tree(f"{self.pool}/{name}")
+            for entry in self.list_entries(folder):
                 trace.point("destroy:head-gone")
-                self._destroy_tree(f"{folder}/{entry}")
-            self._remove_folder(folder)
+                destroy_tree(f"{folder}/{entry}")
+            self.remove_folder(folder)
         self.changes += 1
 
-    def _destroy_tree(self, path: str) -> None:
-        """Delete a subvolume with those inside it; FileNotFoundError when there is none."""
-        parent, _, short = path.rpartition("/")
-        folder = btrfs.open_directory(parent)
-        try:
-            for _ in range(_HOLDERS):
-                try:
-                    self._empty(folder, short)
-                    btrfs.destroy_subvolume(folder, short)
-                    return
-                except OSError as error:
-                    if error.errno != 39:  # ENOTEMPTY: one more was made inside meanwhile
-                        raise
-            raise DatasetBusy(f"{path}: subvolumes keep being made inside")
-        finally:
-            os.close(folder)
-
-    def _empty(self, folder: int, short: str) -> None:
-        """Delete the subvolumes inside one, innermost first."""
-        fd = btrfs.open_directory(short, folder)
-        try:
-            info = btrfs.get_info(fd)
-            inner = btrfs.list_children(fd)
-            if inner and info.readonly:
-                btrfs.set_readonly(fd, False)
-            for path in inner:
-                above, _, last = path.rpartition("/")
-                holder = btrfs.open_directory(above, fd) if above else os.dup(fd)
-                try:
-                    self._empty(holder, last)
-                    btrfs.destroy_subvolume(holder, last)
-                except FileNotFoundError:
-                    pass
-                finally:
-                    os.close(holder)
-        finally:
-            os.close(fd)
-
-    def _discard(self, path: str) -> None:
+    def discard(self, path: str) -> None:
         """Delete something unfinished; what resists is left to `collect`."""
         try:
-            self._destroy_tree(path)
+            destroy_tree(path)
         except (OSError, StorageError):
             pass
 
-    def _remove_folder(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         try:
             os.rmdir(folder)
         except (FileNotFoundError, OSError):
             pass
 
     def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
-        with _Doing(name):
-            fd = self._open_dataset(name)
+        with Doing(name):
+            fd = self.open_dataset(name)
             try:
                 native: dict[str, str] = {}
                 for key, value in properties.items():
@@ -574,7 +416,7 @@ class Btrfs(Driver):
     # -- reading -------------------------------------------------------------------------------
 
     def get(self, name: str) -> Dataset:
-        with _Doing(name):
+        with Doing(name):
             fd = self._open_any(name)
             try:
                 return self._read(name, fd)
@@ -583,7 +425,7 @@ class Btrfs(Driver):
 
     def list_datasets(self, parent: str) -> list[Dataset]:
         found: list[Dataset] = []
-        with _Doing(parent):
+        with Doing(parent):
             with os.scandir(f"{self.pool}/{parent}" if parent else self.pool) as entries:
                 names = [entry.name for entry in entries
                          if entry.inode() == btrfs.ROOT_INODE
@@ -591,7 +433,7 @@ class Btrfs(Driver):
             for short in sorted(names):
                 name = f"{parent}/{short}" if parent else short
                 try:
-                    fd = self._open_dataset(name)
+                    fd = self.open_dataset(name)
                 except (FileNotFoundError, NotADirectoryError):
                     continue  # a plain directory, or gone since
                 try:
@@ -601,14 +443,14 @@ class Btrfs(Driver):
         return found
 
     def list_snapshots(self, name: str) -> list[Snapshot]:
-        with _Doing(name):
-            fd = self._open_dataset(name)
+        with Doing(name):
+            fd = self.open_dataset(name)
             try:
-                folder = self._folder(self._guid(fd))
+                folder = self.get_folder(self.get_guid(fd))
             finally:
                 os.close(fd)
             found: list[tuple[int, int, Snapshot]] = []
-            for short in self._entries(folder):
+            for short in self.list_entries(folder):
                 if short.startswith("."):
                     continue
                 try:
@@ -625,14 +467,14 @@ class Btrfs(Driver):
 
     def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        with _Doing(name):
-            fd = self._open_dataset(name)
+        with Doing(name):
+            fd = self.open_dataset(name)
             try:
                 for key in keys:
                     if key == "compression":
-                        found[key] = self._attribute(fd, _COMPRESSION) or "zstd"
+                        found[key] = self.read_attribute(fd, _COMPRESSION) or "zstd"
                     elif key.startswith("strata:"):
-                        own = self._read_identity(fd, btrfs.get_info(fd).uuid)
+                        own = self.read_identity(fd, btrfs.get_info(fd).uuid)
                         if key[7:] in own:
                             found[key] = own[key[7:]]
                     elif key in {"used", "referenced"}:
@@ -644,7 +486,7 @@ class Btrfs(Driver):
         return found
 
     def get_usage(self, name: str) -> Usage:
-        with _Doing(name):
+        with Doing(name):
             fd = self._open_any(name)
             try:
                 quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
@@ -655,7 +497,7 @@ class Btrfs(Driver):
         return Usage(quota[1], quota[0], None, None)
 
     def get_pool_space(self) -> PoolSpace:
-        with _Doing("pool"):
+        with Doing("pool"):
             state = os.statvfs(self.pool)
         return PoolSpace(state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize)
 
@@ -669,8 +511,8 @@ class Btrfs(Driver):
                          clear=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)  # fmt: skip
 
     def open(self, name: str) -> str:
-        with _Doing(name):
-            path = self._snapshot_path(name) if "@" in name else f"{self.pool}/{name}"
+        with Doing(name):
+            path = self.get_snapshot_path(name) if "@" in name else f"{self.pool}/{name}"
             if os.lstat(path).st_ino != btrfs.ROOT_INODE:
                 raise DatasetNotFound(f"{name}: no such dataset")
         return path
@@ -698,7 +540,7 @@ class Btrfs(Driver):
         btrfs_pool.detach(self)
 
     def sync(self) -> None:
-        with _Doing("pool"):
+        with Doing("pool"):
             fd = btrfs.open_directory(self.pool)
             try:
                 btrfs.sync(fd)
@@ -711,47 +553,10 @@ class Btrfs(Driver):
 
         Returns the paths removed, relative to the pool. Safe beside running commands.
         """
-        removed: list[str] = []
-        with _Doing("pool"):
-            self._collect(f"{self.pool}/{STAGING}", self._owner_gone, removed)
-            top = btrfs.open_directory(self.pool)
-            try:
-                for guid in self._entries(f"{self.pool}/{SNAPSHOTS}"):
-                    folder = self._folder(guid)
-                    heads = [guid, *self._attribute_of(folder, _HEADS).split()]
-                    orphaned = all(btrfs.find_path(top, head) is None for head in heads)
-                    self._collect(
-                        folder,
-                        lambda name, orphaned=orphaned:  # type: ignore[misc]
-                            orphaned or (name.startswith(".") and self._owner_gone(name[1:])),
-                        removed,
-                    )  # fmt: skip
-                    if orphaned:
-                        self._remove_folder(folder)
-                    else:
-                        self._freeze(folder)
-            finally:
-                os.close(top)
-        return removed
+        from strata.storage import btrfs_collect
 
-    def _freeze(self, folder: str) -> None:
-        """Make snapshots read-only that a killed `promote` left writable."""
-        for name in self._entries(folder):
-            fd = btrfs.open_directory(f"{folder}/{name}")
-            try:
-                if not name.startswith("."):
-                    btrfs.set_readonly(fd, True)
-            finally:
-                os.close(fd)
-
-    def _collect(self, folder: str, unwanted: Callable[[str], bool], removed: list[str]) -> None:
-        for name in self._entries(folder):
-            if unwanted(name):
-                try:
-                    self._destroy_tree(f"{folder}/{name}")
-                except FileNotFoundError:
-                    continue
-                removed.append(f"{folder}/{name}".removeprefix(f"{self.pool}/"))
+        with Doing("pool"):
+            return btrfs_collect.collect(self)
 
     def describe(self) -> dict[str, object]:
         space = self.get_pool_space()
@@ -763,7 +568,7 @@ class Btrfs(Driver):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _open_dataset(self, name: str) -> int:
+    def open_dataset(self, name: str) -> int:
         """A descriptor of a dataset; FileNotFoundError when there is no subvolume there."""
         if not name or name.startswith("."):
             raise FileNotFoundError(2, "no such dataset")
@@ -775,29 +580,29 @@ class Btrfs(Driver):
 
     def _open_any(self, name: str) -> int:
         if "@" in name:
-            return btrfs.open_directory(self._snapshot_path(name))
-        return self._open_dataset(name)
+            return btrfs.open_directory(self.get_snapshot_path(name))
+        return self.open_dataset(name)
 
-    def _folder(self, guid: str) -> str:
+    def get_folder(self, guid: str) -> str:
         return f"{self.pool}/{SNAPSHOTS}/{guid}"
 
-    def _snapshot_path(self, name: str) -> str:
+    def get_snapshot_path(self, name: str) -> str:
         dataset, short = layout.check_snapshot(name)
-        fd = self._open_dataset(dataset)
+        fd = self.open_dataset(dataset)
         try:
-            return f"{self._folder(self._guid(fd))}/{short}"
+            return f"{self.get_folder(self.get_guid(fd))}/{short}"
         finally:
             os.close(fd)
 
-    def _guid(self, fd: int) -> str:
+    def get_guid(self, fd: int) -> str:
         """The GUID of a dataset: the one noted on it, where the note is its own."""
         uuid = btrfs.get_info(fd).uuid
-        if self._attribute(fd, _SELF) == uuid:
-            return self._attribute(fd, _GUID) or uuid
+        if self.read_attribute(fd, _SELF) == uuid:
+            return self.read_attribute(fd, _GUID) or uuid
         return uuid
 
     @staticmethod
-    def _attribute(fd: int, key: str) -> str:
+    def read_attribute(fd: int, key: str) -> str:
         try:
             return os.fsdecode(os.getxattr(fd, key))
         except OSError as error:
@@ -806,13 +611,13 @@ class Btrfs(Driver):
             raise
 
     @staticmethod
-    def _attribute_of(path: str, key: str) -> str:
+    def read_attribute_of(path: str, key: str) -> str:
         try:
             return os.fsdecode(os.getxattr(path, key))
         except OSError:
             return ""
 
-    def _read_identity(self, fd: int, uuid: str) -> dict[str, str]:
+    def read_identity(self, fd: int, uuid: str) -> dict[str, str]:
         """Identity, empty when it is a copy from elsewhere."""
         own: dict[str, str] = {}
         for key in os.listxattr(fd):
@@ -824,17 +629,17 @@ class Btrfs(Driver):
 
     def _read(self, name: str, fd: int) -> Dataset:
         info = btrfs.get_info(fd)
-        identity = self._read_identity(fd, info.uuid)
+        identity = self.read_identity(fd, info.uuid)
         guid, origin = info.uuid, ""
-        if self._attribute(fd, _SELF) == info.uuid:
-            guid = self._attribute(fd, _GUID) or guid
-            origin = self._attribute(fd, _ORIGIN)
+        if self.read_attribute(fd, _SELF) == info.uuid:
+            guid = self.read_attribute(fd, _GUID) or guid
+            origin = self.read_attribute(fd, ORIGIN)
         return Dataset(
             name, guid, info.created_in, info.creation,
             self._find_snapshot_name(origin) if origin else None, identity,
         )  # fmt: skip
 
-    def _find_snapshot(self, uuid: str) -> tuple[str, str] | None:
+    def find_snapshot(self, uuid: str) -> tuple[str, str] | None:
         """Dataset and name of the snapshot with this uuid, wherever both have been renamed to."""
         top = btrfs.open_directory(self.pool)
         try:
@@ -842,7 +647,7 @@ class Btrfs(Driver):
             parts = path.split("/") if path else []
             if len(parts) != 3 or parts[0] != SNAPSHOTS:
                 return None
-            heads = self._attribute_of(self._folder(parts[1]), _HEADS).split()
+            heads = self.read_attribute_of(self.get_folder(parts[1]), HEADS).split()
             for head in [*heads, parts[1]]:
                 dataset = btrfs.find_path(top, head)
                 if dataset is not None and not dataset.startswith("."):
@@ -852,17 +657,17 @@ class Btrfs(Driver):
             os.close(top)
 
     def _find_snapshot_name(self, uuid: str) -> str | None:
-        found = self._find_snapshot(uuid)
+        found = self.find_snapshot(uuid)
         return f"{found[0]}@{found[1]}" if found else None
 
     @staticmethod
-    def _entries(folder: str) -> Iterator[str]:
+    def list_entries(folder: str) -> Iterator[str]:
         try:
             return iter(sorted(os.listdir(folder)))
         except FileNotFoundError:
             return iter(())
 
-    def _staging_path(self) -> str:
+    def make_staging_path(self) -> str:
         """A fresh path in the staging directory that names its owner, so that others can see
         when the owner is gone."""
         if not self._owner.startswith(f"{os.getpid()}-"):
@@ -871,11 +676,3 @@ class Btrfs(Driver):
             self._owner = f"{os.getpid()}-{find_start_time(os.getpid())}-{os.urandom(3).hex()}"
         self._staging_number += 1
         return f"{self.pool}/{STAGING}/{self._owner}-{self._staging_number}"
-
-    @staticmethod
-    def _owner_gone(name: str) -> bool:
-        from strata.linux.process import is_alive
-
-        pid, _, rest = name.partition("-")
-        start = rest.partition("-")[0]
-        return not (pid.isdecimal() and start.isdecimal() and is_alive(int(pid), int(start)))

@@ -105,9 +105,18 @@ class Facts:
         if facts:
             raise TypeError(f"unknown facts: {', '.join(facts)}")
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> bool: ...
+    atomic_set: bool
+    clones_pin: bool
+    idmap: bool
+    native_properties: bool
+    private_mount: bool
+    properties_at_create: bool
+    quota: bool
+    rename_busy: bool
+    reports_busy: bool
+    send: bool
+    send_since: bool
+    waits: bool
 
     def to_dict(self) -> dict[str, bool]:
         """For ``system info``."""

@@ -27,6 +27,8 @@ ZFS_FUSE = "zfs-fuse"
 
 MINIMUM = (2, 1)
 """Oldest OpenZFS served: the first with ``zfs version``, zstd and working ``rename -u``."""
+IDMAP_SINCE = (2, 2)
+"""First OpenZFS with idmapped mounts."""
 
 
 class Dialect:
@@ -96,7 +98,19 @@ def get_dialect(name: str) -> Dialect:
     """The dialect with this name; `StorageError` for one from a later version."""
     if name not in _DIALECTS:
         raise StorageError(f"unknown ZFS dialect {name!r}", hint="use the newer strata")
-    return _DIALECTS[name]
+    dialect = _DIALECTS[name]
+    if dialect.kernel:
+        dialect.facts.idmap = (find_kernel_version() or MINIMUM) >= IDMAP_SINCE
+    return dialect
+
+
+def find_kernel_version() -> tuple[int, int] | None:
+    """Version of the loaded module, None without one."""
+    try:
+        with open("/sys/module/zfs/version") as file:
+            return parse_version(file.read())
+    except OSError:
+        return None
 
 
 def has_kernel_zfs() -> bool:

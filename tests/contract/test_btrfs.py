@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -160,7 +161,7 @@ def run_and_kill(pool: Btrfs, work: Callable[[], None]) -> None:
 
 
 def stage(pool: Btrfs) -> str:
-    path = pool._staging_path()
+    path = pool.make_staging_path()
     make_inner(path)
     make_inner(f"{path}/rootfs/inner")
     return path
@@ -173,7 +174,7 @@ def test_leftovers_of_killed_commands_are_collected(pool: Btrfs, name: str) -> N
     assert len(removed) == 1
     assert removed[0].startswith(STAGING)
     assert os.listdir(f"{pool.pool}/{STAGING}") == [os.path.basename(kept)]
-    pool._discard(kept)
+    pool.discard(kept)
 
 
 def test_half_destroyed_datasets_are_collected(pool: Btrfs, name: str) -> None:
@@ -258,3 +259,37 @@ def test_no_kill_breaks_a_law(pool: Btrfs, name: str) -> None:
             assert os.WEXITSTATUS(status) == 0
             assert step > 15
             return
+
+
+def test_a_container_cannot_lead_removal_or_copies_elsewhere(pool: Btrfs, name: str) -> None:
+    """A container swaps a directory on the way to its inner subvolume for a link while we work."""
+    pool.create(f"{name}v", IDENTITY)
+    victim = pool.open(f"{name}v")
+    make_inner(f"{victim}/lib/machines")
+    pool.create(name, IDENTITY)
+    root = pool.open(name)
+    make_inner(f"{root}/var/lib/machines")
+    swapped: list[str] = []
+
+    def swap(event: str, arguments: tuple[object, ...]) -> None:
+        # The kernel has just told the inner path (INO_LOOKUP_USER); nothing was opened yet.
+        if event == "fcntl.ioctl" and arguments[1] == 0xD000943E and active and not swapped:
+            swapped.append("")
+            os.rename(f"{root}/var", f"{root}/moved")
+            os.symlink(victim, f"{root}/var")
+
+    active = True
+    sys.addaudithook(swap)
+    pool.snapshot([f"{name}@s"])
+    active = False
+    assert swapped
+    assert os.path.islink(f"{root}/var")
+    os.unlink(f"{root}/var")
+    os.rename(f"{root}/moved", f"{root}/var")
+    swapped.clear()
+    active = True
+    pool.destroy_recursive(name)
+    active = False
+    assert swapped
+    assert pool.find(name) is None
+    assert get(f"{victim}/lib/machines/file") == "machines"
