@@ -14,17 +14,21 @@ from strata import command, jsontext
 from strata.errors import RuntimeFailure
 from strata.linux import signals
 from strata.linux.resolve import open_in_root
+from strata.linux.terminal import RawMode, find_size, set_size
 from strata.oci import capabilities, spec
 from strata.runtime import users
+from strata.runtime.attach import write_all
 from strata.runtime.launch import Runtime, classify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 #: what a runtime ends with when it could not start the process
 _FAILED = 255
+#: bytes of input passed on at once; a terminal's queue holds 4096
+_TYPED = 1024
 
 
 def open_root(pid: int) -> int:
@@ -130,6 +134,9 @@ def run(
     None as a descriptor is /dev/null. ``foreground``: the caller is a command line; while waiting
     it leaves Ctrl-C to the process, which has the same terminal.
     """
+    if detach and process.get("terminal"):
+        # Nobody would ever look at it, and the runtimes need someone to hold its other side.
+        process = {**process, "terminal": False}
     name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -140,6 +147,8 @@ def run(
         argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)
         if detach:
             return _run_detached(runtime, argv)
+        if process.get("terminal") and (stdin is None or not os.isatty(stdin)):
+            return _run_in_terminal(argv, stdin, stdout, preserve_fds, foreground)
         return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground)
     finally:
         os.unlink(name)
@@ -159,24 +168,21 @@ def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:
 
 def _run_here(
     argv: list[str], stdin: int | None, stdout: int | None, stderr: int | None,
-    preserve_fds: int, foreground: bool,
+    preserve_fds: int, foreground: bool, relay: Callable[[], None] | None = None,
 ) -> int:  # fmt: skip
-    read, write = os.pipe()
+    """Run the runtime and wait. ``relay`` returns when it has passed on all output."""
+    # The log tells the runtime's own failures; the process never sees this pipe, nor does it take
+    # a number that the caller preserves.
+    read, write = (_move_up(fd, 3 + preserve_fds) for fd in os.pipe())
     try:
         os.set_blocking(read, False)
-        # The log tells the runtime's own failures; the process never sees this pipe.
-        number = max(write, 3 + preserve_fds)
-        if number != write:
-            import fcntl
-
-            number = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, number)
-            os.close(write)
-            write = number
         words = [argv[0], "--log-format=json", "--log", f"/proc/self/fd/{write}", *argv[1:]]
         passed = [write, *range(3, 3 + preserve_fds)]
         before = _ignore_interrupts() if foreground else None
         try:
             pid = command.spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
+            if relay is not None:
+                relay()
             code = command.wait(pid)
         finally:
             if before is not None:
@@ -187,6 +193,70 @@ def _run_here(
     finally:
         os.close(read)
         os.close(write)
+
+
+def _move_up(fd: int, least: int) -> int:
+    """The same open file under a number of at least ``least``."""
+    if fd >= least:
+        return fd
+    import fcntl
+
+    number = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+    os.close(fd)
+    return number
+
+
+def _run_in_terminal(
+    argv: list[str], stdin: int | None, stdout: int | None, preserve_fds: int, foreground: bool
+) -> int:
+    """For a process with a terminal while our input is none: the runtime wants one to follow, so
+    it gets a pseudo terminal of ours."""
+    ours, theirs = (_move_up(fd, 3 + preserve_fds) for fd in os.openpty())
+    # Before the runtime does it, so that nothing typed earlier is echoed or taken as a control.
+    RawMode(theirs).__enter__()
+    size = find_size(stdout) if stdout is not None else None
+    if size is not None:
+        set_size(theirs, *size)
+    try:
+
+        def relay() -> None:
+            nonlocal theirs
+            os.close(theirs)
+            theirs = -1
+            _relay(ours, stdin, stdout)
+
+        return _run_here(argv, theirs, theirs, theirs, preserve_fds, foreground, relay)
+    finally:
+        os.close(ours)
+        if theirs >= 0:
+            os.close(theirs)
+
+
+def _relay(terminal: int, stdin: int | None, stdout: int | None) -> None:
+    """Pass bytes until the other side of the terminal is closed."""
+    poll = select.poll()
+    poll.register(terminal, select.POLLIN)
+    if stdin is not None:
+        poll.register(stdin, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if terminal in ready:
+            try:
+                data = os.read(terminal, 1 << 16)
+            except OSError:  # EIO: nobody has the other side open
+                return
+            if stdout is not None:
+                try:
+                    write_all(stdout, data)
+                except BrokenPipeError:
+                    stdout = None
+        if stdin is not None and stdin in ready:
+            data = os.read(stdin, _TYPED)
+            # The end of input as a terminal says it: VEOF, termios(3).
+            write_all(terminal, data or b"\4")
+            if not data:
+                poll.unregister(stdin)
+                stdin = None
 
 
 def _failure_code(read: int) -> int:

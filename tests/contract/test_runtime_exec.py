@@ -95,6 +95,15 @@ def test_detached_processes_run_on(running: Container) -> None:
     os.unlink(mark)
 
 
+def test_a_terminal_is_made_when_our_input_is_none(running: Container) -> None:
+    code, text = run(running, ["sh", "-c", "tty; exit 5"], tty=True)
+    assert (code, text[:8]) == (5, "/dev/pts")
+    code, text = run(running, ["sh", "-c", "read a; echo got $a; cat"], tty=True, stdin=b"word\n")
+    assert code == 0
+    assert "got word" in text
+    assert run(running, ["true"], tty=True, detach=True)[0] == 0
+
+
 def test_a_stopped_container_is_said_to_be_one(running: Container) -> None:
     running.end()
     with pytest.raises(RuntimeFailure, match="just stopped"):
