@@ -261,35 +261,46 @@ def test_no_kill_breaks_a_law(pool: Btrfs, name: str) -> None:
             return
 
 
-def test_a_container_cannot_lead_removal_or_copies_elsewhere(pool: Btrfs, name: str) -> None:
-    """A container swaps a directory on the way to its inner subvolume for a link while we work."""
+@pytest.mark.parametrize("verb", ["snapshot", "destroy"])
+def test_a_container_cannot_lead_us_elsewhere(pool: Btrfs, name: str, verb: str) -> None:
+    """A container swaps a directory above its inner subvolume for a link, after the kernel told
+    us the path (and, in a snapshot, after the stand-in is there), before we open it."""
     pool.create(f"{name}v", IDENTITY)
     victim = pool.open(f"{name}v")
     make_inner(f"{victim}/lib/machines")
+    put(f"{victim}/lib/machines/secret", "secret")
     pool.create(name, IDENTITY)
     root = pool.open(name)
     make_inner(f"{root}/var/lib/machines")
-    swapped: list[str] = []
+    snap_create, get_flags, path_told = 0x50009417, 0x80089419, 0xD000943E
+    seen: list[object] = []
 
     def swap(event: str, arguments: tuple[object, ...]) -> None:
-        # The kernel has just told the inner path (INO_LOOKUP_USER); nothing was opened yet.
-        if event == "fcntl.ioctl" and arguments[1] == 0xD000943E and active and not swapped:
-            swapped.append("")
+        if not active or "swapped" in seen or event not in {"fcntl.ioctl", "open"}:
+            return
+        if event == "fcntl.ioctl":
+            seen.append(arguments[1])
+        ready = path_told in seen and (
+            event == "open" and snap_create in seen if verb == "snapshot" else get_flags in seen
+        )
+        if ready:
+            seen.append("swapped")
             os.rename(f"{root}/var", f"{root}/moved")
             os.symlink(victim, f"{root}/var")
 
     active = True
     sys.addaudithook(swap)
-    pool.snapshot([f"{name}@s"])
-    active = False
-    assert swapped
-    assert os.path.islink(f"{root}/var")
-    os.unlink(f"{root}/var")
-    os.rename(f"{root}/moved", f"{root}/var")
-    swapped.clear()
-    active = True
-    pool.destroy_recursive(name)
-    active = False
-    assert swapped
-    assert pool.find(name) is None
-    assert get(f"{victim}/lib/machines/file") == "machines"
+    try:
+        if verb == "snapshot":
+            pool.snapshot([f"{name}@s"])
+        else:
+            pool.destroy_recursive(name)
+    finally:
+        active = False
+    assert "swapped" in seen
+    assert get(f"{victim}/lib/machines/secret") == "secret"
+    if verb == "snapshot":
+        path = f"{pool.open(f'{name}@s')}/var/lib/machines"
+        assert not os.path.exists(f"{path}/secret")
+    else:
+        assert pool.find(name) is None
