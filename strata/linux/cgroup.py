@@ -21,8 +21,8 @@ def get_mode() -> str:
 def has_swap_limit(mode: str) -> bool:
     """Whether the kernel accounts swap, so that a limit on it can be set."""
     if mode == "v2":
-        # The files are only below the root; a kernel without swap accounting is a v1 affair.
-        return True
+        # The file is only below the root; v2 accounts swap whenever the kernel has it.
+        return os.path.exists("/proc/swaps")
     return os.path.exists(f"{ROOT}/memory/memory.memsw.limit_in_bytes")
 
 

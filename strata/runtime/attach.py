@@ -95,7 +95,7 @@ class Signals:
     """Signals as something to wait for, in the process of a command line only.
 
     While entered, ``numbers`` are caught; `read` gives those that came. The former handlers come
-    back at the end.
+    back at the end. Without numbers nothing is touched, so that any thread may do it.
     """
 
     __slots__ = ("_before", "_read", "_wakeup", "_write", "numbers")
@@ -107,7 +107,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = signals.set_wakeup(self._write)
+        if self.numbers:
+            self._wakeup = signals.set_wakeup(self._write)
         for number in self.numbers:
             self._before[number] = signals.set_handler(number, _noted)
         return self
@@ -115,7 +116,8 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signals.set_handler(number, handler)
-        signals.set_wakeup(self._wakeup)
+        if self.numbers:
+            signals.set_wakeup(self._wakeup)
         os.close(self._read)
         os.close(self._write)
 

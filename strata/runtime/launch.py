@@ -19,6 +19,7 @@ happens in the child, which also is safe when the caller has threads.
 from __future__ import annotations
 
 import os
+import select
 
 from strata import command, jsontext
 from strata.errors import CommandFailed, NotFound, RuntimeFailure
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from strata.linux.namespace import Keeper
 
 PRIVATE = 0o700
+_CREATE_LIMIT_MS = 10_000
 
 
 class Runtime:
@@ -213,6 +215,7 @@ def _launch(plan: LaunchPlan) -> Launched:
     keeper = namespace.fork_keeper(prepare)
     sync = start_write = -1
     pid = 0
+    begun = False
     try:
         # conmon loads while the child mounts and the spec is written; then it may create.
         pid, sync, start_write = _spawn_conmon(plan, keeper.ns_path)
@@ -221,17 +224,23 @@ def _launch(plan: LaunchPlan) -> Launched:
         except OSError as error:
             raise RuntimeFailure(f"mounting the container's root file system: {error}") from error
         _write_config(plan, keeper.root)
+        begun = True
         os.write(start_write, b"\n")
         os.close(start_write)
         start_write = -1
         os.waitpid(pid, 0)
         pid = 0
         child = _read_sync(plan, sync)
+        # Nobody needs the namespace now; it goes while the container starts.
+        keeper.leave()
     except BaseException:
-        if pid > 0:
+        if pid > 0 and not begun:
             # It has not forked yet, so this is all of it.
             os.kill(pid, 9)
+        if pid > 0:
             os.waitpid(pid, 0)
+        if begun:
+            _abandon(plan, sync)
         for fd in (sync, start_write):
             if fd >= 0:
                 os.close(fd)
@@ -242,6 +251,17 @@ def _launch(plan: LaunchPlan) -> Launched:
         plan.id, plan.bundle, plan.runtime, child, find_start_time(child) or 0, conmon_pid,
         find_start_time(conmon_pid) or 0, sync, keeper,
     )  # fmt: skip
+
+
+def _abandon(plan: LaunchPlan, sync: int) -> None:
+    """Undo a create that was broken off (Ctrl-C) or failed: nothing stays, nobody complains."""
+    waiter = select.poll()
+    waiter.register(sync, select.POLLIN)
+    waiter.poll(_CREATE_LIMIT_MS)
+    try:
+        delete(plan.runtime, plan.id, force=True)
+    except RuntimeFailure:
+        return
 
 
 def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
@@ -516,6 +536,55 @@ def find_conmon(bundle: str) -> tuple[int, int] | None:
     pid = _read_number(f"{bundle}/conmon.pid")
     start = find_start_time(pid) if pid > 0 else None
     return None if start is None else (pid, start)
+
+
+class ExitWatch:
+    """A descriptor that becomes readable when a running container's exit file is written.
+
+    conmon itself ends later: it waits for its exit command, which may remove the container with
+    its exit file. Raises `ProcessLookupError` when it is over already.
+    """
+
+    __slots__ = ("_conmon", "_epoll", "_watcher")
+
+    def __init__(self, bundle: str, container_id: str, conmon_pid: int) -> None:
+        import select
+
+        from strata.linux.inotify import IN_MOVED_TO, Watcher
+
+        self._conmon = open_pidfd(conmon_pid)
+        self._watcher = Watcher()
+        self._epoll = select.epoll()
+        try:
+            try:
+                self._watcher.add(f"{bundle}/exit", IN_MOVED_TO)
+            except FileNotFoundError:
+                raise ProcessLookupError from None
+            self._epoll.register(self._watcher, select.EPOLLIN)
+            # For a conmon that was killed and writes nothing.
+            self._epoll.register(self._conmon, select.EPOLLIN)
+            if find_exit(bundle, container_id) is not None:
+                raise ProcessLookupError
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._conmon >= 0:
+            os.close(self._conmon)
+            self._conmon = -1
+        self._watcher.close()
+        self._epoll.close()
+
+    def __enter__(self) -> ExitWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def wait_exit(conmon_pid: int, conmon_start: int, timeout: float | None = None) -> bool:

@@ -377,3 +377,31 @@ def test_a_container_may_keep_no_log(box: Box) -> None:
     assert ended.code == 0
     assert not os.path.exists(f"{plan.bundle}.log")
     launch.delete(plan.runtime, record["id"])
+
+
+class _Interrupted(Exception):
+    """Stands for Ctrl-C at a moment of our choice."""
+
+
+def test_breaking_off_while_the_container_is_made_leaves_nothing(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, plan, _ = box.plan(["sleep", "1000"])
+    children = list_children()
+    wait = os.waitpid
+
+    def interrupt(pid: int, options: int) -> tuple[int, int]:
+        monkeypatch.setattr(os, "waitpid", wait)
+        raise _Interrupted
+
+    def make_spec(root: int) -> str:
+        # The next wait is the one for conmon, after it was told to begin.
+        monkeypatch.setattr(os, "waitpid", interrupt)
+        return text(root)
+
+    text, plan.make_spec = plan.make_spec, make_spec
+    with pytest.raises(_Interrupted):
+        launch.launch(plan)
+    wait_no_processes(box)
+    assert os.listdir(plan.runtime.root) == []
+    assert list_children() == children
