@@ -31,7 +31,6 @@ _TREE_SEARCH = 0xD0009411
 _SYNC = 0x9408
 _QUOTA_CTL = 0xC0109428
 _QUOTA_RESCAN_WAIT = 0x942E
-_QGROUP_CREATE = 0x4010942A
 _QGROUP_LIMIT = 0x8030942B
 
 _VOL_ARGS_V2 = struct.Struct("=qQQ32x4040s")  # fd, transid, flags, size/unused, name
@@ -216,11 +215,6 @@ def set_limit(fd: int, tree_id: int, limit: int | None) -> None:
     value = _ANY if limit is None else limit  # (u64)-1 clears, see btrfs_limit_qgroup()
     fcntl.ioctl(fd, _QGROUP_LIMIT,
                 struct.pack("=QQQQQQ", tree_id, _LIMIT_REFERENCED, value, 0, 0, 0))  # fmt: skip
-
-
-def destroy_quota_group(fd: int, tree_id: int) -> None:
-    """Forget the quota group of a destroyed subvolume."""
-    fcntl.ioctl(fd, _QGROUP_CREATE, struct.pack("=QQ", 0, tree_id))
 
 
 def find_quota(fd: int, tree_id: int) -> tuple[int, int, int, int] | None:
