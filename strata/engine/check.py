@@ -17,7 +17,7 @@ import time
 from strata import trace
 from strata.engine import collect, compare, images, life, rebuild, restore, volumes
 from strata.engine.core import PRIVATE, Engine, Record, remove_tree
-from strata.engine.world import Problem, World
+from strata.engine.world import Problem, World, list_datasets_of
 from strata.errors import RecordError, StrataError
 from strata.linux import locks, mount
 from strata.runtime import launch as runtime
@@ -338,11 +338,14 @@ def _remove_bundle(e: Engine, short: str) -> None:
 def _find_mountpoints(e: Engine, w: World) -> Iterator[Problem]:
     """Mountpoints of volumes that are gone, or that show something else."""
     by_name = {record["name"]: record for record in w.records["volume"].values()}
+    # A volume whose record is lost or damaged gets it back and keeps its mountpoint.
+    claimed = {dataset for record in by_name.values() for dataset in list_datasets_of(record)}
+    lost = {d.identity.get("name") for d in w.datasets["volume"].values() if d.name not in claimed}
     for name in os.listdir(e.paths.volumes) if os.path.isdir(e.paths.volumes) else ():
         record = by_name.get(name)
         target = e.paths.volume_mountpoint(name)
         if record is None:
-            if not w.is_busy(name):
+            if not w.is_busy(name) and name not in lost:
                 yield Problem("mountpoint-stale", target, "there is no such volume",
                               functools.partial(_remove_mountpoint, e, name))  # fmt: skip
         elif mount.find_mount(target) is not None and not _shows(e, record, target):

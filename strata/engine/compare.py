@@ -107,7 +107,7 @@ def _compare_head(e: Engine, w: World, record: Record, head: Dataset | None) -> 
     if head is not None and head.guid == record["guid"]:
         return
     moved = w.by_guid.get(record["guid"])
-    if moved is not None:
+    if moved is not None and moved.identity.get("id") in (None, record["id"]):
         yield Problem(
             "dataset-renamed", where, f"its dataset {record['dataset']} is called {moved.name} now",
             functools.partial(_point_to, e, record, moved),

@@ -24,9 +24,9 @@ from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
 from strata.storage import layout, setup
 from strata.storage.driver import Driver
-from strata.store import files, trash
+from strata.store import trash
 from strata.store.paths import Paths
-from strata.store.records import KINDS, Records
+from strata.store.records import Records
 
 _KINDS = ("layer", "image", "volume", "container")
 
@@ -251,17 +251,3 @@ def _claims(e: Engine, kind: str, object_id: str, name: str) -> bool:
     except RecordError:
         return True
     return record is not None and record["name"] == name
-
-
-def list_files(e: Engine, kind: str) -> list[str]:
-    """Ids of the records of a kind that a file exists for."""
-    assert kind in KINDS
-    return sorted(e.records.list_ids(kind))
-
-
-def read_any(path: str) -> Record | None:
-    """A JSON object whatever it claims to be, None when it is none."""
-    try:
-        return files.read_json(path)
-    except (OSError, RecordError):
-        return None

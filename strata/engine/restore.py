@@ -11,12 +11,14 @@ a believable copy becomes a plain unprivileged one around its file system.
 from __future__ import annotations
 
 import hashlib
+import time
 
 from strata.engine import images, layers
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.create import DEFAULTS
 from strata.errors import RecordError, StrataError
-from strata.storage import layout
+from strata.linux import process
+from strata.runtime import launch as runtime
 from strata.storage.driver import Dataset
 from strata.store import lifecycle
 from strata.store.files import read_json
@@ -110,7 +112,10 @@ def make_container(e: Engine, lineage: Lineage) -> Record:
     record["lineage"] = head.identity.get("lineage") or lineage.id
     record["branches"] = make_branches(lineage, record.get("branches") or ())
     state = record["state"]
-    if not lifecycle.is_alive(state):
+    running = _find_running(e, record)
+    if running is not None:
+        record["state"] = {**make_state(), **running}
+    elif not lifecycle.is_alive(state):
         started = state["status"] != lifecycle.CREATED or bool(state.get("started"))
         record["state"] = {
             **make_state(), "status": lifecycle.EXITED if started else lifecycle.CREATED,
@@ -119,6 +124,32 @@ def make_container(e: Engine, lineage: Lineage) -> Record:
     if record["config"]["log_driver"] != "none":
         record["config"]["log_path"] = f"{e.logs}/{lineage.id}.log"
     return record
+
+
+def _find_running(e: Engine, record: Record) -> Record | None:
+    """The state of a container that runs although its record was lost, by its runtime's files."""
+    try:
+        chosen = runtime.get_runtime(record["config"]["runtime"], e.paths.runroot)
+    except StrataError:
+        return None
+    folder = f"{chosen.root}/{record['id']}"
+    for name, pid_key, start_key in (
+        ("status", "pid", "process-start-time"),  # crun
+        ("state.json", "init_process_pid", "init_process_start"),  # runc
+    ):
+        try:
+            known = read_json(f"{folder}/{name}")
+            pid, start = int(known[pid_key]), int(known[start_key])
+        except (OSError, StrataError, KeyError, TypeError, ValueError):
+            continue
+        if process.is_alive(pid, start):
+            monitor = runtime.find_conmon(e.paths.bundle(record["id"])) or (0, 0)
+            return {
+                "status": lifecycle.RUNNING, "pid": pid, "pid_start": start,
+                "conmon_pid": monitor[0], "conmon_start": monitor[1],
+                "boot_id": process.get_boot_id(), "started": format_time(time.time()),
+            }  # fmt: skip
+    return None
 
 
 def _is_whole(record: Record) -> bool:
@@ -302,8 +333,3 @@ def make_trash_record(e: Engine, lineage: Lineage) -> Record:
 def list_found(e: Engine, kind: str) -> list[Dataset]:
     """The datasets below the parent of a kind."""
     return e.driver.list_datasets(PARENTS[kind])
-
-
-def is_store_dataset(name: str) -> bool:
-    """Whether a name is one of the engine's own datasets."""
-    return name in layout.FILE_SYSTEMS
