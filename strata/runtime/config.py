@@ -38,7 +38,7 @@ def make_config(
             caps = document["process"]["capabilities"]["bounding"]
             made = seccomp.get_filter(cache, path, caps)
             filter_text = made.text
-            if made.bpf and os.path.basename(config.get("runtime") or "crun") == "crun":
+            if made.bpf and os.path.basename(config.get("runtime") or "crun").startswith("crun"):
                 # crun(1): used instead of the section, which stays for one that does not know it.
                 document["annotations"]["run.oci.seccomp_bpf_data"] = made.bpf
     return _join(document, filter_text), warnings

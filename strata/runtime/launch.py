@@ -19,6 +19,7 @@ happens in the child, which also is safe when the caller has threads.
 from __future__ import annotations
 
 import os
+import time
 import select
 
 from strata import command, jsontext
@@ -53,10 +54,15 @@ class Runtime:
         self.root = root
 
     @property
+    def is_crun(self) -> bool:
+        """Also ``/opt/crun-1.14`` and the like."""
+        return self.name.startswith("crun")
+
+    @property
     def hides_unified(self) -> bool:
         """Whether ``create`` must not see the v2 mount of a hybrid host (crun 1.8: "cgroups in
         hybrid mode not supported"; every other verb works beside it)."""
-        return self.name == "crun" and cgroup.get_mode() == "hybrid"
+        return self.is_crun and cgroup.get_mode() == "hybrid"
 
 
 def get_runtime(choice: str, runroot: str) -> Runtime:
@@ -390,7 +396,7 @@ def classify(runtime: str, text: str) -> RuntimeFailure:
 def start(launched: Launched) -> None:
     """Run the created container's process. `RuntimeFailure`."""
     runtime = launched.runtime
-    if runtime.name != "crun" or not _release(f"{runtime.root}/{launched.id}/exec.fifo"):
+    if not runtime.is_crun or not _release(f"{runtime.root}/{launched.id}/exec.fifo"):
         run_runtime(runtime, ["start", launched.id])
 
 
@@ -476,7 +482,7 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
         return
     # For a container without hooks whose processes are gone, ``crun delete`` removes its cgroups
     # and its directory; when the cgroups can be removed, the processes are gone.
-    if runtime.name == "crun" and _is_over(state) and cgroup.remove(group):
+    if runtime.is_crun and _is_over(state) and cgroup.remove(group):
         _remove_tree(state)
         return
     try:
@@ -538,25 +544,65 @@ def find_conmon(bundle: str) -> tuple[int, int] | None:
     return None if start is None else (pid, start)
 
 
+def hold_exit(bundle: str) -> int:
+    """Keep the exit file, once written, from a removal until the descriptor returned is closed.
+
+    `FileNotFoundError` when the container is removed already.
+    """
+    import fcntl
+
+    fd = os.open(f"{bundle}/exit", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise FileNotFoundError(f"{bundle}/exit") from None
+    return fd
+
+
+def wait_unheld(bundle: str, timeout: float = 1.0) -> None:
+    """Before a removal: wait until nobody holds the exit file, at most ``timeout`` seconds (one
+    who holds it and does not read is stuck on an output of its own)."""
+    import fcntl
+
+    try:
+        fd = os.open(f"{bundle}/exit", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    deadline = time.monotonic() + timeout
+    try:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.005)
+    finally:
+        os.close(fd)
+
+
 class ExitWatch:
-    """A descriptor that becomes readable when a running container's exit file is written.
+    """A descriptor that becomes readable when a running container's exit file is written; until
+    it is closed the file is held (`hold_exit`).
 
     conmon itself ends later: it waits for its exit command, which may remove the container with
     its exit file. Raises `ProcessLookupError` when it is over already.
     """
 
-    __slots__ = ("_conmon", "_epoll", "_watcher")
+    __slots__ = ("_conmon", "_epoll", "_hold", "_watcher")
 
     def __init__(self, bundle: str, container_id: str, conmon_pid: int) -> None:
         import select
 
         from strata.linux.inotify import IN_MOVED_TO, Watcher
 
+        self._hold = -1
         self._conmon = open_pidfd(conmon_pid)
         self._watcher = Watcher()
         self._epoll = select.epoll()
         try:
             try:
+                self._hold = hold_exit(bundle)
                 self._watcher.add(f"{bundle}/exit", IN_MOVED_TO)
             except FileNotFoundError:
                 raise ProcessLookupError from None
@@ -574,9 +620,10 @@ class ExitWatch:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._conmon >= 0:
-            os.close(self._conmon)
-            self._conmon = -1
+        for fd in (self._conmon, self._hold):
+            if fd >= 0:
+                os.close(fd)
+        self._conmon = self._hold = -1
         self._watcher.close()
         self._epoll.close()
 
