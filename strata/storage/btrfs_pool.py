@@ -9,7 +9,7 @@ from strata.errors import AlreadyExists, InUse, StorageError, StoreMissing
 from strata.linux import loop, mount
 from strata.storage import layout, setup
 from strata.storage.btrfs import MARKER, SNAPSHOTS, STAGING, Btrfs
-from strata.storage.marker import read_marker, write_marker
+from strata.storage.marker import read_marker_fields, write_marker
 
 MINIMUM = 256 << 20
 FILE = "pool.btrfs"
@@ -98,9 +98,12 @@ def _adopt(root: str, path: str, pool: str) -> setup.StoreConfig:
     if not os.path.isfile(path) or not _is_btrfs(path):
         raise foreign
     _mount(path, pool)
-    store_id = read_marker(f"{pool}/{MARKER}")
+    store_id, owner = read_marker_fields(f"{pool}/{MARKER}")
     if store_id is None:
         raise foreign
+    if owner != root:
+        raise AlreadyExists(f"{path} holds the store of {owner}",
+                            hint="give another place with --file")  # fmt: skip
     _furnish(Btrfs(root, store_id, path))
     return setup.StoreConfig(root, store_id, "btrfs", file=path, size=os.path.getsize(path))
 
@@ -126,7 +129,7 @@ def _make(root: str, path: str, pool: str, size: int) -> setup.StoreConfig:
     store_id = os.urandom(16).hex()
     driver = Btrfs(root, store_id, path)
     _furnish(driver)
-    write_marker(f"{pool}/{MARKER}", store_id)
+    write_marker(f"{pool}/{MARKER}", store_id, root)
     driver.sync()
     trace.point("init:marked")
     os.rename(staging, path)

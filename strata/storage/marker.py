@@ -1,7 +1,8 @@
 """The marker that says "this is the store": a small JSON file at a pool's top.
 
-``{"format": 1, "id": "<32 hex digits>"}``. On ZFS the same two facts are user properties of the
-root dataset. A store without its marker is not there, whatever else is.
+``{"format": 1, "id": "<32 hex digits>", "root": "/var/lib/strata"}``. On ZFS the same facts are
+user properties of the root dataset. A store without its marker is not there, whatever else is. The
+state directory it was made for tells a store whose making was cut short from somebody else's.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ FORMAT = 1
 
 def read_marker(path: str) -> str | None:
     """The store's id, or None when there is no marker; `RecordError` when it is from later."""
+    return read_marker_fields(path)[0]
+
+
+def read_marker_fields(path: str) -> tuple[str | None, str | None]:
+    """The store's id and the state directory it was made for; None for what is not there."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return None
+        return None, None
     try:
         text = os.read(fd, 4096)
     finally:
@@ -29,9 +35,13 @@ def read_marker(path: str) -> str | None:
         document = jsontext.loads(text)
         number, found = document["format"], document["id"]
     except (ValueError, KeyError, TypeError):
-        return None
+        return None, None
     check_format(number, path)
-    return found if isinstance(found, str) else None
+    root = document.get("root")
+    return (
+        found if isinstance(found, str) else None,
+        root if isinstance(root, str) else None,
+    )
 
 
 def check_format(number: object, where: str) -> None:
@@ -60,6 +70,7 @@ def write_file(path: str, text: str) -> None:
         os.close(folder)
 
 
-def write_marker(path: str, store_id: str) -> None:
+def write_marker(path: str, store_id: str, root: str) -> None:
     """Write the marker durably."""
-    write_file(path, jsontext.dumps({"format": FORMAT, "id": store_id}) + "\n")
+    fields = {"format": FORMAT, "id": store_id, "root": root}
+    write_file(path, jsontext.dumps(fields) + "\n")

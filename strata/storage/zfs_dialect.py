@@ -192,7 +192,7 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
     (UsageError, (
         "invalid property", "must be one of", "bad numeric value", "name is too long",
         "invalid character", "invalid quota", "property does not apply", "must be power of 2",
-        "must be a power of 2", "is readonly",
+        "must be a power of 2", "is readonly", "must be upgraded",
     )),
 )  # fmt: skip
 

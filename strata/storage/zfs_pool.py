@@ -118,7 +118,11 @@ def _import(pool: str, path: str) -> bool:
 def _check_parent(parent: str) -> None:
     """Refuse a parent whose settings would make a store impossible."""
     layout.check_root(parent)
-    result = _run("zfs", "get", "-Hp", "-o", "name,property,value,source", "all", parent)
+    try:
+        result = _run("zfs", "get", "-Hp", "-o", "name,property,value,source", "all", parent)
+    except DatasetNotFound:
+        raise NotFound(f"no such pool or dataset {parent!r}",
+                       hint="`zpool list` shows the imported pools") from None  # fmt: skip
     values = parse_values(result.text)[parent]
 
     def value(key: str) -> str:
@@ -207,7 +211,7 @@ def _mount_own(driver: Zfs) -> None:
         path = driver.open(name)
         os.chmod(path, 0o700)
     if not driver.is_attached():
-        write_marker(f"{driver.open('records')}/{MARKER}", driver.store_id)
+        write_marker(f"{driver.open('records')}/{MARKER}", driver.store_id, driver.root)
 
 
 # -- finding again -----------------------------------------------------------------------------
