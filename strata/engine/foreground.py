@@ -96,24 +96,25 @@ def attach(
 ) -> int:  # fmt: skip
     """Connect to a running container; its exit code, or 0 after the detach keys."""
     lifecycle.check("attach", record, lifecycle.derive(record))
-    state = record["state"]
+    bundle = e.paths.bundle(record["id"])
     try:
-        end = process.open_pidfd(state["conmon_pid"])
+        end = runtime.ExitWatch(bundle, record["id"], record["state"]["conmon_pid"])
     except ProcessLookupError:
         raise StateImproper(
             "you can only attach to running containers", hint="start the container first"
         ) from None
-    try:
-        sock = attaching.connect(e.paths.bundle(record["id"]))
+    with end:
+        sock = attaching.connect(bundle)
         wanted = stdin and record["config"]["stdin"]
         ended = _stay(
-            e, record, sock, end, stdin=wanted, sig_proxy=sig_proxy, detach_keys=detach_keys
-        )
-    finally:
-        os.close(end)
-    if ended != attaching.EXITED:
-        return _LEFT[ended]
-    return life.wait_for(e, record, {lifecycle.EXITED}, 0.25)
+            e, record, sock, end.fileno(), stdin=wanted, sig_proxy=sig_proxy,
+            detach_keys=detach_keys,
+        )  # fmt: skip
+        if ended != attaching.EXITED:
+            return _LEFT[ended]
+        code = life.read_exit_code(e, record)
+    life.settle(e, record)
+    return code
 
 
 def exec_in(
@@ -181,16 +182,23 @@ def show_logs(
 
 
 def finish(e: Engine, record: Record) -> int:
-    """Settle an owned container that has ended; remove it when it was made with ``--rm``."""
+    """Settle an owned container that has ended; remove it when it was made with ``--rm``.
+
+    Another command may have been first: removed it, or stopped and started it again.
+    """
+    code = life.read_exit_code(e, record)
+    state = record["state"]
     with e.lock_container(record["id"], name=record["name"]) as held:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
-            return int(record["state"]["exit_code"])
+            return code
         record = fresh
-        if not record["config"]["remove"]:
+        found = record["state"]
+        if found["status"] in lifecycle.LIVE and found["pid_start"] != state["pid_start"]:
+            return code
+        if not record["config"]["remove"] or found.get("held"):
             life.settle_locked(e, record)
-            return int(record["state"]["exit_code"])
-        code = life.read_exit_code(e, record)
+            return code
         removal.discard_locked(e, record, verb="rm-auto", keep=False)
         trace.point("run:removed")
         e.forget_lock(held)

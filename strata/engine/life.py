@@ -96,7 +96,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
             "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
             "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
-            "error": "",
+            "error": "", "held": False,
         }  # fmt: skip
         e.records.save(record, durable=False)
         trace.point("start:recorded")
@@ -189,12 +189,19 @@ def _resolve_mounts(e: Engine, record: Record) -> list[Record]:
 # -- ending ----------------------------------------------------------------------------------------
 
 
-def stop_container(e: Engine, record: Record, *, time: int | None = None) -> None:
-    """Stop a container if it runs, and settle it."""
+def stop_container(
+    e: Engine, record: Record, *, time: int | None = None, held: bool = False
+) -> None:  # fmt: skip
+    """Stop a container if it runs, and settle it.
+
+    ``held``: it will be started again, so one made with ``--rm`` is not removed at this end.
+    """
     with e.lock_container(record["id"], name=record["name"], timeout=120):
         fresh = e.records.find("container", record["id"])
         if fresh is None:
             return
+        if held:
+            fresh["state"]["held"] = True
         stop_locked(e, fresh, time=time)
 
 
@@ -290,7 +297,7 @@ def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
         if lifecycle.is_alive(record["state"]):
             return
         settle_locked(e, record)
-    if remove and record["config"]["remove"]:
+    if remove and record["config"]["remove"] and not record["state"].get("held"):
         from strata.engine.collect import collect_detached
         from strata.engine.removal import remove_record
 
@@ -310,25 +317,54 @@ def kill_container(e: Engine, record: Record, signal: int) -> None:
 
 
 def wait_for(e: Engine, record: Record, states: set[str], interval: float) -> int:
-    """Block until a container is in one of the states; return its exit code (-1: never ran)."""
+    """Block until a container is in one of the states; return its exit code (-1: never ran).
+
+    One made with ``--rm`` may be removed before its record can be read, but not before conmon has
+    written its code.
+    """
+    code = int(record["state"]["exit_code"])
     while True:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
-            return int(record["state"]["exit_code"])
+            return code
         record = fresh
         status = lifecycle.derive(record)
         state = record["state"]
         if status == lifecycle.EXITED and state["status"] in lifecycle.LIVE:
-            cleanup(e, record["id"], remove=False)
+            code = read_exit_code(e, record)
+            settle(e, record)
             continue
         if status in states:
             return int(state["exit_code"]) if status == lifecycle.EXITED else -1
         if status == lifecycle.CREATED and states == {lifecycle.EXITED}:
             return 0
         if status in lifecycle.LIVE and states == {lifecycle.EXITED}:
-            process.wait_gone(state["pid"], state["pid_start"], None)
-            continue
+            ended = _wait_end(e, record)
+            if ended is not None:
+                settle(e, record)
+                return ended
         time.sleep(interval)
+
+
+def _wait_end(e: Engine, record: Record) -> int | None:
+    """Wait for the end of a run; its exit code, None when it was over and removed before."""
+    try:
+        hold = runtime.hold_exit(e.paths.bundle(record["id"]))
+    except FileNotFoundError:
+        return None
+    try:
+        process.wait_gone(record["state"]["pid"], record["state"]["pid_start"], None)
+        return read_exit_code(e, record)
+    finally:
+        os.close(hold)
+
+
+def settle(e: Engine, record: Record) -> None:
+    """Settle a container that has ended, unless somebody removed it by now."""
+    try:
+        cleanup(e, record["id"], remove=False)
+    except NotFound:
+        return
 
 
 def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]:

@@ -86,9 +86,11 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
 def release(e: Engine, record: Record) -> None:
     """Give back what a removed container held outside its datasets. Idempotent."""
     from strata.engine.life import release_runtime
+    from strata.runtime.launch import wait_unheld
 
     release_runtime(e, record)
     remove_logs(record)
+    wait_unheld(e.paths.bundle(record["id"]))
     remove_tree(e.paths.bundle(record["id"]))
 
 

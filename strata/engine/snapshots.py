@@ -239,7 +239,7 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
 
             operation.plan(["restart", *user_ids])
             for user in sorted(users, key=lambda user: str(user["created"]), reverse=True):
-                life.stop_container(e, user)
+                life.stop_container(e, user, held=True)
                 trace.point("rollback:stopped")
         record, branch = _switch(e, operation, record, source, name)
         if record["kind"] == "volume":

@@ -19,8 +19,8 @@ happens in the child, which also is safe when the caller has threads.
 from __future__ import annotations
 
 import os
-import time
 import select
+import time
 
 from strata import command, jsontext
 from strata.errors import CommandFailed, NotFound, RuntimeFailure
