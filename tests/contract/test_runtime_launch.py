@@ -274,7 +274,7 @@ def test_a_read_only_root_has_writable_temporary_places(box: Box) -> None:
         read_only=True,
     )
     assert (code, text.count("Read-only file system")) == (0, 2), text
-    assert text.endswith("fine\n")
+    assert "fine\n" in text
 
 
 def test_binds_limits_and_init_arrive(box: Box) -> None:
