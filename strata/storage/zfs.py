@@ -387,16 +387,23 @@ class Zfs(Driver):
             zfs_fuse.open_dataset(self, name, target)
             return
         flags = mount.MS_NOSUID | mount.MS_NODEV | (mount.MS_RDONLY if "@" in name else 0)
-        try:
-            mount.mount(self.full_name(name), target, "zfs", flags)
-        except OSError as error:
-            if error.errno == 16 and is_mounted(target):
-                return  # another command was first
-            if error.errno == 16:
-                raise DatasetBusy(f"{name}: dataset is busy") from error
-            if error.errno == 2:
-                raise
-            raise StorageError(f"cannot mount {name}: {error.strerror}") from error
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            try:
+                mount.mount(self.full_name(name), target, "zfs", flags)
+                return
+            except OSError as error:
+                if error.errno == 2:
+                    raise
+                if error.errno != 16:
+                    raise StorageError(f"cannot mount {name}: {error.strerror}") from error
+                if is_mounted(target):
+                    return  # another command was first
+                # Between two mounts of one moment the first owns the dataset until it is done;
+                # the second may then share it. A receive owns it for longer.
+                if time.monotonic() >= deadline:
+                    raise DatasetBusy(f"{name}: dataset is busy") from error
+                time.sleep(_SETTLE_PAUSE)
 
     def close(self, name: str) -> None:
         self._leave(name)

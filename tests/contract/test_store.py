@@ -338,7 +338,7 @@ def test_init_killed_at_any_step_is_completed_by_the_next(
 ) -> None:
     stride = 3 if store.driver == "btrfs" else 7
     if store.dialect == "openzfs":
-        stride = 14
+        stride = 30
     step = 1
     while True:
         root = f"{folder}/killed-{store.driver}-{step}"
