@@ -182,8 +182,12 @@ def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:
     lineages = restore.group(kind, found)
     records = {r["id"]: r for r in e.records.list_records(kind)}
     missing = [lineage for object_id, lineage in lineages.items() if object_id not in records]
-    # The newest first, so that it keeps a name that several claim.
-    missing.sort(key=lambda lineage: lineage.head.creation, reverse=True)
+    # The newest first, so that it keeps a name that several claim. A rollback makes a new head, so
+    # an object is as old as its oldest dataset.
+    missing.sort(
+        key=lambda lineage: min(d.createtxg for d in (lineage.head, *lineage.branches)),
+        reverse=True,
+    )
     for record in records.values():
         note = claim_name(e, record)
         if note:

@@ -223,6 +223,7 @@ def reset(
     losses = list_losses(root, runroot)
     if not force:
         raise UsageError(f"reset would remove {'; '.join(losses)}", hint="add --force to do it")
+    runtimes = {"crun", "runc"}
     try:
         e = open_engine(root, runroot)
     except StrataError:
@@ -230,6 +231,8 @@ def reset(
         setup.reset(config)
     else:
         with e.lock_store():
+            for record in e.records.list_records("container"):
+                runtimes.add(os.path.basename(record["config"]["runtime"] or "crun"))
             _stop_all(e)
             trace.point("reset:stopped")
             for name in os.listdir(paths.volumes) if os.path.isdir(paths.volumes) else ():
@@ -239,10 +242,15 @@ def reset(
             trace.point("reset:unmounted")
             _destroy(config)
     trace.point("reset:destroyed")
-    for folder in (paths.bundles, paths.locks, f"{paths.runroot}/crun", f"{paths.root}/mnt"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for name in ("c", "locks", "seccomp", *sorted(runtimes)):
+        shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
+    shutil.rmtree(f"{paths.root}/mnt", ignore_errors=True)
     try:
         os.unlink(f"{paths.root}/.attach.lock")
+    except FileNotFoundError:
+        pass
+    try:
+        os.unlink(f"{paths.runroot}/ps.summary")
     except FileNotFoundError:
         pass
     for folder in (paths.volumes, f"{paths.root}/pool", paths.runroot, paths.root):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from helpers.kill import Scenario, kill_everywhere
+from helpers.kill import Scenario, empty_trash, kill_everywhere, ok
+from helpers.registry import RegistryServer, make_tar
 from helpers.store import BUSYBOX, BUSYBOX_TAR, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -90,6 +93,27 @@ SCENARIOS = [
         undo=[["rm", "--force", "c2"], ["rm", "--force", "c1"]],
     ),
 ]  # fmt: skip
+
+
+def test_a_pull_killed_anywhere_is_completed_by_the_next(shared: Store) -> None:
+    """Two layers, one of them empty; what was unpacked before the kill is used again."""
+    layers = [make_tar({"etc/": b"", "etc/motd": os.urandom(100_000)}), bytes(1024)]
+    with RegistryServer() as registry:
+        registry.push_image("app", "1", layers)
+        name = f"{registry.address}/app:1"
+        gone = [["rmi", "--force", name], ["image", "prune", "--force"]]
+        kill_everywhere(shared, Scenario("pull", ["pull", name], undo=gone))
+
+
+def test_a_load_killed_anywhere_is_completed_by_the_next(shared: Store, tmp_path: Path) -> None:
+    archive = str(tmp_path / "archive.tar")
+    ok(shared, "import", "--message", "loaded", BUSYBOX_TAR, "localhost/loaded:1")
+    ok(shared, "save", "--output", archive, "localhost/loaded:1")
+    gone = [["rmi", "--force", "localhost/loaded:1"], ["image", "prune", "--force"]]
+    for words in gone:
+        ok(shared, *words)
+    empty_trash(shared)
+    kill_everywhere(shared, Scenario("load", ["load", "--input", archive], undo=gone))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

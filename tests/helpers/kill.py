@@ -113,6 +113,10 @@ def describe(store: Store) -> dict[str, list[str]]:
         for name in ("layers", "containers", "volumes/_", "trash", "build", "images", ".staging",
                      ".snapshots")
     }  # fmt: skip
+    for name in ("downloads", "spool"):
+        if name in found["images"]:
+            found["images"].remove(name)
+            found[f"images/{name}"] = sorted(os.listdir(f"{store.pool}/images/{name}"))
     for folder, _, names in os.walk(records):
         found[folder.removeprefix(store.pool)] = sorted(names)
     for name in ("c", "crun", "runc"):
