@@ -9,7 +9,7 @@ import os
 import select
 import time
 
-from strata.linux.syscall import PIDFD_OPEN, PIDFD_SEND_SIGNAL, syscall
+from strata.linux.syscall import PIDFD_GETFD, PIDFD_OPEN, PIDFD_SEND_SIGNAL, syscall
 
 
 def get_boot_id() -> str:
@@ -46,6 +46,11 @@ def open_pidfd(pid: int) -> int:
 def signal_pidfd(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2). ProcessLookupError when it is gone."""
     syscall(PIDFD_SEND_SIGNAL, pidfd, number, 0, 0, what="pidfd")
+
+
+def copy_descriptor(pidfd: int, number: int) -> int:
+    """pidfd_getfd(2): a copy of another process's descriptor. OSError."""
+    return syscall(PIDFD_GETFD, pidfd, number, 0, what=f"descriptor {number}")
 
 
 def wait_gone(pid: int, start_time: int, timeout: float | None) -> bool:

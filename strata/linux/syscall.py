@@ -18,6 +18,7 @@ OPENAT2 = 437
 MOUNT_SETATTR = 442
 PIDFD_SEND_SIGNAL = 424
 PIDFD_OPEN = 434
+PIDFD_GETFD = 438
 
 
 def check(result: int, what: str = "") -> int:

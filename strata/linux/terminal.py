@@ -24,6 +24,21 @@ def set_size(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
 
 
+class KeptModes:
+    """What a terminal does with bytes, for putting it back. Without effect on anything else."""
+
+    __slots__ = ("_before", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._before = termios.tcgetattr(fd) if os.isatty(fd) else None
+
+    def restore(self) -> None:
+        """Put back what was found, after what is being written; what was typed is kept."""
+        if self._before is not None:
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
+
+
 class RawMode:
     """A context in which the terminal passes every byte on and changes none.
 

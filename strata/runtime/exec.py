@@ -1,8 +1,8 @@
 """A further process in a running container: ``crun exec`` on the caller's own descriptors.
 
-In the foreground the runtime itself passes bytes, sets the terminal and follows its size; nothing
-of ours stands between. Its own failures are told from the process's by looking for the program
-first and by its log.
+In the foreground the runtime itself passes bytes and sets the terminal; nothing of ours stands
+between but for the terminal's size when it changes. Its own failures are told from the process's
+by looking for the program first and by its log.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import select
 from strata import command, jsontext
 from strata.errors import RuntimeFailure
 from strata.linux import signals
+from strata.linux.process import copy_descriptor, open_pidfd
 from strata.linux.resolve import open_in_root
-from strata.linux.terminal import RawMode, find_size, set_size
+from strata.linux.terminal import KeptModes, RawMode, find_size, set_size
 from strata.oci import capabilities, spec
 from strata.runtime import users
 from strata.runtime.attach import write_all
@@ -149,7 +150,8 @@ def run(
             return _run_detached(runtime, argv)
         if process.get("terminal") and (stdin is None or not os.isatty(stdin)):
             return _run_in_terminal(argv, stdin, stdout, preserve_fds, foreground)
-        return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground)
+        terminal = stdin if foreground and process.get("terminal") else None
+        return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground, terminal=terminal)
     finally:
         os.unlink(name)
 
@@ -169,8 +171,10 @@ def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:
 def _run_here(
     argv: list[str], stdin: int | None, stdout: int | None, stderr: int | None,
     preserve_fds: int, foreground: bool, relay: Callable[[], None] | None = None,
+    terminal: int | None = None,
 ) -> int:  # fmt: skip
-    """Run the runtime and wait. ``relay`` returns when it has passed on all output."""
+    """Run the runtime and wait. ``relay`` returns when it has passed on all output; ``terminal``
+    is the one whose size the process's is to follow."""
     # The log tells the runtime's own failures; the process never sees this pipe, nor does it take
     # a number that the caller preserves.
     read, write = (_move_up(fd, 3 + preserve_fds) for fd in os.pipe())
@@ -179,12 +183,15 @@ def _run_here(
         words = [argv[0], "--log-format=json", "--log", f"/proc/self/fd/{write}", *argv[1:]]
         passed = [write, *range(3, 3 + preserve_fds)]
         before = _ignore_interrupts() if foreground else None
+        # crun 1.8 leaves it raw.
+        modes = KeptModes(-1 if terminal is None else terminal)
         try:
             pid = command.spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
             if relay is not None:
                 relay()
-            code = command.wait(pid)
+            code = command.wait(pid) if terminal is None else _wait_sized(pid, terminal)
         finally:
+            modes.restore()
             if before is not None:
                 before()
         if code < 0:
@@ -193,6 +200,48 @@ def _run_here(
     finally:
         os.close(read)
         os.close(write)
+
+
+def _wait_sized(pid: int, terminal: int) -> int:
+    """Wait for the runtime; while it runs, the process's terminal follows the size of ours.
+
+    crun 1.8 sets the first size, and later only passes SIGWINCH on. So the new size is set on the
+    side of the process's terminal that the runtime holds.
+    """
+
+    def follow(*_: object) -> None:
+        size = find_size(terminal)
+        if size is not None:
+            _set_size_of(pid, *size)
+
+    before = signals.set_handler(signals.SIGWINCH, follow)
+    try:
+        return command.wait(pid)
+    finally:
+        signals.set_handler(signals.SIGWINCH, before)
+
+
+def _set_size_of(pid: int, rows: int, columns: int) -> None:
+    try:
+        pidfd = open_pidfd(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.path.basename(os.readlink(f"/proc/{pid}/fd/{name}")) != "ptmx":
+                    continue
+                fd = copy_descriptor(pidfd, int(name))
+            except OSError:
+                continue
+            try:
+                set_size(fd, rows, columns)
+            finally:
+                os.close(fd)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(pidfd)
 
 
 def _move_up(fd: int, least: int) -> int:
