@@ -371,7 +371,7 @@ def _remove_mountpoint(e: Engine, name: str) -> None:
 
 def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
     """Temporary files whose writers are gone."""
-    folders = [path for path, _, _ in os.walk(e.records.folder)]
+    folders = [e.paths.runroot, *(path for path, _, _ in os.walk(e.records.folder))]
     folders += [f"{e.images_folder}/{image_id}" for image_id in w.records["image"]]
     found: list[str] = []
     for folder in folders:

@@ -63,7 +63,7 @@ def read_rows(e: Engine) -> list[Record]:
     folder = f"{e.records.folder}/containers"
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.endswith(".json"):
+            if not files.is_record(entry.name):
                 continue
             try:
                 stat = entry.stat(follow_symlinks=False)

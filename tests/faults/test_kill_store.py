@@ -104,6 +104,31 @@ def test_a_killed_repair_is_completed_by_the_next(busybox_store: Store) -> None:
         assert left == {k: v for k, v in before.items() if k != "/records"}, where
 
 
+def test_a_killed_rebuild_is_completed_by_the_next(busybox_store: Store) -> None:
+    store = busybox_store
+    before = kill.describe(store)
+    kill.ok(store, "create", "--name", "c1", "--volume", "v1:/data", BUSYBOX, "true")
+    kill.ok(store, "snapshot", "v1@a")
+    kill.ok(store, "rollback", "v1@a")
+    held = kill.describe(store)
+
+    def destroy() -> None:
+        store.engine().driver.destroy_recursive("records")
+
+    destroy()
+    points = kill.list_points(store, "system", "rebuild")
+    for number in range(len(points)):
+        destroy()
+        where = f"rebuild at {number}, {kill.kill_at(store, number, 'system', 'rebuild')}"
+        kill.ok(store, "system", "rebuild")
+        kill.assert_repairs(store, where)
+        assert kill.describe(store) == held, where
+    kill.ok(store, "rm", "c1")
+    kill.ok(store, "volume", "rm", "v1")
+    kill.empty_trash(store)
+    assert kill.describe(store) == before
+
+
 def test_a_killed_collection_is_completed_by_the_next(busybox_store: Store) -> None:
     store = busybox_store
     before = kill.describe(store)
