@@ -341,7 +341,7 @@ def test_guid_survives_rename_and_createtxg_too(base: str) -> None:
     assert zfs(*columns, f"{base}/b") == before
 
 
-def test_json_output_and_channel_programs_exist(base: str) -> None:
+def test_json_output_exists(base: str) -> None:
     answer = json.loads(zfs("list", "-j", "-p", base))
     assert answer["datasets"][base]["name"] == base
 
@@ -494,6 +494,32 @@ def test_a_full_quota_above_refuses_changes_as_no_space(base: str, tmp_path: Pat
 
 
 # -- waiting ---------------------------------------------------------------------------------------
+
+
+def groups_of(pool: str, *arguments: str) -> int:
+    """Run zfs; how many transaction groups its changes went into."""
+    before = zfs("history", "-i", pool, program="zpool").count("[txg:")
+    zfs(*arguments)
+    lines = zfs("history", "-i", pool, program="zpool").splitlines()
+    new = [entry.split()[1] for entry in lines if "[txg:" in entry][before:]
+    return len(set(new))
+
+
+def test_a_change_is_one_transaction_group_but_properties_at_birth_are_a_second(
+    pool: str, base: str
+) -> None:
+    """`create -o` and `clone -o` are one call but two groups: a power failure may fall between.
+
+    `snapshot -o` and a `set` of many properties are one. Channel programs of 2.3 cannot clone.
+    """
+    assert groups_of(pool, "create", f"{base}/a") == 1
+    assert groups_of(pool, "create", "-o", "strata:id=1", "-o", "strata:kind=x", f"{base}/b") == 2
+    assert groups_of(pool, "snapshot", "-o", "strata:x=1", f"{base}/a@s", f"{base}/b@s") == 1
+    assert groups_of(pool, "clone", f"{base}/a@s", f"{base}/c") == 1
+    assert groups_of(pool, "clone", "-o", "strata:id=1", f"{base}/a@s", f"{base}/d") == 2
+    assert groups_of(pool, "set", "strata:id=2", "strata:kind=y", f"{base}/c") == 1
+    assert groups_of(pool, "rename", "-u", f"{base}/c", f"{base}/e") == 1
+    assert groups_of(pool, "promote", f"{base}/d") == 1
 
 
 def test_destroy_may_follow_the_end_of_a_namespace_at_once(base: str, tmp_path: Path) -> None:

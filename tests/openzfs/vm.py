@@ -138,7 +138,7 @@ class Machine:
 
     def _command(self, name: str, **arguments: object) -> dict[str, object]:
         """Run one monitor command; events that arrive meanwhile are dropped."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         request = {"execute": name, "arguments": arguments}
         self._monitor.sendall(json.dumps(request).encode() + b"\n")
         while True:
@@ -223,7 +223,7 @@ def run(
     os.close(job)
     os.close(pool)
     with machine:
-        machine.resume(min(deadline, time.monotonic() + 60))
+        machine.resume(min(deadline, time.monotonic() + 180))
         size = shutil.get_terminal_size()
         mode = "shell" if shell else "batch"
         machine.say(f"go {int(time.time())} {mode} {size.columns} {size.lines}")
