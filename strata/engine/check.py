@@ -294,13 +294,19 @@ def _write_copy(e: Engine, container_id: str) -> None:
 
 def _find_runtime(e: Engine, w: World) -> Iterator[Problem]:
     """What runtimes and bundles remember of containers that do not run."""
+    # What has no readable record now may run; it gets its record back first.
+    unsure = {container_id for kind, container_id, _ in w.damaged if kind == "container"}
+    unsure |= {d.identity.get("id", "") for d in w.datasets["container"].values()
+               if d.name not in w.claimed}  # fmt: skip
     for name in _RUNTIMES:
         folder = f"{e.paths.runroot}/{name}"
         for container_id in os.listdir(folder) if os.path.isdir(folder) else ():
             record = w.records["container"].get(container_id)
             if record is not None and record["state"].get("status") in lifecycle.LIVE:
                 continue
-            if len(container_id) != 64 or _is_locked(e, container_id) or w.is_busy(container_id):
+            if len(container_id) != 64 or container_id in unsure or w.is_busy(container_id):
+                continue
+            if _is_locked(e, container_id):
                 continue
             where = compare.show(record) if record else f"container {container_id[:12]}"
             yield Problem(
@@ -308,7 +314,7 @@ def _find_runtime(e: Engine, w: World) -> Iterator[Problem]:
                 functools.partial(_release, e, name, container_id),
             )  # fmt: skip
     known = {container_id[:SHORT_ID] for container_id in w.records["container"]}
-    known |= {container_id[:SHORT_ID] for kind, container_id, _ in w.damaged if kind == "container"}
+    known |= {container_id[:SHORT_ID] for container_id in unsure}
     known |= {word[:SHORT_ID] for word in w.busy}
     for short in os.listdir(e.paths.bundles):
         if short not in known:

@@ -294,9 +294,9 @@ def open_engine(root: str | None = None, runroot: str | None = None) -> Engine:
     paths = Paths(root, runroot)
     config = setup.load(paths.root)
     driver = setup.open_driver(config)
-    driver.attach()
-    paths.ensure_runroot()
     try:
+        driver.attach()
+        paths.ensure_runroot()
         return Engine(paths, config, driver)
     except DatasetNotFound as error:
         raise StoreMissing(

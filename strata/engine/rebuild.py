@@ -23,7 +23,7 @@ from strata.engine.core import Engine, Record, get_roots
 from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
 from strata.storage import layout, setup
-from strata.storage.driver import Driver
+from strata.storage.driver import DatasetNotFound, Driver
 from strata.store import trash
 from strata.store.paths import Paths
 from strata.store.records import Records
@@ -37,7 +37,12 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
     paths = Paths(root, runroot)
     config = setup.load(paths.root)
     driver = setup.open_driver(config)
-    driver.attach()
+    try:
+        driver.attach()
+    except DatasetNotFound:
+        # The pool is here and it is ours; what attaching mounts is what was destroyed.
+        _ensure_file_systems(driver)
+        driver.attach()
     paths.ensure_runroot()
     with locks.lock(f"{paths.locks}/0-store", timeout=120, what="the store"):
         _ensure_file_systems(driver)

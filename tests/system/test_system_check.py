@@ -424,3 +424,16 @@ def test_a_check_without_repair_changes_nothing(filled: Store) -> None:
     assert outcome.rc == 1
     assert "--repair" in outcome.err
     assert describe(filled) == before
+
+
+def test_a_running_container_whose_record_is_lost_goes_on_running(filled: Store) -> None:
+    filled.ok("start", "web")
+    e = filled.engine()
+    before = get(e, "container", "web")
+    e.records.delete("container", before["id"])
+    repair(filled, "record-lost")
+    after = get(e, "container", "web")["state"]
+    assert (after["status"], after["pid"]) == ("running", before["state"]["pid"])
+    assert filled.ok("exec", "web", "echo", "alive").line == "alive"
+    filled.ok("stop", "web")
+    assert find(filled) == []
