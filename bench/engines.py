@@ -92,6 +92,10 @@ class Engine:
         """Load the common image."""
         self.ask("load", "--input", archive)
 
+    def remove(self, *names: str) -> None:
+        """Remove containers, killing what runs."""
+        self.ask("rm", "--force", "--time", "0", *names)
+
     def pull(self, reference: str) -> Sample:
         """Pull from a registry on localhost without TLS."""
         return self.measure("pull", "--quiet", reference)
@@ -211,6 +215,9 @@ class Docker(Engine):
     def load(self, archive: str) -> None:
         super().load(archive)
         self.ask("tag", "localhost/bench:latest", self.image)
+
+    def remove(self, *names: str) -> None:
+        self.ask("rm", "--force", *names)
 
     def version(self) -> str:
         return "dockerd " + self.ask("info", "--format", "{{.ServerVersion}}").strip()

@@ -93,7 +93,7 @@ def measure_exec(engines: list[Engine], repeat: int) -> list[Row]:
                         limit=1.5))  # fmt: skip
     finally:
         for engine in engines:
-            engine.ask("rm", "--force", "bench-exec")
+            engine.remove("bench-exec")
     return rows
 
 
@@ -130,7 +130,7 @@ def measure_ps(engines: list[Engine], repeat: int, count: int) -> list[Row]:
     for engine in engines:
         names = [f"bench-{n}" for n in range(count)]
         for start in range(0, count, 100):
-            engine.ask("rm", "--force", *names[start : start + 100])
+            engine.remove(*names[start : start + 100])
     return rows
 
 
@@ -153,7 +153,7 @@ def measure_many(engines: list[Engine], repeat: int, count: int) -> list[Row]:
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(start, range(count)))
             passed = time.perf_counter() - began
-            engine.ask("rm", "--force", *(f"bench-{n}" for n in range(count)))
+            engine.remove(*(f"bench-{n}" for n in range(count)))
             return passed
 
         values: dict[str, list[float]] = {engine.name: [] for engine in engines}
@@ -276,7 +276,7 @@ def measure_imports(strata: Strata, repeat: int) -> list[Row]:
             note = f"{len(modules)} modules"
             rows.append(Row(title, values, goals={"bare Python": goal}, note=note))
     finally:
-        strata.ask("rm", "--force", "bench-import")
+        strata.remove("bench-import")
     return rows
 
 
