@@ -35,8 +35,8 @@ def test_a_new_volume_gets_what_the_image_has_with_owner_and_mode(busybox_store:
     ok = busybox_store.ok
     ok("run", "--name", "maker", IMAGE, "sh", "-c",
        "mkdir -p /srv/deep; echo x >/srv/deep/f; ln -s deep/f /srv/link; chown 7:8 /srv "
-       "/srv/deep/f; chmod 4750 /srv/deep/f; chmod 2751 /srv; mkdir /srv/empty; touch -d '2001-02-03 04:05' "
-       "/srv/deep/f")  # fmt: skip
+       "/srv/deep/f; chmod 4750 /srv/deep/f; mkdir /srv/empty; chmod 2751 /srv; "
+       "touch -d '2001-02-03 04:05' /srv/deep/f")  # fmt: skip
     ok("commit", "maker", "localhost/filled")
     image = "localhost/filled"
     script = "stat -c '%a %u %g %n' /s /s/deep/f /s/empty; readlink /s/link; stat -c %Y /s/deep/f"
@@ -178,7 +178,8 @@ def test_a_removed_volume_names_itself_at_the_next_start(busybox_store: Store) -
 
 def test_volumes_are_writable_in_a_read_only_container(busybox_store: Store) -> None:
     out = busybox_store.ok(
-        "run", "--rm", "--read-only", "-v", "/w", "-v", "ro:/r:ro", IMAGE, "sh", "-c", "touch /w/x && echo w; touch /r/x 2>/dev/null || echo ro",
+        "run", "--rm", "--read-only", "-v", "/w", "-v", "ro:/r:ro", IMAGE, "sh", "-c",
+        "touch /w/x && echo w; touch /r/x 2>/dev/null || echo ro",
     )  # fmt: skip
     assert out.out.split() == ["w", "ro"]
     busybox_store.ok("volume", "rm", "ro")
