@@ -244,21 +244,29 @@ def reset(
     trace.point("reset:destroyed")
     for name in ("c", "locks", "seccomp", *sorted(runtimes)):
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
-    shutil.rmtree(f"{paths.root}/mnt", ignore_errors=True)
-    try:
-        os.unlink(f"{paths.root}/.attach.lock")
-    except FileNotFoundError:
-        pass
-    try:
-        os.unlink(f"{paths.runroot}/ps.summary")
-    except FileNotFoundError:
-        pass
-    for folder in (paths.volumes, f"{paths.root}/pool", paths.runroot, paths.root):
+    for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
+                 f"{paths.runroot}/ps.summary"):  # fmt: skip
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+    for folder in (f"{paths.root}/mnt", f"{paths.root}/fuse", f"{paths.root}/pool", paths.volumes):
+        _remove_empty(folder)
+    for folder in (paths.runroot, paths.root):
         try:
             os.rmdir(folder)
         except OSError:
             continue
     return losses
+
+
+def _remove_empty(path: str) -> None:
+    """Remove directories that hold nothing but directories; a file in them stays."""
+    for folder, _, _ in os.walk(path, topdown=False):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            continue
 
 
 def _stop_all(e: Engine) -> None:

@@ -132,9 +132,11 @@ class Store:
         """The opened store in this process."""
         return open_engine(self.root, self.runroot)
 
-    def make(self, *, size: int = SIZE) -> Store:
-        """Make the store itself."""
-        system.init(self.root, self.runroot, driver="btrfs", size=size)
+    def make(self, driver: str = "btrfs", *, size: int = SIZE) -> Store:
+        """Make the store itself, in a pool file."""
+        os.makedirs(self.root, exist_ok=True)
+        file = f"{self.root}/pool.{driver}"
+        system.init(self.root, self.runroot, driver=driver, file=file, size=size)
         return self
 
     def add_busybox(self, name: str = BUSYBOX) -> str:
