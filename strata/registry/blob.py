@@ -19,7 +19,11 @@ from strata.registry.transport import Response, Transient, Transport, cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from strata.registry.progress import Progress
+    from collections.abc import Callable
+
+    # Called with digest, bytes so far and bytes in all, from any thread; "so far" goes back when a
+    # download starts again.
+    Progress = Callable[[str, int, int], None]
 
 CHUNK = 1 << 18
 # An attempt that moved at least this many bytes is not counted as a failed one.

@@ -25,7 +25,7 @@ from strata.registry.transport import Policy, Response, Transient, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from strata.registry.progress import Progress
+    from strata.registry.blob import Progress
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from strata.registry import transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from strata.registry.progress import Progress
+    from strata.registry.blob import Progress
 
 
 # How long the end of a command waits for a thread, in seconds.

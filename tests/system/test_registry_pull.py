@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from strata.oci.manifest import (
 )
 from strata.registry.client import ManifestUnknown, open_source
 from strata.registry.download import download_all
-from strata.registry.progress import TerminalProgress
 
 LAYERS = [make_tar({"etc/": b"", "etc/motd": b"hello\n"}), make_tar({"data": b"x" * 300_000})]
 
@@ -233,11 +231,3 @@ def test_connections_are_reused(registry: RegistryServer, tmp_path: Path) -> Non
         [connections] = [pool.pools[key] for key in pool.pools.keys()]  # noqa: SIM118
         assert connections.num_connections == 1
         assert connections.num_requests == 5
-
-
-def test_bars_are_drawn_on_a_terminal() -> None:
-    screen = io.StringIO()
-    with TerminalProgress(screen) as report:
-        report("sha256:0123456789abcdef", 0, 10)
-        report("sha256:0123456789abcdef", 10, 10)
-    assert "Copying blob 0123456789ab" in screen.getvalue()

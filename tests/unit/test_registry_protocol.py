@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strata.errors import RegistryError
 from strata.oci import digest
 from strata.oci.manifest import Descriptor
-from strata.registry import progress, transport
+from strata.registry import transport
 from strata.registry.download import download_all
 from strata.registry.tokens import parse_challenges
 from strata.registry.transport import Origin, is_loopback
@@ -132,12 +132,6 @@ def test_an_error_reaches_whoever_waits(tmp_path: object) -> None:
     missing = Descriptor("", digest.of(b"x"), 1)
     with download_all(Memory({}), [missing], str(tmp_path)) as downloads, pytest.raises(KeyError):
         downloads.wait(missing.digest)
-
-
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.choose() as report:
-        report("sha256:abc", 1, 2)
-    assert capsys.readouterr() == ("", "")
 
 
 @given(
