@@ -1,8 +1,8 @@
-"""Turn the text of an option into a value: sizes, durations, signals, times, names, environments.
+"""Turn the text of an option into a value: sizes, durations, times, names, environments.
 
 Pure functions. Each raises `UsageError` with Podman's wording and a hint; what depends on the
-world (the environment, the clock) is passed in. Mounts and security options are in
-``strata.cli.mounts`` and ``strata.cli.security``.
+world (the environment, the clock) is passed in. Signals are in ``strata.linux.signals``, mounts
+and security options in ``strata.cli.mounts`` and ``strata.cli.security``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,6 @@ _SPACES = " \t"
 _SIZE_UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
                    "m": 60.0, "h": 3600.0}  # fmt: skip
-
-# Linux, as numbered on every architecture the engine runs on (signal(7)).
-SIGNALS = {
-    name: number
-    for number, name in enumerate(
-        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
-        "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
-        start=1,
-    )
-}
-_SIGNAL_ALIASES = {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": 34, "RTMAX": 64}
 
 
 def parse_int(text: str) -> int:
@@ -116,34 +105,6 @@ def parse_time(text: str, now: float) -> float:
             f'failed to parse "{text}" as a time',
             hint="give 2026-01-31T12:00:00Z, Unix seconds, or a duration such as 10m",
         ) from None
-
-
-def parse_signal(text: str) -> int:
-    """Read a signal by name (``TERM``, ``SIGTERM``, ``RTMIN+3``) or number; return its number."""
-    name = text.upper().removeprefix("SIG")
-    if name.isascii() and name.isdigit():
-        number = int(name)
-    else:
-        base, sign, offset = name, "", ""
-        for mark in "+-":
-            if mark in name:
-                base, sign, offset = name.partition(mark)
-        number = SIGNALS.get(base) or _SIGNAL_ALIASES.get(base) or 0
-        if sign and number:
-            valid = offset.isascii() and offset.isdigit() and base in ("RTMIN", "RTMAX")
-            number = number + int(sign + offset) if valid else 0
-            number = number if number >= _SIGNAL_ALIASES["RTMIN"] else 0
-    if not 1 <= number <= 64:
-        raise UsageError(f"invalid signal: {text}", hint="name it as in TERM, SIGTERM or 15")
-    return number
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, as in ``SIGTERM``; the number as text when it has none."""
-    for name, value in SIGNALS.items():
-        if value == number:
-            return f"SIG{name}"
-    return str(number)
 
 
 def parse_detach_keys(text: str) -> bytes:

@@ -16,6 +16,7 @@ from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, UsageError
 from strata.linux.resolve import open_in_root
+from strata.linux.signals import parse_signal
 from strata.storage import layout, properties
 from strata.store.files import write_json
 from strata.store.records import SCHEMA, new_id
@@ -94,25 +95,6 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
                            "options": [], "anonymous": True})  # fmt: skip
     config["mounts"] = mounts
     return config
-
-
-def parse_signal(text: str | int) -> int:
-    """A signal's number from ``15``, ``TERM``, ``SIGTERM`` or ``SIGRTMIN+3``."""
-    word = str(text).strip().upper()
-    if word == "SIGTERM":
-        return 15
-    import signal
-
-    if word.isdigit() and 0 < int(word) <= 64:
-        return int(word)
-    word = word if word.startswith("SIG") else f"SIG{word}"
-    base, sign, offset = word.partition("+") if "+" in word else word.partition("-")
-    number = getattr(signal, base, None)
-    if isinstance(number, signal.Signals) and (not sign or offset.isdigit()):
-        value = int(number) + (int(f"{sign}{offset}") if sign else 0)
-        if 0 < value <= 64:
-            return value
-    raise UsageError(f"invalid signal: {text}", hint="a name such as SIGTERM or a number")
 
 
 def create(e: Engine, options: Mapping[str, Any]) -> Record:

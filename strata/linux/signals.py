@@ -1,4 +1,4 @@
-"""Signal handlers, without the enumerations of the ``signal`` module.
+"""Signals: their numbers, and handlers, without the enumerations of the ``signal`` module.
 
 That module only wraps the interpreter's built-in one, and loads ``enum`` for it, which costs more
 than listing containers. Numbers are signal(7)'s on x86 and ARM.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 
+from strata.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     Handler = Callable[[int, FrameType | None], Any] | int | None
+
+NUMBERS = {
+    name: number
+    for number, name in enumerate(
+        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
+        "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        start=1,
+    )
+}
+_ALIASES = {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": 34, "RTMAX": 64}
 
 DEFAULT = 0
 IGNORE = 1
@@ -39,3 +51,26 @@ def set_wakeup(fd: int) -> int:
     """
     before: int = _signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
     return before
+
+
+def parse_signal(text: str) -> int:
+    """A signal's number from its name (``TERM``, ``SIGTERM``, ``RTMIN+3``) or its number.
+
+    `UsageError` for what no signal is called.
+    """
+    name = text.upper().removeprefix("SIG")
+    if name.isascii() and name.isdigit():
+        number = int(name)
+    else:
+        base, sign, offset = name, "", ""
+        for mark in "+-":
+            if mark in name:
+                base, sign, offset = name.partition(mark)
+        number = NUMBERS.get(base) or _ALIASES.get(base) or 0
+        if sign and number:
+            valid = offset.isascii() and offset.isdigit() and base in ("RTMIN", "RTMAX")
+            number = number + int(sign + offset) if valid else 0
+            number = number if number >= _ALIASES["RTMIN"] else 0
+    if not 1 <= number <= 64:
+        raise UsageError(f"invalid signal: {text}", hint="name it as in TERM, SIGTERM or 15")
+    return number

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from strata.cli import security, values
 from strata.errors import UsageError
+from strata.linux.signals import parse_signal
 
 HOST = {"HOME": "/root", "LC_ALL": "C", "LC_TIME": "C", "EMPTY": ""}
 
@@ -97,46 +98,6 @@ def test_moments(text: str, seconds: float) -> None:
 def test_other_moments_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="failed to parse"):
         values.parse_time(text, 2e9)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("KILL", 9),
-        ("SIGKILL", 9),
-        ("term", 15),
-        ("sigUSR1", 10),
-        ("9", 9),
-        ("64", 64),
-        ("RTMIN", 34),
-        ("RTMIN+3", 37),
-        ("SIGRTMAX-1", 63),
-        ("RTMAX", 64),
-        ("POLL", 29),
-        ("SYS", 31),
-    ],
-)
-def test_signals(text: str, number: int) -> None:
-    assert values.parse_signal(text) == number
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "65", "-1", "FOO", "SIG", "RTMIN+99", "RTMAX+1", "KILL+1", "RTMIN-1", "RTMIN+"],
-)
-def test_other_signals_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid signal"):
-        values.parse_signal(text)
-
-
-def test_signal_numbers_are_the_kernels() -> None:
-    import signal
-
-    for name, number in values.SIGNALS.items():
-        if name != "STKFLT" or hasattr(signal, "SIGSTKFLT"):
-            assert getattr(signal, f"SIG{name}") == number
-    assert values.signal_name(15) == "SIGTERM"
-    assert values.signal_name(40) == "40"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +292,7 @@ def test_storage_options_are_an_allow_list() -> None:
 
 
 READERS: list[Callable[[str], Any]] = [
-    values.parse_size, values.parse_duration, values.parse_signal, values.parse_detach_keys,
+    values.parse_size, values.parse_duration, parse_signal, values.parse_detach_keys,
     values.check_name, values.check_hostname, values.split_csv, values.parse_entrypoint,
     values.parse_add_host, values.parse_platform, values.parse_network, values.parse_label_file,
     values.parse_int, values.parse_float, security.parse_ulimit,

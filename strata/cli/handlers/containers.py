@@ -9,6 +9,7 @@ import time
 from strata.cli import values
 from strata.cli.context import Context, for_each, need_names, note, say
 from strata.errors import NotFound, UsageError
+from strata.linux.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def kill(context: Context, options: Options, arguments: list[str]) -> int:
     """Send a signal to containers."""
     from strata.engine import containers
 
-    number = values.parse_signal(options.text("signal"))
+    number = parse_signal(options.text("signal"))
 
     def act(name: str) -> None:
         containers.kill(context.engine, [name], number)

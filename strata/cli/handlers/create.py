@@ -150,7 +150,9 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
     if described["hostname"]:
         values.check_hostname(described["hostname"])
     if options.given("stop-signal"):
-        described["stop_signal"] = values.parse_signal(options.text("stop-signal"))
+        from strata.linux.signals import parse_signal
+
+        described["stop_signal"] = parse_signal(options.text("stop-signal"))
     if options.given("platform"):
         described["platform"] = values.parse_platform(options.text("platform"))
 
