@@ -191,6 +191,7 @@ def finish(e: Engine, record: Record) -> int:
     with e.lock_container(record["id"], name=record["name"]) as held:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
+            e.forget_lock(held)
             return code
         record = fresh
         found = record["state"]

@@ -196,9 +196,10 @@ def stop_container(
 
     ``held``: it will be started again, so one made with ``--rm`` is not removed at this end.
     """
-    with e.lock_container(record["id"], name=record["name"], timeout=120):
+    with e.lock_container(record["id"], name=record["name"], timeout=120) as lock:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
+            e.forget_lock(lock)
             return
         if held:
             fresh["state"]["held"] = True
@@ -289,9 +290,10 @@ def release_runtime(e: Engine, record: Record) -> None:
 def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
     """Settle a container by id, and remove it when it was made with ``--rm``."""
     record = e.records.get("container", container_id)
-    with e.lock_container(record["id"], name=record["name"], timeout=120):
+    with e.lock_container(record["id"], name=record["name"], timeout=120) as lock:
         fresh = e.records.find("container", container_id)
         if fresh is None:
+            e.forget_lock(lock)
             return
         record = fresh
         if lifecycle.is_alive(record["state"]):

@@ -50,13 +50,14 @@ def remove_record(
     with e.lock_container(record["id"], name=record["name"]) as held:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
+            e.forget_lock(held)
             return
         record = fresh
         status = lifecycle.derive(record)
         if status in lifecycle.LIVE and force:
             from strata.engine.life import stop_locked
 
-            stop_locked(e, record, time=time if time is not None else 10)
+            stop_locked(e, record, time=time)
             status = lifecycle.EXITED
         lifecycle.check("remove", record, status)
         discard_locked(e, record, verb=verb, keep=keep)

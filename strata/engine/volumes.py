@@ -270,6 +270,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
     with e.lock_volume(record["id"], name=record["name"]) as held:
         fresh = e.records.find("volume", record["id"])
         if fresh is None:
+            e.forget_lock(held)
             return
         record = fresh
         with e.begin(verb, ["settle-removal", record["id"]]):
