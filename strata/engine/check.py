@@ -16,10 +16,11 @@ import time
 
 from strata import trace
 from strata.engine import collect, compare, images, life, rebuild, restore, volumes
-from strata.engine.core import PRIVATE, Engine, Record, remove_tree
-from strata.engine.world import Problem, World, list_datasets_of
+from strata.engine.core import PRIVATE, Engine, Record
+from strata.engine.world import Problem, World
 from strata.errors import RecordError, StrataError
 from strata.linux import locks, mount
+from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
 from strata.store import files, lifecycle
 from strata.store.paths import SHORT_ID
@@ -288,7 +289,7 @@ def _write_copy(e: Engine, container_id: str) -> None:
         if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
             os.unlink(folder)
         if os.path.isdir(f"{folder}/record.json"):
-            remove_tree(f"{folder}/record.json")
+            remove_path(f"{folder}/record.json")
         rebuild.save_object(e, fresh)
 
 
@@ -335,7 +336,7 @@ def _remove_bundle(e: Engine, short: str) -> None:
     for entry in reversed(mount.list_mounts()):
         if entry.target.startswith(f"{path}/"):
             mount.unmount(entry.target, lazy=True)
-    remove_tree(path)
+    remove_path(path)
 
 
 # -- mountpoints and leftovers ---------------------------------------------------------------------
@@ -345,8 +346,10 @@ def _find_mountpoints(e: Engine, w: World) -> Iterator[Problem]:
     """Mountpoints of volumes that are gone, or that show something else."""
     by_name = {record["name"]: record for record in w.records["volume"].values()}
     # A volume whose record is lost or damaged gets it back and keeps its mountpoint.
-    claimed = {dataset for record in by_name.values() for dataset in list_datasets_of(record)}
-    lost = {d.identity.get("name") for d in w.datasets["volume"].values() if d.name not in claimed}
+    lost = {
+        d.identity.get("name") for d in w.datasets["volume"].values()
+        if d.name not in w.claimed or w.is_damaged("volume", d.identity.get("id", ""))
+    }  # fmt: skip
     for name in os.listdir(e.paths.volumes) if os.path.isdir(e.paths.volumes) else ():
         record = by_name.get(name)
         target = e.paths.volume_mountpoint(name)
