@@ -338,12 +338,12 @@ def _clone_container(
     }  # fmt: skip
     if copy["config"]["log_path"]:
         copy["config"]["log_path"] = f"{e.logs}/{container_id}.log"
-    volumes.take_name(e, "container", name, container_id)
     operation.plan(
         ["drop-name", "container", name, container_id],
         ["forget", "container", container_id],
         ["destroy", dataset],
     )
+    volumes.take_name(e, "container", name, container_id)
     made = e.driver.clone(source, dataset, identity(copy), record.get("native") or {})
     copy["guid"] = made.guid
     trace.point("clone:dataset-made")

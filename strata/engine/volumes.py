@@ -15,7 +15,7 @@ from strata.engine import collect, names
 from strata.engine.core import Engine, Record
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
-from strata.linux import mount
+from strata.linux import locks, mount
 from strata.storage import layout, properties
 from strata.store import trash
 from strata.store.records import SCHEMA, new_id
@@ -68,11 +68,11 @@ def make(
         "options": dict(options or {}), "native": dict(native or {}), "profile": profile,
         "anonymous": anonymous, "fresh": origin is None,
     }  # fmt: skip
-    take_name(e, "volume", name, volume_id)
     operation.plan(
         ["unclaim", "volume", name, volume_id],
         ["abandon", "volume", volume_id, dataset],
     )
+    take_name(e, "volume", name, volume_id)
     if origin is None:
         made = e.driver.create(dataset, identity(record), native)
     else:
@@ -85,20 +85,33 @@ def make(
 
 
 def take_name(e: Engine, kind: str, name: str, object_id: str) -> None:
-    """Take a name; one left over by a killed command gives way."""
+    """Take a name; one left over by a killed command gives way.
+
+    The caller's operation plans to give it back first: that tells others that it is not left over.
+    """
     try:
         e.records.take_name(kind, name, object_id)
+        return
     except AlreadyExists:
-        holder = e.records.find_name(kind, name)
-        if holder is None or e.records.find(kind, holder) is not None:
+        if not _is_left_over(e, kind, name):
             raise
-        # A living operation that has the name but no record yet holds an entry in the journal.
-        claims = ([step, kind, name, holder] for step in ("drop-name", "unclaim"))
-        planned = [s for entry, alive in e.journal.list_entries() if alive for s in entry["undo"]]
-        if any(claim in planned for claim in claims):
-            raise
-        e.records.drop_name(kind, name, holder)
+    trace.point("name:stale")
+    # Of two that find it left over, the second must not take it from the first.
+    with locks.lock(f"{e.paths.locks}/4-names", what=f"the {kind} name {name!r}"):
+        if _is_left_over(e, kind, name):
+            e.records.drop_name(kind, name)
         e.records.take_name(kind, name, object_id)
+
+
+def _is_left_over(e: Engine, kind: str, name: str) -> bool:
+    """Whether a name stands for nothing that there is or that a living operation makes."""
+    holder = e.records.find_name(kind, name)
+    if holder is None or e.records.find(kind, holder) is not None:
+        return False
+    claims = ([step, kind, name, holder] for step in ("drop-name", "unclaim"))
+    planned = [s for entry, alive in e.journal.list_entries() if alive for s in entry["undo"]]
+    # Its record may have come while we read.
+    return not any(claim in planned for claim in claims) and (e.records.find(kind, holder) is None)
 
 
 def ensure_mounted(e: Engine, record: Record) -> str:
