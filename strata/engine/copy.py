@@ -64,6 +64,8 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
     normal = os.path.normpath(path)
     best: Record | None = None
     for item in container["config"]["mounts"]:
+        if item["type"] == "tmpfs":
+            continue
         destination = os.path.normpath(item["destination"])
         inside = normal == destination or normal.startswith(f"{destination.rstrip('/')}/")
         if inside and (best is None or len(destination) > len(best["destination"])):
@@ -98,17 +100,42 @@ def copy(
         target = _open_place(e, to_container, to_path, destination)
         try:
             owner = (0, 0) if to_container is not None else (os.geteuid(), os.getegid())
-            work = TreeCopy(owner=owner if archive else None, overwrite=overwrite)
-            return _run(work, origin, target, follow)
+            work = TreeCopy(
+                owner=owner if archive else None, overwrite=overwrite,
+                harmless=to_container is None, empty=_find_kernel_views(origin),
+            )  # fmt: skip
+            count = _run(work, origin, target, follow)
+            for name in work.skipped:
+                os.write(2, f"WARN: {name} is a device or socket and was not copied\n".encode(
+                    errors="surrogateescape"))  # fmt: skip
+            return count
         finally:
             os.close(target.root)
     finally:
         os.close(origin.root)
 
 
+def _find_kernel_views(place: _Place) -> frozenset[int]:
+    """File systems in a running container that hold no files of its own."""
+    if place.container is None:
+        return frozenset()
+    found = set()
+    for path in ("/proc", "/sys", "/dev"):
+        try:
+            fd = place.open(path, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            continue
+        found.add(os.fstat(fd).st_dev)
+        os.close(fd)
+    found.discard(os.fstat(place.root).st_dev)
+    return frozenset(found)
+
+
 def _run(work: TreeCopy, origin: _Place, target: _Place, follow: bool) -> int:
     contents = origin.path.endswith("/.") or os.path.normpath(origin.path) == "/"
     source_path = os.path.normpath(origin.path)
+    wants_directory = contents or origin.path.endswith("/")
+    follow = follow or wants_directory
     flags = os.O_PATH | (0 if follow else os.O_NOFOLLOW)
     try:
         fd = origin.open(source_path, flags)
@@ -118,7 +145,7 @@ def _run(work: TreeCopy, origin: _Place, target: _Place, follow: bool) -> int:
         is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     finally:
         os.close(fd)
-    if contents and not is_directory:
+    if wants_directory and not is_directory:
         raise UsageError(f"{origin.text} is not a directory")
     there = _open_directory(target, target.path)
     if there is None:

@@ -1,4 +1,4 @@
-"""Copying a tree between two places neither of which is trusted.
+"""Copying a tree between two places neither of which is trusted, and removing one.
 
 Everything goes through descriptors of directories: each step opens one name, never through a
 symbolic link, and descends by descriptor. So whoever changes names meanwhile, on either side,
@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 
+from strata.linux.write import write_all
+
 _COPY_CHUNK = 1 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -19,19 +21,32 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class TreeCopy:
     """One copy. ``owner`` overrides uid and gid of everything copied (None keeps them).
 
-    ``overwrite`` lets a directory replace a non-directory and the other way round.
+    ``overwrite`` lets a directory replace a non-directory and the other way round. ``harmless``
+    makes of what a container prepared nothing that gives rights on the host: no device nodes, no
+    set-user-id and set-group-id bits, no file capabilities. ``empty`` holds ids of file
+    systems (``st_dev``) of which only the directory is made that they are mounted on.
     """
 
-    __slots__ = ("count", "overwrite", "owner")
+    __slots__ = ("count", "empty", "harmless", "overwrite", "owner", "skipped")
 
-    def __init__(self, *, owner: tuple[int, int] | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self, *, owner: tuple[int, int] | None = None, overwrite: bool = False,
+        harmless: bool = False, empty: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
         self.owner = owner
         self.overwrite = overwrite
+        self.harmless = harmless
+        self.empty = empty
         self.count = 0
+        #: names of device nodes and sockets that were left out
+        self.skipped: list[str] = []
 
     def copy(self, source: int, name: str, target: int, new: str) -> None:
         """Copy ``name`` in the directory ``source`` to ``new`` in the directory ``target``."""
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISSOCK(status.st_mode) or (self.harmless and _is_device(status.st_mode)):
+            self.skipped.append(name)
+            return
         self.count += 1
         if stat.S_ISDIR(status.st_mode):
             self._directory(source, name, status, target, new)
@@ -41,10 +56,8 @@ class TreeCopy:
             self._file(source, name, status, target, new)
         elif stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
-        elif not stat.S_ISSOCK(status.st_mode):
-            os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
         else:
-            return
+            os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
         self._finish_name(status, target, new)
 
     def copy_contents(self, source: int, target: int) -> None:
@@ -64,8 +77,9 @@ class TreeCopy:
         try:
             inner_target = os.open(new, _DIRECTORY, dir_fd=target)
             try:
-                self.copy_contents(inner_source, inner_target)
-                _copy_attributes(inner_source, inner_target)
+                if status.st_dev not in self.empty:
+                    self.copy_contents(inner_source, inner_target)
+                _copy_attributes(inner_source, inner_target, harmless=self.harmless)
                 self._finish_fd(status, inner_target)
             finally:
                 os.close(inner_target)
@@ -80,7 +94,7 @@ class TreeCopy:
             out = os.open(new, create, 0o600, dir_fd=target)
             try:
                 copy_bytes(fd, out)
-                _copy_attributes(fd, out)
+                _copy_attributes(fd, out, harmless=self.harmless)
                 self._finish_fd(status, out)
             finally:
                 os.close(out)
@@ -105,10 +119,16 @@ class TreeCopy:
         else:
             os.unlink(new, dir_fd=target)
 
+    def _mode(self, status: os.stat_result) -> int:
+        mode = stat.S_IMODE(status.st_mode)
+        if self.harmless and not stat.S_ISDIR(status.st_mode):
+            mode &= ~(stat.S_ISUID | stat.S_ISGID)
+        return mode
+
     def _finish_fd(self, status: os.stat_result, fd: int) -> None:
         uid, gid = self.owner or (status.st_uid, status.st_gid)
         os.fchown(fd, uid, gid)
-        os.fchmod(fd, stat.S_IMODE(status.st_mode))
+        os.fchmod(fd, self._mode(status))
         os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _finish_name(self, status: os.stat_result, target: int, new: str) -> None:
@@ -117,9 +137,19 @@ class TreeCopy:
         uid, gid = self.owner or (status.st_uid, status.st_gid)
         os.chown(new, uid, gid, dir_fd=target, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
-            os.chmod(new, stat.S_IMODE(status.st_mode), dir_fd=target)
+            # chmod(2) follows links, and somebody may have put one here by now.
+            fd = os.open(new, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
+            try:
+                if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                    os.chmod(f"/proc/self/fd/{fd}", self._mode(status))
+            finally:
+                os.close(fd)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(new, ns=times, dir_fd=target, follow_symlinks=False)
+
+
+def _is_device(mode: int) -> bool:
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def copy_bytes(source: int, target: int) -> None:
@@ -131,18 +161,16 @@ def copy_bytes(source: int, target: int) -> None:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         while chunk := os.read(source, 1 << 20):
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(target, view) :]
+            write_all(target, chunk)
 
 
-def _copy_attributes(source: int, target: int) -> None:
+def _copy_attributes(source: int, target: int, *, harmless: bool) -> None:
     try:
         names = os.listxattr(source)
     except OSError:
         return
     for name in names:
-        if name.startswith(("trusted.", "security.selinux")):
+        if name.startswith(("trusted.", "security." if harmless else "security.selinux")):
             continue
         try:
             os.setxattr(target, name, os.getxattr(source, name))
@@ -164,3 +192,18 @@ def remove_tree(directory: int, name: str) -> None:
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=directory)
+
+
+def remove_path(path: str) -> None:
+    """Remove a directory and all below it; its parent is one of ours. Idempotent."""
+    folder, name = os.path.split(path)
+    try:
+        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        remove_tree(fd, name)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(fd)
