@@ -25,6 +25,7 @@ from strata.archive.inflate import inflate
 from strata.archive.split import SplitFile
 from strata.archive.tar import Limits
 from strata.errors import ArchiveError, DigestMismatch, NoSpace, StorageError, StrataError
+from strata.linux.write import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _Job:
         splits = _Collector(split_r, self._split.write)
         reports = _Collector(report_r, self._collect_report)
         hasher = Lane(digest.update)
-        feeder = Lane(lambda piece: _write(stream_w, piece))
+        feeder = Lane(lambda piece: write_all(stream_w, piece))
         size = 0
         finished = False
         try:
@@ -259,14 +260,6 @@ class _Job:
     def _collect_report(self, data: bytes) -> None:
         if len(self._report) < 16384:
             self._report += data
-
-
-def _write(fd: int, data: bytes) -> None:
-    count = os.write(fd, data)
-    if count < len(data):
-        view = memoryview(data)[count:]
-        while view:
-            view = view[os.write(fd, view) :]
 
 
 def _child_error(code: int, kind: str, fields: list[str]) -> StrataError:

@@ -14,6 +14,7 @@ import stat
 from strata.archive import tar
 from strata.archive.inflate import detect, inflate
 from strata.errors import ArchiveError, NoSpace, NotFound
+from strata.linux.write import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -279,9 +280,7 @@ def _spool(pieces: Iterator[bytes], folder: str) -> int:
                     f"the archive unpacks to more than {limit} bytes",
                     hint="it may be a decompression bomb",
                 )
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, piece)
     except OSError as error:
         os.close(fd)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

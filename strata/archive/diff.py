@@ -66,7 +66,7 @@ class _Sink:
 
     __slots__ = ("_output", "_split", "entries", "size")
 
-    def __init__(self, output: Callable[[bytes], object], split: Writer | None) -> None:
+    def __init__(self, output: Callable[[bytes], object], split: Writer) -> None:
         self._output = output
         self._split = split
         self.size = 0
@@ -75,13 +75,12 @@ class _Sink:
     def head(self, header: tar.Header, path: bytes) -> None:
         self.entries += 1
         self.raw(tar.emit(header))
-        if header.size and self._split is not None:
+        if header.size:
             self._split.body(header.size, path)
 
     def raw(self, data: bytes) -> None:
         if data:
-            if self._split is not None:
-                self._split.raw(data)
+            self._split.raw(data)
             self.body(data)
 
     def body(self, data: bytes) -> None:
@@ -104,10 +103,9 @@ class _Level:
 class _Walker:
     """Compares a tree with another one, or with nothing, and feeds a sink."""
 
-    def __init__(self, sink: _Sink, racy: int, limits: tar.Limits, *, layer: bool = True) -> None:
+    def __init__(self, sink: _Sink, racy: int, limits: tar.Limits) -> None:
         self._sink = sink
         self._racy = racy
-        self._layer = layer
         # Whether attributes can change without the change time.
         self._silent = False
         self._limits = limits
@@ -141,7 +139,7 @@ class _Walker:
             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISSOCK(info.st_mode):
                 continue
-            if self._layer and name.startswith(b".wh."):
+            if name.startswith(b".wh."):
                 raise ArchiveError(
                     f"{_show(prefix + name)} cannot be stored in a layer: its name is reserved",
                     hint="remove or rename the file; names starting with .wh. mark deletions",
@@ -401,33 +399,3 @@ def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None 
         if lower is not None:
             os.close(lower)
     return Diff(f"sha256:{digest.hexdigest()}", sink.size, sink.entries)
-
-
-def export_rootfs(rootfs: str, fd: int) -> None:
-    """Write all of ``rootfs`` to ``fd`` as one tar. Raises `ArchiveError` and `OSError`."""
-    parts: list[bytes] = []
-    pending = 0
-
-    def write(data: bytes) -> None:
-        nonlocal pending
-        parts.append(data)
-        pending += len(data)
-        if pending >= _PIECE:
-            flush()
-
-    def flush() -> None:
-        nonlocal pending
-        view = memoryview(b"".join(parts))
-        parts.clear()
-        pending = 0
-        while view:
-            view = view[os.write(fd, view) :]
-
-    root = os.open(rootfs, _DIRECTORY)
-    try:
-        sink = _Sink(write, None)
-        _Walker(sink, 0, tar.Limits(), layer=False).walk(root, None)
-        sink.raw(tar.END)
-        flush()
-    finally:
-        os.close(root)

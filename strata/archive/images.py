@@ -27,6 +27,7 @@ from strata.archive.saving import (
     write_oci_dir,
 )
 from strata.errors import ArchiveError, DigestMismatch
+from strata.linux.write import write_all
 from strata.oci import digest as digests
 from strata.oci import manifest as manifests
 from strata.oci.manifest import Descriptor
@@ -101,9 +102,7 @@ class ArchiveSource:
                 if self._stopped.is_set():
                     raise ArchiveError("loading was cancelled")
                 verifier.update(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(fd, view) :]
+                write_all(fd, piece)
                 if progress is not None:
                     progress(descriptor.digest, verifier.count, descriptor.size)
             verifier.finish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from strata.archive.diff import Diff, export_rootfs, write_diff
+from strata.archive.diff import Diff, write_diff
 from strata.archive.split import BODIES_NAME, SPLIT_NAME, read_bodies, read_records
 from strata.errors import ArchiveError, DigestMismatch
 
@@ -17,9 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "Diff", "export_rootfs", "hash_uncompressed", "reassemble", "verify", "write_diff",
-]  # fmt: skip
+__all__ = ["Diff", "hash_uncompressed", "reassemble", "verify", "write_diff"]
 
 _PIECE = 1 << 18
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

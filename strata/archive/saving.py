@@ -20,6 +20,7 @@ from typing import Any
 from strata.archive import tar
 from strata.archive.bundle import Member, unnamed_file
 from strata.errors import ArchiveError, NoSpace
+from strata.linux.write import write_all
 from strata.oci import digest as digests
 from strata.oci import manifest as manifests
 from strata.oci.manifest import Descriptor
@@ -111,10 +112,8 @@ class _DirectoryOutput:
 
 
 def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
     try:
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace("no space left to write the archive") from None

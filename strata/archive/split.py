@@ -27,6 +27,7 @@ import os
 import struct
 
 from strata.errors import ArchiveError, RecordError
+from strata.linux.write import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,11 +115,8 @@ class Spill:
         self.write(_BODY.pack(number, size))
 
     def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        while view:
-            count = os.write(self._fd, view)
-            self.offset += count
-            view = view[count:]
+        write_all(self._fd, data)
+        self.offset += len(data)
 
 
 class SplitFile:
@@ -166,16 +164,11 @@ class SplitFile:
                 pass
 
     def write(self, data: bytes) -> None:
-        self._store(self._compressor.compress(data))
-
-    def _store(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        write_all(self._fd, self._compressor.compress(data))
 
     def finish(self) -> None:
         """Everything was written: let the files appear."""
-        self._store(self._compressor.flush())
+        write_all(self._fd, self._compressor.flush())
         if not os.fstat(self.bodies_fd).st_size:
             os.unlink(self._bodies)
         os.rename(f"{self._path}.partial", self._path)

@@ -34,6 +34,7 @@ import sys
 from strata.archive import tar
 from strata.archive.split import Spill, Writer
 from strata.errors import ArchiveError
+from strata.linux.write import write_all
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -537,12 +538,6 @@ class Unpacker:
                 self._forget()
 
 
-def _write_all(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
-
-
 def _read_input(view: memoryview) -> int:
     return os.readv(0, (view,))
 
@@ -568,7 +563,7 @@ def main(arguments: list[str]) -> int:
         sys.path_hooks.clear()
         confine(root, [spill_fd, *map(int, filter(None, kept.split(",")))], file_size=size,
                 parent=int(parent))  # fmt: skip
-        split = Writer(_write_all)
+        split = Writer(lambda data: write_all(1, data))
         reader = tar.Reader(_read_input, limits, split.raw)
         unpacker = Unpacker(reader, split, spill_fd, limits)
         unpacker.run()

@@ -10,9 +10,10 @@ import functools
 
 from strata import trace
 from strata.engine import images, layers, rebuild, restore
-from strata.engine.core import Engine, Record, remove_tree
+from strata.engine.core import Engine, Record
 from strata.engine.world import Problem, World
 from strata.errors import RecordError, StrataError
+from strata.linux.tree import remove_path
 from strata.storage import layout
 from strata.storage.driver import Dataset
 from strata.store import lifecycle, trash
@@ -164,7 +165,7 @@ def _give_up(e: Engine, record: Record) -> None:
             from strata.engine.life import release_runtime
 
             release_runtime(e, record)
-            remove_tree(e.paths.bundle(record["id"]))
+            remove_path(e.paths.bundle(record["id"]))
         else:
             e.unmount_volume(record["name"])
         e.trash.save(trash.make_entry(record["kind"], record, [], verb="check", keep=True))

@@ -14,6 +14,7 @@ from strata.engine import collect, create, life, removal
 from strata.engine.core import Engine, Record
 from strata.errors import StateImproper, StrataError, UsageError
 from strata.linux import process
+from strata.linux.write import write_all
 from strata.runtime import attach as attaching
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
@@ -134,7 +135,6 @@ def exec_in(
             record, root, argv, host=read_host(record["config"]), env=env, user=user,
             workdir=workdir, tty=tty, privileged=privileged,
         )  # fmt: skip
-        executing.check_program(root, process_spec)
     finally:
         os.close(root)
     return executing.run(
@@ -175,7 +175,7 @@ def show_logs(
                 prefix += f"{record['id'][:12]} ".encode() if show_name else b""
                 prefix += f"{entry.stamp} ".encode() if timestamps else b""
             begins[fd] = not entry.partial
-            attaching.write_all(fd, prefix + entry.text)
+            write_all(fd, prefix + entry.text)
     finally:
         if end >= 0:
             os.close(end)

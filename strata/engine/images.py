@@ -14,8 +14,9 @@ import time
 
 from strata import trace
 from strata.engine import collect, layers, names
-from strata.engine.core import Engine, Record, remove_tree
+from strata.engine.core import Engine, Record
 from strata.errors import InUse, NotFound, UsageError
+from strata.linux.tree import remove_path
 from strata.oci import reference as references
 from strata.store import trash
 from strata.store.files import read_bytes, write_bytes, write_json
@@ -229,7 +230,7 @@ def settle_removal(e: Engine, image_id: str) -> None:
 
 def forget_documents(e: Engine, image_id: str) -> None:
     """Remove an image's raw documents; called when its trash entry is emptied."""
-    remove_tree(folder_of(e, image_id))
+    remove_path(folder_of(e, image_id))
 
 
 def prune(

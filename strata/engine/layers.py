@@ -12,9 +12,10 @@ import os
 import time
 
 from strata import trace
-from strata.engine.core import PRIVATE, ROOTFS, Engine, Record, remove_tree
+from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.errors import RecordError
+from strata.linux.tree import remove_path
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
 from strata.store.files import read_json, write_json
@@ -164,7 +165,7 @@ def list_image(e: Engine, image: Record) -> list[Record]:
 def clear_private(tree: str) -> None:
     """Empty ``.strata`` of a fresh clone: what is in it belongs to the origin."""
     folder = f"{tree}/{PRIVATE}"
-    remove_tree(folder)
+    remove_path(folder)
     os.makedirs(folder, 0o700, exist_ok=True)
 
 

@@ -12,9 +12,10 @@ import time
 
 from strata import command, trace
 from strata.engine import volumes
-from strata.engine.core import Engine, Record, remove_tree
+from strata.engine.core import Engine, Record
 from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
 from strata.linux import process
+from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 from strata.store.times import format_time
@@ -127,7 +128,7 @@ def run_process(e: Engine, record: Record, launched: Launched) -> None:
         with e.lock_container(record["id"], name=record["name"]):
             record.update(e.records.get("container", record["id"]))
             runtime.delete(launched.runtime, record["id"], force=True)
-            runtime.wait_exit(launched.conmon_pid, launched.conmon_start, timeout=10)
+            process.wait_gone(launched.conmon_pid, launched.conmon_start, timeout=10)
             record["state"] = {**record["state"], "status": lifecycle.CREATED, "pid": 0,
                                "pid_start": 0, "error": error.message}  # fmt: skip
             e.records.save(record, durable=False)
@@ -385,7 +386,7 @@ def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]
 
 def clear_bundle(e: Engine, record: Record) -> None:
     """Remove a container's volatile directory. Idempotent."""
-    remove_tree(e.paths.bundle(record["id"]))
+    remove_path(e.paths.bundle(record["id"]))
 
 
 # -- facts of a running container ------------------------------------------------------------------

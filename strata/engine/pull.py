@@ -12,9 +12,10 @@ import time
 
 from strata import command, trace
 from strata.engine import images, layers, names
-from strata.engine.core import Engine, Record, remove_tree
+from strata.engine.core import Engine, Record
 from strata.errors import ArchiveError, NotFound, UsageError
 from strata.linux import locks
+from strata.linux.tree import remove_path
 from strata.oci import digest as digests
 from strata.oci import manifest as manifests
 from strata.oci import reference as references
@@ -147,10 +148,10 @@ class _Downloads:
         if self._running is not None:
             self._running.close()
         if self._lock is None:
-            remove_tree(self._folder)
+            remove_path(self._folder)
             return
         if kind is None and self._descriptors:
-            remove_tree(self._folder)
+            remove_path(self._folder)
         self._lock.release()
 
 

@@ -11,8 +11,9 @@ import os
 
 from strata import trace
 from strata.engine import collect, names, volumes
-from strata.engine.core import Engine, Record, remove_tree
+from strata.engine.core import Engine, Record
 from strata.errors import NotFound
+from strata.linux.tree import remove_path
 from strata.store import lifecycle, trash
 
 TYPE_CHECKING = False
@@ -92,7 +93,7 @@ def release(e: Engine, record: Record) -> None:
     release_runtime(e, record)
     remove_logs(record)
     wait_unheld(e.paths.bundle(record["id"]))
-    remove_tree(e.paths.bundle(record["id"]))
+    remove_path(e.paths.bundle(record["id"]))
 
 
 def remove_logs(record: Record) -> None:

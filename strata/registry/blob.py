@@ -13,6 +13,7 @@ import time
 from typing import Protocol
 
 from strata.errors import Busy, DigestMismatch, RegistryError
+from strata.linux.write import write_all
 from strata.oci import digest as digests
 from strata.oci.manifest import Descriptor
 from strata.registry.transport import Response, Transient, Transport, cancelled
@@ -222,7 +223,7 @@ class BlobDownload:
         mark, marked = time.monotonic(), self.verifier.count
         while chunk := self.transport.read(response, CHUNK, self.what):
             self.verifier.update(chunk)
-            _write_all(self.fd, chunk)
+            write_all(self.fd, chunk)
             self._report()
             now = time.monotonic()
             if now - mark >= policy.window:
@@ -251,11 +252,3 @@ class BlobDownload:
     def _report(self) -> None:
         if self.progress is not None:
             self.progress(self.descriptor.digest, self.verifier.count, self.descriptor.size)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    if written < len(data):
-        view = memoryview(data)
-        while written < len(data):
-            written += os.write(fd, view[written:])

@@ -16,9 +16,10 @@ import errno
 import os
 import select
 
-from strata.errors import StateImproper, UsageError
+from strata.errors import StateImproper
 from strata.linux import signals
 from strata.linux.terminal import RawMode, find_size, set_size
+from strata.linux.write import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,32 +27,12 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-DETACH_KEYS = "ctrl-p,ctrl-q"
 EXITED, DETACHED, BROKEN = "exited", "detached", "broken"
 
 #: conmon reads at most this much of a packet and drops the rest
 _INPUT_SIZE = 8000
 _PACKET_SIZE = 65536
 _STDERR = 3
-
-
-def parse_detach_keys(text: str) -> bytes:
-    """``ctrl-p,ctrl-q`` (letters, ``ctrl-`` with a letter or one of ``@ [ \\ ] ^ _``) to the bytes
-    a terminal sends; empty text switches detaching off. `UsageError`."""
-    keys = bytearray()
-    for part in text.split(",") if text else ():
-        name = part.strip()
-        if len(name) == 1 and name.isascii():
-            keys += name.encode()
-            continue
-        letter = name[5:].lower() if name.lower().startswith("ctrl-") else ""
-        if len(letter) != 1 or not ("a" <= letter <= "z" or letter in "@[\\]^_"):
-            raise UsageError(
-                f"invalid detach keys {text!r}: unknown key {part!r}",
-                hint="a key is one character or ctrl-X; keys are separated by commas",
-            )
-        keys.append(ord(letter.upper()) & 0x1F)
-    return bytes(keys)
 
 
 class DetachFilter:
@@ -377,15 +358,3 @@ def _shut_down(sock: int) -> None:
         return
     finally:
         handle.detach()
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write everything, also to a descriptor somebody made non-blocking. BrokenPipeError."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            waiter = select.poll()
-            waiter.register(fd, select.POLLOUT)
-            waiter.poll()

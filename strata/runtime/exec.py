@@ -16,9 +16,9 @@ from strata.linux import signals
 from strata.linux.process import copy_descriptor, open_pidfd
 from strata.linux.resolve import open_in_root
 from strata.linux.terminal import KeptModes, RawMode, find_size, set_size
+from strata.linux.write import write_all
 from strata.oci import capabilities, spec
 from strata.runtime import users
-from strata.runtime.attach import write_all
 from strata.runtime.launch import Runtime, classify
 
 TYPE_CHECKING = False
@@ -72,11 +72,11 @@ def make_process(
         process["user"]["additionalGids"] = who.groups
     if config.get("apparmor") and config["apparmor"] != "unconfined":
         process["apparmorProfile"] = config["apparmor"]
-    check_program(root, process)
+    _check_program(root, process)
     return process
 
 
-def check_program(root: int, process: Mapping[str, Any]) -> None:
+def _check_program(root: int, process: Mapping[str, Any]) -> None:
     """Find the program as the runtime will: `RuntimeFailure` 127 when absent, 126 when not
     executable, in the runtime's words."""
     name = process["args"][0]
@@ -142,7 +142,7 @@ def run(
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            os.write(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
+            write_all(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
         finally:
             os.close(fd)
         argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)

@@ -24,15 +24,15 @@ import time
 
 from strata import command, jsontext
 from strata.errors import CommandFailed, NotFound, RuntimeFailure
-from strata.linux import cgroup, mount, namespace
-from strata.linux.process import find_start_time, is_alive, open_pidfd, signal_pidfd, wait_gone
+from strata.linux import cgroup, mount, namespace, tree
+from strata.linux.process import find_start_time, is_alive, open_pidfd, signal_pidfd
+from strata.linux.write import write_all
 from strata.oci import spec
 from strata.runtime import conmon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from strata.linux.mount import MountStep
     from strata.linux.namespace import Keeper
@@ -325,9 +325,7 @@ def _prepare_bundle(plan: LaunchPlan) -> None:
 def _write_file(path: str, text: str, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        data = text.encode(errors="surrogateescape")
-        while data:
-            data = data[os.write(fd, data) :]
+        write_all(fd, text.encode(errors="surrogateescape"))
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
@@ -458,18 +456,6 @@ def kill(
     return True
 
 
-def get_state(runtime: Runtime, container_id: str) -> dict[str, Any]:
-    """The runtime's own view: OCI runtime spec, "State". `NotFound` when it has none."""
-    try:
-        result = command.run([runtime.program, "--root", runtime.root, "state", container_id])
-    except CommandFailed as error:
-        raise NotFound(f"{runtime.name} knows no container {container_id[:12]}") from error
-    answer = jsontext.loads(result.stdout)
-    if not isinstance(answer, dict):
-        raise NotFound(f"{runtime.name} knows no container {container_id[:12]}")
-    return answer
-
-
 def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     """Let the runtime forget a container; no cgroup stays. Idempotent.
 
@@ -483,7 +469,7 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     # For a container without hooks whose processes are gone, ``crun delete`` removes its cgroups
     # and its directory; when the cgroups can be removed, the processes are gone.
     if runtime.is_crun and _is_over(state) and cgroup.remove(group):
-        _remove_tree(state)
+        tree.remove_path(state)
         return
     try:
         run_runtime(runtime, ["delete", *(["--force"] if force else []), container_id])
@@ -502,16 +488,6 @@ def _is_over(state: str) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return not is_alive(pid, start_time)
-
-
-def _remove_tree(path: str) -> None:
-    """Remove a directory of a few files."""
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            os.unlink(f"{folder}/{name}")
-        for name in folders:
-            os.rmdir(f"{folder}/{name}")
-    os.rmdir(path)
 
 
 def leave(bundle: str, container_id: str) -> bool:
@@ -632,11 +608,6 @@ class ExitWatch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def wait_exit(conmon_pid: int, conmon_start: int, timeout: float | None = None) -> bool:
-    """Wait until a container's conmon is gone (after its exit file and cleanup); seconds."""
-    return wait_gone(conmon_pid, conmon_start, timeout)
 
 
 def _read_number(path: str) -> int:

@@ -12,6 +12,7 @@ import os
 
 from strata import jsontext, trace
 from strata.errors import NoSpace, RecordError
+from strata.linux.write import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o6
     try:
         fd = os.open(temporary, flags, mode)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, data)
             if durable:
                 os.fsync(fd)
         finally:

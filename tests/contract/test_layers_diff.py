@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from helpers.layers import Workshop, archive, digest_of, entry, folder, hardlink
 
 from strata.archive import tar
 from strata.archive.apply import apply_stream
-from strata.archive.layers import export_rootfs, reassemble, verify, write_diff
+from strata.archive.layers import reassemble, verify, write_diff
 from strata.errors import ArchiveError
 from strata.linux import mount
 from strata.storage.driver import Driver
@@ -262,18 +261,6 @@ def test_what_a_layer_cannot_hold(workshop: Workshop) -> None:
     with pytest.raises(ArchiveError, match="reserved"):
         write_diff(workshop.tree, None)
     assert os.listdir(f"{workshop.tree}/.strata") == []
-
-
-def test_an_export_is_read_by_gnu_tar(workshop: Workshop) -> None:
-    workshop.apply(BASE)
-    # Reserved in a layer, an ordinary name here.
-    write(f"{workshop.root}/.wh.name", b"1")
-    target = f"{workshop.tree}/exported"
-    os.mkdir(target)
-    with open(f"{workshop.tree}/export.tar", "wb") as file:
-        export_rootfs(workshop.root, file.fileno())
-    subprocess.run(["tar", "-xpf", f"{workshop.tree}/export.tar", "-C", target], check=True)
-    assert describe(target) == describe(workshop.root)
 
 
 def test_the_walk_does_not_follow_a_container_out(workshop: Workshop) -> None:

@@ -9,6 +9,7 @@ import threading
 import pytest
 from helpers.containers import Box, box, own_identity, wait_for_path
 
+from strata import jsontext
 from strata.errors import NotFound, RuntimeFailure, UsageError
 from strata.linux import cgroup, mount
 from strata.linux.mount import MountStep
@@ -198,7 +199,8 @@ def test_signals_reach_the_first_process_only_while_it_lives(box: Box, runtime: 
         runtime=runtime,
     )
     one = container.launched
-    assert launch.get_state(container.runtime, container.id)["status"] == "running"
+    state = jsontext.loads(launch.run_runtime(container.runtime, ["state", container.id]).stdout)
+    assert state["status"] == "running"
     deadline = f"{box.rootfs}/tmp/up"
     while not os.path.exists(deadline):
         assert is_alive(one.pid, one.pid_start)

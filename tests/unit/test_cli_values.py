@@ -109,13 +109,17 @@ def test_other_moments_are_refused(text: str) -> None:
         ("a,ctrl-[", b"a\x1b"),
         ("ctrl-@", b"\0"),
         ("ctrl-_", b"\x1f"),
+        ("a", b"a"),
+        ("ctrl-@,ctrl-[,x", b"\0\x1bx"),
+        ("CTRL-A", b"\x01"),
+        ("ctrl-\\", b"\x1c"),
     ],
 )
 def test_detach_keys(text: str, keys: bytes) -> None:
     assert values.parse_detach_keys(text) == keys
 
 
-@pytest.mark.parametrize("text", ["ctrl-", "ctrl-1", "ab", "ctrl-p,", "é", ","])
+@pytest.mark.parametrize("text", ["ctrl-", "ctrl-pp", "ctrl-1", "ab", "a,,b", "ctrl-p,", "é", ","])
 def test_other_detach_keys_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="detach key"):
         values.parse_detach_keys(text)

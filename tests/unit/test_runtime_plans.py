@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strata.errors import UsageError
 from strata.linux.mount import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOSUID,
@@ -15,7 +14,7 @@ from strata.linux.mount import (
 )
 from strata.runtime import conmon, host, launch
 from strata.runtime import exec as exec_
-from strata.runtime.attach import DetachFilter, parse_detach_keys
+from strata.runtime.attach import DetachFilter
 
 CONMON = """\
 /bin/sh -c umask 022; cd "$0" && exec "$@" /b /usr/bin/conmon --api-version 1 -c ID -u ID -n web \
@@ -79,23 +78,6 @@ def test_exec_command_line() -> None:
     assert " ".join(argv) == (
         "/usr/bin/crun --root /run/s/crun exec --process /b/p.json --detach --preserve-fds 2 ID"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "keys"),
-    [
-        ("ctrl-p,ctrl-q", b"\x10\x11"), ("", b""), ("a", b"a"), ("ctrl-@,ctrl-[,x", b"\0\x1bx"),
-        ("CTRL-A", b"\x01"), ("ctrl-\\", b"\x1c"),
-    ],
-)  # fmt: skip
-def test_detach_keys_are_read(text: str, keys: bytes) -> None:
-    assert parse_detach_keys(text) == keys
-
-
-@pytest.mark.parametrize("text", ["ctrl-", "ctrl-pp", "ab", "ctrl-1", "a,,b", "é"])
-def test_nonsense_detach_keys_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid detach keys"):
-        parse_detach_keys(text)
 
 
 def test_the_detach_sequence_is_found_across_reads() -> None:
