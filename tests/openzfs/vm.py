@@ -1,7 +1,7 @@
 """The machine of the OpenZFS lane: one QEMU process without hardware virtualisation.
 
 Disks: ``vda`` the read-only root, ``vdb`` the job (a bare tar archive), ``vdc`` an empty disk with
-one partition, for a pool. The second serial port carries the conversation with ``strata-init``: it
+two partitions, for pools. The second serial port carries the conversation with ``strata-init``: it
 says ``ready``, hears ``go …``, says ``exit N``. Both job and pool are unlinked files, and QEMU dies
 with the process that started it, so nothing is left behind however a run ends.
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MEMORY_MB = 2048
 JOB_SIZE = 128 << 20
-POOL_SIZE = 8 << 30
+POOL_SIZE = 16 << 30
 #: the saved memory, beside vmlinuz, initrd and root.ext4
 MEMORY = "memory.zst"
 
@@ -170,19 +170,22 @@ class Machine:
             time.sleep(0.2)
 
 
-def make_disk(size: int, *, partition: bool = False) -> int:
+def make_disk(size: int, *, partitions: int = 0) -> int:
     """Open an empty sparse file without a name; the descriptor is the caller's.
 
-    With ``partition`` it has one partition over the whole disk: given a bare disk zpool makes its
-    own and waits half a minute for a udev that the machine does not have.
+    With ``partitions`` the disk is divided into that many equal ones (at most four): given a bare
+    disk, zpool makes its own and waits half a minute for a udev that the machine does not have.
     """
     with tempfile.TemporaryFile(dir="/var/tmp") as file:
         file.truncate(size)
-        if partition:
-            first = 2048
-            entry = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xBF, b"\xff" * 3, first,
-                                size // 512 - first)  # fmt: skip
-            file.write(bytes(446) + entry + bytes(48) + b"\x55\xaa")
+        if partitions:
+            length = size // 512 // partitions
+            table = b""
+            for number in range(partitions):
+                first = number * length + (0 if number else 2048)
+                table += struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xBF, b"\xff" * 3, first,
+                                     (number + 1) * length - first)  # fmt: skip
+            file.write(bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa")
             file.flush()
         return os.dup(file.fileno())
 
@@ -200,7 +203,7 @@ def freeze(image: str, *, timeout: float = 900) -> None:
     """Boot until ready and save the memory in ``image``, with the console's text beside it."""
     path = f"{image}/{MEMORY}"
     deadline = time.monotonic() + timeout
-    job, pool = make_disk(JOB_SIZE), make_disk(POOL_SIZE, partition=True)
+    job, pool = make_disk(JOB_SIZE), make_disk(POOL_SIZE, partitions=2)
     with open(f"{path}.log", "wb") as log:
         machine = Machine(image, job=job, pool=pool, console=log.fileno())
     os.close(job)
@@ -218,7 +221,7 @@ def run(
     """Continue the saved machine in ``image`` with a job disk (closed here); return the job's
     exit status. The console goes to ``console``, by default standard output."""
     deadline = time.monotonic() + timeout
-    pool = make_disk(POOL_SIZE, partition=True)
+    pool = make_disk(POOL_SIZE, partitions=2)
     machine = Machine(image, job=job, pool=pool, console=console, terminal=shell, resume=True)
     os.close(job)
     os.close(pool)
