@@ -181,23 +181,30 @@ def measure_pull(engines: list[Engine], repeat: int, registry: Registry) -> list
 
 def measure_snapshots(strata: Strata, repeat: int, sizes: dict[str, int]) -> list[Row]:
     """Snapshot, clone and rollback of a volume, which may not depend on its size."""
-    found: dict[str, dict[str, float]] = {"snapshot": {}, "clone": {}, "rollback": {}}
+    verbs = ("snapshot", "clone", "rollback")
+    volumes = {title: f"bench-{title.replace(' ', '').lower()}" for title in sizes}
     for title, size in sizes.items():
-        volume = f"bench-{title.replace(' ', '').lower()}"
-        strata.ask("volume", "create", volume)
-        place = strata.ask("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
-        _fill(f"{place}/data", size)
-        samples: dict[str, list[float]] = {name: [] for name in found}
-        for number in range(repeat):
+        strata.ask("volume", "create", volumes[title])
+        place = strata.ask("volume", "inspect", "--format", "{{.Mountpoint}}", volumes[title])
+        _fill(f"{place.strip()}/data", size)
+    os.sync()
+    samples: dict[tuple[str, str], list[float]] = {
+        (verb, title): [] for verb in verbs for title in sizes
+    }
+    for number in range(repeat):
+        for title, volume in volumes.items():
             snapshot = f"{volume}@s{number}"
-            samples["snapshot"].append(strata.measure("snapshot", snapshot).wall)
-            samples["clone"].append(strata.measure("clone", snapshot, f"{volume}-c{number}").wall)
-            samples["rollback"].append(strata.measure("rollback", snapshot).wall)
-        for name, values in samples.items():
-            found[name][title] = statistics.median(values) * 1000
-        for number in range(repeat):
-            strata.ask("volume", "rm", f"{volume}-c{number}")
-        strata.ask("volume", "rm", "--force", volume)
+            for verb, words in (
+                ("snapshot", ("snapshot", snapshot)),
+                ("clone", ("clone", snapshot, f"{volume}-c{number}")),
+                ("rollback", ("rollback", snapshot)),
+            ):
+                samples[verb, title].append(strata.measure(*words).wall * 1000)
+    found = {
+        verb: {title: statistics.median(samples[verb, title]) for title in sizes} for verb in verbs
+    }
+    for volume in volumes.values():
+        strata.ask("volume", "rm", volume, *(f"{volume}-c{number}" for number in range(repeat)))
     rows = []
     for name, by_size in found.items():
         small, large = by_size["10 MB"], by_size["10 GB"]
