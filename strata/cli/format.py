@@ -10,6 +10,7 @@ import sys
 
 from strata.cli.messages import clean
 from strata.errors import UsageError
+from strata.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,33 +70,9 @@ def to_seconds(moment: Any) -> float | None:
     """Return Unix seconds for a number or an RFC 3339 text; None for nothing or nonsense."""
     if isinstance(moment, (int, float)):
         return float(moment) if moment else None
-    if not isinstance(moment, str) or len(moment) < 19:
+    if not isinstance(moment, str):
         return None
-    try:
-        year, month, day = int(moment[:4]), int(moment[5:7]), int(moment[8:10])
-        clock = int(moment[11:13]) * _HOUR + int(moment[14:16]) * _MINUTE + int(moment[17:19])
-        rest = moment[19:].rstrip("Zz")
-        offset = 0
-        if len(rest) >= 6 and rest[-6] in "+-":
-            offset = int(rest[-5:-3]) * _HOUR + int(rest[-2:]) * _MINUTE
-            offset = offset if rest[-6] == "+" else -offset
-            rest = rest[:-6]
-        fraction = float(f"0{rest}") if rest.startswith(".") else 0.0
-    except ValueError:
-        return None
-    if year <= 1:
-        return None
-    return days_from_civil(year, month, day) * _DAY + clock - offset + fraction
-
-
-def days_from_civil(year: int, month: int, day: int) -> int:
-    """Return the days from 1970-01-01 to a date of the Gregorian calendar (Hinnant's formula)."""
-    year -= month <= 2
-    era = year // 400
-    year_of_era = year - era * 400
-    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    day_of_era = year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year
-    return era * 146097 + day_of_era - 719468
+    return parse_time(moment) or None
 
 
 def go_time(moment: Any) -> str:
@@ -199,17 +176,6 @@ def write_lines(lines: Sequence[str]) -> None:
     """Write lines to standard output."""
     if lines:
         sys.stdout.write("\n".join(lines) + "\n")
-
-
-def find_field(row: Row, name: str) -> Any:
-    """Return a field whatever the case of its name, or None."""
-    if name in row:
-        return row[name]
-    wanted = name.lower()
-    for key, value in row.items():
-        if key.lower() == wanted:
-            return value
-    return None
 
 
 def join_pairs(pairs: dict[str, str] | None) -> str:

@@ -216,7 +216,9 @@ def _convert(options: Options, option: Option, text: str) -> Any:
     if kind == "size":
         return values.parse_size(text)
     if kind == "duration":
-        return values.parse_duration(text)
+        from strata.times import parse_duration
+
+        return parse_duration(text)
     raise AssertionError(f"option kind {kind!r}")
 
 

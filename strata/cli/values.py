@@ -1,8 +1,9 @@
-"""Turn the text of an option into a value: sizes, durations, times, names, environments.
+"""Turn the text of an option into a value: sizes, detach keys, names, environments.
 
 Pure functions. Each raises `UsageError` with Podman's wording and a hint; what depends on the
-world (the environment, the clock) is passed in. Signals are in ``strata.linux.signals``, mounts
-and security options in ``strata.cli.mounts`` and ``strata.cli.security``.
+world (the environment) is passed in. Durations and moments are in ``strata.times``, signals in
+``strata.linux.signals``, mounts and security options in ``strata.cli.mounts`` and
+``strata.cli.security``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ _ASCII = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 _NAME = _ASCII | frozenset("_.-")
 _SPACES = " \t"
 _SIZE_UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
-                   "m": 60.0, "h": 3600.0}  # fmt: skip
 
 
 def parse_int(text: str) -> int:
@@ -61,50 +60,6 @@ def parse_size(text: str) -> int:
     if value >= 1 << 63:
         raise UsageError(f"invalid size: '{text}' is too large")
     return value
-
-
-def parse_duration(text: str) -> float:
-    """Read a Go duration (``1h30m``, ``250ms``) or plain seconds; return seconds."""
-    if text and text.isascii() and text.isdigit():
-        return float(int(text))
-    rest, total, seen = text, 0.0, False
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("nuµμmsh"))]
-        while unit and unit not in _DURATION_UNITS:
-            unit = unit[:-1]
-        if number.count(".") > 1 or not number.strip(".") or not unit:
-            seen = False
-            break
-        total += float(number) * _DURATION_UNITS[unit]
-        rest = rest[len(unit) :]
-        seen = True
-    if not seen:
-        raise UsageError(
-            f'invalid duration "{text}"', hint="durations look like 10s, 250ms or 1h30m"
-        )
-    return total
-
-
-def parse_time(text: str, now: float) -> float:
-    """Read a moment: RFC 3339, Unix seconds, or a duration before ``now``; return Unix seconds."""
-    stripped = text.strip()
-    if stripped.replace(".", "", 1).isdigit() and stripped.isascii():
-        return float(stripped)
-    try:
-        return now - parse_duration(stripped.removeprefix("-"))
-    except UsageError:
-        pass
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(stripped).timestamp()
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f'failed to parse "{text}" as a time',
-            hint="give 2026-01-31T12:00:00Z, Unix seconds, or a duration such as 10m",
-        ) from None
 
 
 def parse_detach_keys(text: str) -> bytes:

@@ -24,7 +24,7 @@ from strata.oci import reference as references
 from strata.storage import layout
 from strata.store.files import write_json
 from strata.store.records import SCHEMA, new_id
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

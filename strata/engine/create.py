@@ -20,7 +20,7 @@ from strata.linux.signals import parse_signal
 from strata.storage import layout, properties
 from strata.store.files import write_json
 from strata.store.records import SCHEMA, new_id
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

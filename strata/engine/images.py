@@ -15,17 +15,20 @@ import time
 from strata import trace
 from strata.engine import collect, layers, names
 from strata.engine.core import Engine, Record
+from strata.engine.filters import has_label, is_before, is_true, make_filter
 from strata.errors import InUse, NotFound, UsageError
 from strata.linux.tree import remove_path
 from strata.oci import reference as references
 from strata.store import trash
 from strata.store.files import read_bytes, write_bytes, write_json
 from strata.store.records import SCHEMA
-from strata.store.times import parse_time
+from strata.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from strata.engine.filters import Filters
 
 
 def folder_of(e: Engine, image_id: str) -> str:
@@ -234,23 +237,17 @@ def forget_documents(e: Engine, image_id: str) -> None:
 
 
 def prune(
-    e: Engine, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    e: Engine, *, all: bool = False, filters: Filters | None = None
 ) -> Record:  # fmt: skip
     """Remove images without a name (``all``: also unused ones); say what it freed."""
-    wanted = {**(filters or {})}
-    until = [time.time() - parse_age(text) for text in wanted.pop("until", ())]
-    labels = wanted.pop("label", ())
-    if wanted:
-        raise UsageError(
-            f"invalid prune filter {next(iter(wanted))!r}", hint="use until=DURATION or label=KEY"
-        )
+    passes = make_filter("prune", filters, {
+        "until": lambda image, value: is_before(image["added"], value), "label": _has_label,
+    })  # fmt: skip
     before = e.driver.get_pool_space().free
     used = {c.get("image") for c in e.records.list_records("container")}
     removed: list[str] = []
     for image in list(e.records.list_records("image")):
-        if image["id"] in used or (image["names"] and not all):
-            continue
-        if any(image["added"] >= limit for limit in until) or not _has_labels(image, labels):
+        if image["id"] in used or (image["names"] and not all) or not passes(image):
             continue
         _remove_one(e, image, "", force=True)
         removed.append(image["id"])
@@ -258,37 +255,24 @@ def prune(
     return collect.report(e, removed, before)
 
 
-def parse_age(text: str) -> float:
-    """Seconds of ``90s``, ``10m``, ``24h``, ``7d``."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number = text[:-1] if text and text[-1] in units else text
-    try:
-        return float(number) * units.get(text[-1:], 1)
-    except ValueError:
-        raise UsageError(f"invalid duration {text!r}", hint="for example 24h") from None
-
-
-def _has_labels(record: Record, wanted: Sequence[str]) -> bool:
-    labels = record["config"].get("Labels") or {}
-    for text in wanted:
-        key, equals, value = text.partition("=")
-        if key not in labels or (equals and labels[key] != value):
-            return False
-    return True
-
-
 # -- listing ---------------------------------------------------------------------------------------
 
 
 def list_images(
-    e: Engine, filters: Mapping[str, Sequence[str]] | None = None, all: bool = False
+    e: Engine, filters: Filters | None = None, all: bool = False
 ) -> list[Record]:  # fmt: skip
     """Images for ``strata images``, newest first. ``Created`` is in seconds since the epoch."""
     used: dict[str, int] = {}
     for container in e.records.list_records("container"):
         used[container.get("image", "")] = used.get(container.get("image", ""), 0) + 1
-    wanted = filters or {}
-    chosen = [record for record in e.records.list_records("image") if _matches(record, wanted)]
+    passes = make_filter("image", filters, {
+        "dangling": lambda image, value: is_true(value) != bool(image["names"]),
+        "label": _has_label,
+        "reference": _is_called,
+        "name": _is_called,
+        "id": lambda image, value: image["id"].startswith(value),
+    })  # fmt: skip
+    chosen = list(filter(passes, e.records.list_records("image")))
     chosen.sort(key=lambda record: record["created"], reverse=True)
     return [
         {
@@ -311,27 +295,14 @@ def list_images(
     ]
 
 
-def _matches(image: Record, filters: Mapping[str, Sequence[str]]) -> bool:
-    """Different filters must all match; of several values of one, any."""
-    for key, values in filters.items():
-        if key == "dangling":
-            fine = any((v.lower() in ("true", "1")) != bool(image["names"]) for v in values)
-        elif key == "label":
-            fine = _has_labels(image, values)
-        elif key in ("reference", "name"):
-            wanted = []
-            for value in values:
-                wanted += [value] if "*" in value else references.local_candidates(value)
-            fine = any(_like(name, pattern) for name in image["names"] for pattern in wanted)
-        elif key == "id":
-            fine = any(image["id"].startswith(value) for value in values)
-        else:
-            raise UsageError(
-                f"invalid image filter {key!r}", hint="use dangling, label, reference or id"
-            )
-        if not fine:
-            return False
-    return True
+def _has_label(image: Record, text: str) -> bool:
+    return has_label(image["config"].get("Labels"), text)
+
+
+def _is_called(image: Record, text: str) -> bool:
+    """Whether one of an image's names is meant by a name or a pattern."""
+    patterns = [text] if "*" in text else references.local_candidates(text)
+    return any(_like(name, pattern) for name in image["names"] for pattern in patterns)
 
 
 def _like(name: str, pattern: str) -> bool:

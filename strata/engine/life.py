@@ -18,7 +18,7 @@ from strata.linux import process
 from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,18 +12,22 @@ import marshal
 import os
 
 from strata.engine.core import Engine, Record
-from strata.errors import RecordError, UsageError
+from strata.engine.filters import has_label, is_before, make_filter
+from strata.errors import RecordError
 from strata.store import files, lifecycle
-from strata.store.times import parse_time
+from strata.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable
+
+    from strata.engine.filters import Filters
 
 _VERSION = 1
 
 
-def _row(record: Record) -> Record:
+def make_row(record: Record) -> Record:
+    """What ``ps`` tells of a container, with the status its record has."""
     config, state = record["config"], record["state"]
     return {
         "Id": record["id"],
@@ -76,7 +80,7 @@ def read_rows(e: Engine) -> list[Record]:
             except (FileNotFoundError, RecordError):
                 continue
             if record is not None:
-                rows[entry.name] = (*stamp, _row(record))
+                rows[entry.name] = (*stamp, make_row(record))
                 changed = True
     if changed or len(rows) != len(known):
         try:
@@ -101,14 +105,13 @@ def _derive(row: Record) -> Record:
 
 
 def list_containers(
-    e: Engine, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None,
+    e: Engine, *, all: bool = False, filters: Filters | None = None,
     last: int | None = None, latest: bool = False, size: bool = False,
 ) -> list[Record]:  # fmt: skip
     """Containers for ``ps``, newest first; only live ones unless ``all`` or a status filter."""
-    wanted = dict(filters or {})
-    rows = [row for row in read_rows(e) if _matches(e, row, wanted)]
+    rows = list(filter(make_row_filter(e, filters), read_rows(e)))
     limit = 1 if latest else last
-    if not (all or limit or "status" in wanted):
+    if not (all or limit or "status" in (filters or ())):
         rows = [row for row in rows if row["State"] in lifecycle.LIVE]
     rows.sort(key=lambda row: float(row["Created"]), reverse=True)
     if limit:
@@ -120,51 +123,21 @@ def list_containers(
     return rows
 
 
-def matches(
-    e: Engine, record: Record, status: str, filters: Mapping[str, Sequence[str]]
-) -> bool:  # fmt: skip
-    """Whether a record passes ``ps``-style filters."""
-    row = _row(record)
-    row["State"] = status
-    return _matches(e, row, filters)
-
-
-def _matches(e: Engine, row: Record, filters: Mapping[str, Sequence[str]]) -> bool:
-    for key, values in filters.items():
-        if key == "id":
-            fine = any(row["Id"].startswith(value) for value in values)
-        elif key == "name":
-            fine = any(value in row["Names"][0] for value in values)
-        elif key == "status":
-            fine = row["State"] in values
-        elif key == "label":
-            fine = all(_has_label(row["Labels"], value) for value in values)
-        elif key == "exited":
-            fine = row["State"] == lifecycle.EXITED and str(row["ExitCode"]) in values
-        elif key == "ancestor":
-            fine = any(_is_ancestor(e, row, value) for value in values)
-        elif key == "volume":
-            fine = any(value in row["Volumes"] or value in row["Mounts"] for value in values)
-        elif key == "network":
-            fine = any(value in row["Networks"] for value in values)
-        elif key == "until":
-            from strata.engine.images import parse_age
-            from strata.store.times import now
-
-            fine = all(row["Created"] < now() - parse_age(value) for value in values)
-        else:
-            raise UsageError(
-                f"invalid container filter {key!r}",
-                hint="use id, name, status, label, exited, ancestor, volume, network or until",
-            )
-        if not fine:
-            return False
-    return True
-
-
-def _has_label(labels: Mapping[str, str], text: str) -> bool:
-    key, equals, value = text.partition("=")
-    return key in labels and (not equals or labels[key] == value)
+def make_row_filter(e: Engine, filters: Filters | None) -> Callable[[Record], bool]:
+    """Whether a row passes ``ps``-style filters; for ``until`` it is when it was created."""
+    return make_filter("container", filters, {
+        "id": lambda row, value: row["Id"].startswith(value),
+        "name": lambda row, value: value in row["Names"][0],
+        "status": lambda row, value: row["State"] == value,
+        "label": lambda row, value: has_label(row["Labels"], value),
+        "exited": lambda row, value: (
+            row["State"] == lifecycle.EXITED and str(row["ExitCode"]) == value
+        ),
+        "ancestor": lambda row, value: _is_ancestor(e, row, value),
+        "volume": lambda row, value: value in row["Volumes"] or value in row["Mounts"],
+        "network": lambda row, value: value in row["Networks"],
+        "until": lambda row, value: is_before(row["Created"], value),
+    })  # fmt: skip
 
 
 def _is_ancestor(e: Engine, row: Record, text: str) -> bool:

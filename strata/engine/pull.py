@@ -20,7 +20,7 @@ from strata.oci import digest as digests
 from strata.oci import manifest as manifests
 from strata.oci import reference as references
 from strata.oci.config import build_config, parse_config
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

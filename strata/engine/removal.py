@@ -122,13 +122,14 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
 
 def prune(e: Engine, filters: Mapping[str, Sequence[str]] | None = None) -> Record:
     """Remove containers that do not run."""
-    from strata.engine.listing import matches
+    from strata.engine.listing import make_row, make_row_filter
 
+    passes = make_row_filter(e, filters)
     before = e.driver.get_pool_space().free
     gone = []
     for record in list(e.records.list_records("container")):
         status = lifecycle.derive(record)
-        if status in lifecycle.LIVE or not matches(e, record, status, filters or {}):
+        if status in lifecycle.LIVE or not passes({**make_row(record), "State": status}):
             continue
         remove_record(e, record, force=False, volumes=False, verb="container-prune")
         gone.append(record["id"])

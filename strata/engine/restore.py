@@ -23,7 +23,7 @@ from strata.storage.driver import Dataset
 from strata.store import lifecycle
 from strata.store.files import read_json
 from strata.store.records import SCHEMA, check_shape, is_id
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from strata.storage import layout
 from strata.storage.driver import HasDependants
 from strata.store import lifecycle
 from strata.store.records import new_id
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from strata.engine.core import Engine, Record
 from strata.storage.driver import DatasetNotFound, Usage
 from strata.store import lifecycle
-from strata.store.times import parse_time
+from strata.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

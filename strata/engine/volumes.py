@@ -13,18 +13,20 @@ import time
 from strata import trace
 from strata.engine import collect, names
 from strata.engine.core import Engine, Record
+from strata.engine.filters import has_label, is_true, make_filter
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import locks, mount
 from strata.storage import layout, properties
 from strata.store import trash
 from strata.store.records import SCHEMA, new_id
-from strata.store.times import format_time
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from strata.engine.filters import Filters
     from strata.store.journal import Operation
 
 HIDDEN_FLAGS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
@@ -178,13 +180,10 @@ def users_of(e: Engine, volume_id: str) -> list[Record]:
     ]
 
 
-def list_volumes(
-    e: Engine, filters: Mapping[str, Sequence[str]] | None = None
-) -> list[Record]:  # fmt: skip
+def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
     """Volumes by name, from records alone."""
-    wanted = filters or {}
     used = _count_uses(e)
-    found = [r for r in e.records.list_records("volume") if _matches(r, wanted, used)]
+    found = list(filter(_make_filter(filters, used), e.records.list_records("volume")))
     found.sort(key=lambda record: str(record["name"]))
     return [
         {
@@ -204,32 +203,13 @@ def list_volumes(
     ]
 
 
-def _matches(
-    record: Record, filters: Mapping[str, Sequence[str]], used: Mapping[str, int]
-) -> bool:  # fmt: skip
-    """Different filters must all match; of several values of one, any (labels: all)."""
-    for key, values in filters.items():
-        if key == "name":
-            fine = any(value in record["name"] for value in values)
-        elif key == "label":
-            fine = all(_has_label(record["labels"], value) for value in values)
-        elif key == "dangling":
-            unused = record["id"] not in used
-            fine = any(unused == (value.lower() in ("true", "1")) for value in values)
-        elif key == "driver":
-            fine = "local" in values
-        else:
-            raise UsageError(
-                f"invalid volume filter {key!r}", hint="use name, label, dangling or driver"
-            )
-        if not fine:
-            return False
-    return True
-
-
-def _has_label(labels: Mapping[str, str], text: str) -> bool:
-    key, equals, value = text.partition("=")
-    return key in labels and (not equals or labels[key] == value)
+def _make_filter(filters: Filters | None, used: Mapping[str, int]) -> Callable[[Record], bool]:
+    return make_filter("volume", filters, {
+        "name": lambda record, value: value in record["name"],
+        "label": lambda record, value: has_label(record["labels"], value),
+        "dangling": lambda record, value: (record["id"] not in used) == is_true(value),
+        "driver": lambda record, value: value == "local",
+    })  # fmt: skip
 
 
 def _count_uses(e: Engine) -> dict[str, int]:
@@ -299,14 +279,15 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
 
 
 def prune(
-    e: Engine, filters: Mapping[str, Sequence[str]] | None = None, all: bool = False
+    e: Engine, filters: Filters | None = None, all: bool = False
 ) -> Record:  # fmt: skip
     """Remove unused anonymous volumes (``all``: named ones too), as Podman 6 does."""
     before = e.driver.get_pool_space().free
     used = _count_uses(e)
+    passes = _make_filter(filters, used)
     gone = []
     for record in list(e.records.list_records("volume")):
-        if record["id"] in used or not _matches(record, filters or {}, used):
+        if record["id"] in used or not passes(record):
             continue
         if not record["anonymous"] and not all:
             continue

@@ -13,6 +13,7 @@ import select
 import time
 
 from strata.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Watcher
+from strata.times import parse_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,36 +39,7 @@ class Entry:
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the epoch; 0 when the stamp cannot be read."""
-        return parse_stamp(self.stamp)
-
-
-def parse_stamp(text: str) -> int:
-    """RFC 3339 (``2026-11-21T20:13:01.861679143+00:00``, or ``Z``) to ns; 0 when it is not."""
-    try:
-        year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
-        seconds = int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
-        rest = text[19:]
-        nanoseconds = 0
-        if rest.startswith("."):
-            digits = ""
-            for char in rest[1:]:
-                if not char.isdigit():
-                    break
-                digits += char
-            nanoseconds = int(digits.ljust(9, "0")[:9])
-            rest = rest[1 + len(digits) :]
-        offset = 0
-        if rest not in ("Z", "z", ""):
-            offset = (int(rest[1:3]) * 60 + int(rest[4:6])) * 60 * (-1 if rest[0] == "-" else 1)
-    except (ValueError, IndexError):
-        return 0
-    # Days since 1970-01-01 in the proleptic Gregorian calendar, years counted from March.
-    shifted = year - (month < 3)
-    century = shifted - shifted // 400 * 400
-    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    day_of_era = century * 365 + century // 4 - century // 100 + day_of_year
-    days = shifted // 400 * 146097 + day_of_era - 719468
-    return ((days * 86400 + seconds - offset) * 10**9) + nanoseconds
+        return parse_ns(self.stamp)
 
 
 def parse_line(line: bytes) -> Entry | None:

@@ -10,6 +10,7 @@ from strata.cli import values
 from strata.cli.context import Context, for_each, need_names, note, say
 from strata.errors import NotFound, UsageError
 from strata.linux.signals import parse_signal
+from strata.times import parse_moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def logs(context: Context, options: Options, arguments: list[str]) -> int:
     moments: dict[str, float | None] = {}
     for key in ("since", "until"):
         text = options.text(key)
-        moments[key] = values.parse_time(text, now) if text else None
+        moments[key] = parse_moment(text, now) if text else None
     tail = options.number("tail")
     containers.logs(
         context.engine,
