@@ -10,6 +10,6 @@ NEVER_FOR_VERSION = frozenset(
 
 #: what `run`, `exec` and `ps` may never load
 NEVER_ON_HOT_PATH = frozenset(
-    "argparse asyncio dataclasses email http inspect isal logging msgspec pathlib re rich shutil "
-    "ssl subprocess tempfile typing urllib urllib3 yaml zstandard".split()
+    "argparse asyncio dataclasses email http inspect isal json logging msgspec pathlib re rich "
+    "shutil ssl subprocess tempfile typing urllib urllib3 yaml zstandard".split()
 )
