@@ -120,7 +120,8 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         )  # fmt: skip
     container_id = new_id()
     layer = image["layers"][-1] if image["layers"] else ""
-    with e.begin("create", keep=[layer] if layer else None) as operation:
+    keep = [layer] if layer else None
+    with volumes.Held(e) as held, e.begin("create", keep=keep) as operation:
         name = _claim_name(e, operation, name, container_id)
         dataset = layout.container(name, container_id)
         record: Record = {
@@ -138,7 +139,7 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         operation.plan(["destroy", dataset], ["forget", "container", container_id])
         make_dataset(e, record, native)
         trace.point("create:dataset-made")
-        _make_volumes(e, operation, record)
+        _make_volumes(e, operation, held, record)
         # Once more, so that it is the first to be undone: a volume made for a container that has
         # a record counts as used.
         operation.plan(["forget", "container", container_id])
@@ -213,17 +214,11 @@ def save(e: Engine, record: Record) -> None:
     e.records.save(record, durable=durable)
 
 
-def _make_volumes(e: Engine, operation: Operation, record: Record) -> None:
+def _make_volumes(e: Engine, operation: Operation, held: volumes.Held, record: Record) -> None:
     """Resolve or make the volumes of a container's mounts."""
-    for item in record["config"]["mounts"]:
-        if item["type"] != "volume":
-            continue
-        found = e.records.find_name("volume", item["source"]) if item["source"] else None
-        volume = e.records.find("volume", found) if found else None
-        if volume is None:
-            name = item["source"] or new_id()
-            names.check_name(name, "volume")
-            volume = volumes.make(e, operation, name, anonymous=not item["source"])
+    wanted = [item for item in record["config"]["mounts"] if item["type"] == "volume"]
+    for item in sorted(wanted, key=lambda item: str(item["source"])):
+        volume = _get_volume(e, operation, held, item["source"])
         item["source"] = volume["name"]
         item["volume"] = volume["id"]
         item["anonymous"] = volume["anonymous"]
@@ -231,16 +226,43 @@ def _make_volumes(e: Engine, operation: Operation, record: Record) -> None:
             fill_volume(e, volume, record["dataset"], item["destination"])
 
 
+def _get_volume(e: Engine, operation: Operation, held: volumes.Held, name: str) -> Record:
+    """The volume of that name, locked; made when there is none. "" makes an anonymous one."""
+    names.check_name(name or "anonymous", "volume")
+    if not name:
+        return volumes.make(e, operation, held, new_id(), anonymous=True)
+    for left in range(10, -1, -1):
+        found = e.records.find_name("volume", name)
+        volume = held.find(found, name) if found else None
+        if volume is not None:
+            return volume
+        try:
+            return volumes.make(e, operation, held, name)
+        except AlreadyExists:
+            # Another command is making it, and was not waited for as it came after our look.
+            if not left:
+                raise
+    raise AssertionError
+
+
 def fill_volume(e: Engine, volume: Record, dataset: str, destination: str) -> None:
-    """Copy what the image has at the destination into a new volume, with owner and mode."""
+    """Copy what the image has at the destination into a new volume, with owner and mode.
+
+    Not over what somebody put there. ``fresh`` says "filling" meanwhile, so that a copy that was
+    killed is made again. The caller has the volume's lock.
+    """
     rootfs = f"{e.driver.open(dataset)}/{ROOTFS}"
-    target = volumes.ensure_mounted(e, volume)
+    target = volumes.mount_locked(e, volume)
     try:
         source = open_in_root(rootfs, destination, os.O_DIRECTORY | os.O_PATH)
     except OSError:
         source = -1
     if source >= 0:
         try:
+            if volume["fresh"] != "filling" and os.listdir(target):
+                return
+            volume["fresh"] = "filling"
+            e.records.save(volume)
             argv = ["cp", "-a", "--reflink=auto", f"/proc/self/fd/{source}/.", f"{target}/"]
             command.run(argv, pass_fds=(source,))
         finally:

@@ -68,7 +68,8 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
     from strata.runtime import config as runtime_config
     from strata.runtime.host import read_host
 
-    with e.lock_container(record["id"], name=record["name"]):
+    lock = e.lock_container(record["id"], name=record["name"])
+    with lock, volumes.Held(e) as held:
         record.update(e.records.get("container", record["id"]))
         status = lifecycle.derive(record)
         lifecycle.check("start", record, status)
@@ -76,7 +77,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             settle_locked(e, record)
         _clear_broken_start(e, record)
         config = record["config"]
-        mounts = _resolve_mounts(e, record)
+        mounts = _resolve_mounts(e, held, record)
         host = read_host(config)
         bundle = e.paths.bundle(record["id"])
         step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
@@ -160,18 +161,29 @@ def _cleanup_argv(e: Engine, record: Record) -> list[str]:
     return [*argv, *(["--rm"] if record["config"]["remove"] else []), record["id"]]
 
 
-def _resolve_mounts(e: Engine, record: Record) -> list[Record]:
+def _mount_volumes(e: Engine, held: volumes.Held, record: Record) -> dict[str, str]:
+    """Mount the volumes of a container, and keep them where they are; id -> host path."""
+    wanted = [item for item in record["config"]["mounts"] if item["type"] == "volume"]
+    sources = {}
+    for item in sorted(wanted, key=lambda item: str(item["source"])):
+        volume = held.find(item["volume"], item["source"])
+        if volume is None:
+            raise NotFound(
+                f"no such volume: {item['source']!r}, needed at {item['destination']}",
+                hint="it was removed; restore it or make the container anew",
+            )
+        sources[item["volume"]] = volumes.mount_locked(e, volume)
+    held.share()
+    return sources
+
+
+def _resolve_mounts(e: Engine, held: volumes.Held, record: Record) -> list[Record]:
     """Host paths for the mounts of a container; volumes are mounted, bind sources must exist."""
     resolved = []
+    sources = _mount_volumes(e, held, record)
     for item in record["config"]["mounts"]:
         if item["type"] == "volume":
-            volume = e.records.find("volume", item["volume"])
-            if volume is None:
-                raise NotFound(
-                    f"no such volume: {item['source']!r}, needed at {item['destination']}",
-                    hint="it was removed; restore it or make the container anew",
-                )
-            source = volumes.ensure_mounted(e, volume)
+            source = sources[item["volume"]]
         else:
             source = item["source"]
             if item["type"] == "bind" and not os.path.lexists(source):

@@ -12,7 +12,7 @@ import os
 from strata import trace
 from strata.engine import collect, names, volumes
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound
+from strata.errors import InUse, NotFound
 from strata.linux.tree import remove_path
 from strata.store import lifecycle, trash
 
@@ -116,8 +116,12 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
         if not item.get("volume") or not item.get("anonymous"):
             continue
         volume = e.records.find("volume", item["volume"])
-        if volume is not None and not volumes.users_of(e, volume["id"]):
+        if volume is None:
+            continue
+        try:
             volumes.discard(e, volume, verb="volume-rm", keep=not record["config"]["remove"])
+        except InUse:
+            continue
 
 
 def prune(e: Engine, filters: Mapping[str, Sequence[str]] | None = None) -> Record:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 START = "start"
 #: begins the names of snapshots that `commit` takes of containers with snapshots of their own
 COMMIT_PREFIX = "commit-"
+#: how often a rollback stops containers that were started meanwhile, before it gives up
+_ROUNDS = 5
 
 
 def split(spec: str) -> tuple[str, str]:
@@ -221,31 +223,30 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
     source = _rollback_source(e, record, name)
     users = _live_users(e, record)
     if users and not stop:
-        listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-        raise InUse(
-            f"{record['name']} is in use by running container(s): {listed}",
-            hint="stop them first, or leave out --no-stop to have them stopped and restarted",
-        )
+        raise _in_use(record, users)
     held = find_holders(e, [record["dataset"]], [int(u["state"]["pid"]) for u in users])
     if held:
         raise InUse(
             f"{record['name']} is mounted outside Strata: {'; '.join(map(str, held))}",
             hint="unmount it there or end that process first",
         )
-    user_ids = [user["id"] for user in users]
+    stopped: list[str] = []
     with e.begin("rollback") as operation:
-        if users:
-            from strata.engine import life
-
-            operation.plan(["restart", *user_ids])
-            for user in sorted(users, key=lambda user: str(user["created"]), reverse=True):
-                life.stop_container(e, user, held=True)
-                trace.point("rollback:stopped")
-        record, branch = _switch(e, operation, record, source, name)
-        if record["kind"] == "volume":
-            volumes.ensure_mounted(e, record)
-            trace.point("rollback:remounted")
-        restarted = _restart(e, user_ids)
+        for left in range(_ROUNDS, -1, -1):
+            users.sort(key=lambda user: str(user["created"]))
+            if users:
+                _stop(e, operation, users)
+                stopped += [user["id"] for user in users if user["id"] not in stopped]
+            # Who starts a container has the same lock until its record says that it runs.
+            with _lock(e, record):
+                record = _reload(e, record)
+                users = _live_users(e, record)
+                if not users:
+                    branch = _switch(e, operation, record, source, name)
+                    break
+                if not (stop and left):
+                    raise _in_use(record, users)
+        restarted = _restart(e, stopped)
     return {
         "Target": record["name"],
         "Snapshot": name,
@@ -253,6 +254,24 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
         "Branch": branch,
         "Restarted": restarted,
     }
+
+
+def _in_use(record: Record, users: Sequence[Record]) -> InUse:
+    listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+    return InUse(
+        f"{record['name']} is in use by running container(s): {listed}",
+        hint="stop them first, or leave out --no-stop to have them stopped and restarted",
+    )
+
+
+def _stop(e: Engine, operation: Operation, users: Sequence[Record]) -> None:
+    """Stop containers for a rollback, the youngest first; the journal starts them again."""
+    from strata.engine import life
+
+    operation.plan(["restart", *(user["id"] for user in users)])
+    for user in reversed(users):
+        life.stop_container(e, user, held=True)
+        trace.point("rollback:stopped")
 
 
 def _rollback_source(e: Engine, record: Record, name: str) -> str:
@@ -267,25 +286,29 @@ def _rollback_source(e: Engine, record: Record, name: str) -> str:
 
 def _switch(
     e: Engine, operation: Operation, record: Record, source: str, name: str
-) -> tuple[Record, str]:
-    """Clone the source beside the head and point the record to it."""
-    with _lock(e, record):
-        record = _reload(e, record)
-        old = {key: record[key] for key in ("dataset", "guid", "generation")}
-        new = layout.successor(record["dataset"])
-        record["generation"] = _next_generation(record)
-        operation.plan(["unswitch", record["kind"], record["id"], new])
-        made = e.driver.clone(source, new, identity(record), record.get("native") or {})
-        trace.point("rollback:cloned")
-        branch = {**old, "created": format_time(time.time()), "snapshot": name}
-        record["branches"] = [*record["branches"], branch]
-        record["dataset"], record["guid"] = new, made.guid
-        keep = [step for step in operation.undo if step[0] == "restart"]
-        _save(e, record)
-        trace.point("rollback:switched")
-        operation.replace(*keep)
-        e.driver.close(old["dataset"])
-    return record, str(old["dataset"].rpartition("/")[2])
+) -> str:  # fmt: skip
+    """Clone the source beside the head and point the record to it; returns the branch's name.
+
+    The caller has the lock of the target, which nobody uses.
+    """
+    old = {key: record[key] for key in ("dataset", "guid", "generation")}
+    new = layout.successor(record["dataset"])
+    record["generation"] = _next_generation(record)
+    operation.plan(["unswitch", record["kind"], record["id"], new])
+    made = e.driver.clone(source, new, identity(record), record.get("native") or {})
+    trace.point("rollback:cloned")
+    branch = {**old, "created": format_time(time.time()), "snapshot": name}
+    record["branches"] = [*record["branches"], branch]
+    record["dataset"], record["guid"] = new, made.guid
+    keep = [step for step in operation.undo if step[0] == "restart"]
+    _save(e, record)
+    trace.point("rollback:switched")
+    operation.replace(*keep)
+    if record["kind"] == "volume":
+        volumes.mount_locked(e, record)
+        trace.point("rollback:remounted")
+    e.driver.close(old["dataset"])
+    return str(old["dataset"].rpartition("/")[2])
 
 
 def _next_generation(record: Record) -> int:
@@ -295,7 +318,7 @@ def _next_generation(record: Record) -> int:
 def _restart(e: Engine, container_ids: Sequence[str]) -> list[str]:
     from strata.engine import life
 
-    return life.restart_after_rollback(e, list(reversed(container_ids)))
+    return life.restart_after_rollback(e, container_ids)
 
 
 # -- clones ----------------------------------------------------------------------------------------
@@ -311,10 +334,10 @@ def clone(e: Engine, spec: str, new_name: str) -> str:
     record = get_target(e, target)
     names.check_name(new_name, record["kind"])
     source = _rollback_source(e, record, name)
-    with e.begin("clone") as operation:
+    with volumes.Held(e) as held, e.begin("clone") as operation:
         if record["kind"] == "volume":
             volumes.make(
-                e, operation, new_name, native=record.get("native"), labels=record["labels"],
+                e, operation, held, new_name, native=record.get("native"), labels=record["labels"],
                 profile=record["profile"], options=record["options"], origin=source,
             )  # fmt: skip
         else:

@@ -32,6 +32,45 @@ if TYPE_CHECKING:
 HIDDEN_FLAGS = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
 
 
+class Held:
+    """Locks of the volumes a command uses; take them in the order of the volumes' names.
+
+    Who makes a container, or starts one, has them until its record says so: until then a rollback
+    or a removal would not see that the volume is in use.
+    """
+
+    __slots__ = ("_e", "_locks")
+
+    def __init__(self, e: Engine) -> None:
+        self._e = e
+        self._locks: dict[str, locks.Lock] = {}
+
+    def take(self, volume_id: str, name: str) -> None:
+        """Take one more, alone. Idempotent."""
+        if volume_id not in self._locks:
+            self._locks[volume_id] = self._e.lock_volume(volume_id, name=name)
+
+    def find(self, volume_id: str, name: str) -> Record | None:
+        """The record of a volume that cannot change any more; None when there is none."""
+        self.take(volume_id, name)
+        record = self._e.records.find("volume", volume_id)
+        if record is None:
+            self._e.forget_lock(self._locks.pop(volume_id))
+        return record
+
+    def share(self) -> None:
+        """From now on others may use the volumes too, but not change where they lie."""
+        for held in self._locks.values():
+            held.share()
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._locks.values():
+            held.release()
+
+
 def create(
     e: Engine, name: str | None = None, *, options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None, profile: str = "", ignore: bool = False,
@@ -44,22 +83,24 @@ def create(
     if existing is not None and ignore and e.records.find("volume", existing) is not None:
         return inspect(e, [name])[0]
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
-    with e.begin("volume-create") as operation:
+    with Held(e) as held, e.begin("volume-create") as operation:
         record = make(
-            e, operation, name, native=native, labels=labels, profile=profile, anonymous=anonymous,
-            options=options,
+            e, operation, held, name, native=native, labels=labels, profile=profile,
+            anonymous=anonymous, options=options,
         )  # fmt: skip
     return {**describe(e, record), "Notes": notes}
 
 
 def make(
-    e: Engine, operation: Operation, name: str, *, native: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None, profile: str = "", anonymous: bool = False,
-    options: Mapping[str, str] | None = None, origin: str | None = None,
+    e: Engine, operation: Operation, held: Held, name: str, *,
+    native: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None,
+    profile: str = "", anonymous: bool = False, options: Mapping[str, str] | None = None,
+    origin: str | None = None,
 ) -> Record:  # fmt: skip
     """Make a volume's dataset and record under a running operation.
 
-    With ``origin`` (``dataset@snapshot``) it starts as a clone of that.
+    With ``origin`` (``dataset@snapshot``) it starts as a clone of that. Who finds the name taken
+    can wait for us by the volume's lock.
     """
     volume_id = new_id()
     dataset = layout.volume(name)
@@ -70,6 +111,7 @@ def make(
         "options": dict(options or {}), "native": dict(native or {}), "profile": profile,
         "anonymous": anonymous, "fresh": origin is None,
     }  # fmt: skip
+    held.take(volume_id, name)
     operation.plan(
         ["unclaim", "volume", name, volume_id],
         ["abandon", "volume", volume_id, dataset],
@@ -119,20 +161,36 @@ def _is_left_over(e: Engine, kind: str, name: str) -> bool:
 def ensure_mounted(e: Engine, record: Record) -> str:
     """Mount a volume's head at its mountpoint if it is not; return the path."""
     target = e.paths.volume_mountpoint(record["name"])
+    if _shows(target, e.driver.open(record["dataset"])):
+        return target
+    with e.lock_volume(record["id"], name=record["name"]):
+        # The head may be another by now.
+        return mount_locked(e, e.records.get("volume", record["id"]))
+
+
+def mount_locked(e: Engine, record: Record) -> str:
+    """Like `ensure_mounted`, for a caller that has the volume's lock."""
+    target = e.paths.volume_mountpoint(record["name"])
     source = e.driver.open(record["dataset"])
-    try:
-        there, wanted = os.stat(target), os.stat(source)
-        if (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
-            return target
-    except FileNotFoundError:
-        for folder in (e.paths.volumes, os.path.dirname(target), target):
-            try:
-                os.mkdir(folder, 0o700)
-            except FileExistsError:
-                pass
+    if _shows(target, source):
+        return target
+    for folder in (e.paths.volumes, os.path.dirname(target), target):
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
+    trace.point("volume:stale")
     e.unmount_volume(record["name"])
     mount.bind(source, target, add=HIDDEN_FLAGS)
     return target
+
+
+def _shows(target: str, source: str) -> bool:
+    try:
+        there, wanted = os.stat(target), os.stat(source)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def describe(e: Engine, record: Record) -> Record:
@@ -238,16 +296,7 @@ def remove(
                 continue
             error.exit_code = 1
             raise
-        users = users_of(e, record["id"])
-        if users and not force:
-            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-            raise InUse(
-                f"volume {record['name']} is being used by the following container(s): {listed}: "
-                "volume is being used",
-                hint="remove those containers first, or use --force to remove them too",
-                exit_code=2,
-            )
-        for user in users:
+        for user in users_of(e, record["id"]) if force else ():
             from strata.engine.removal import remove_record
 
             remove_record(e, user, force=True, volumes=False, verb="volume-rm", time=time)
@@ -259,14 +308,28 @@ def remove(
 
 
 def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
-    """Move one unused volume to the trash (or, without ``keep``, to immediate collection)."""
+    """Move one unused volume to the trash (or, without ``keep``, to immediate collection).
+
+    `InUse` when a container has it among its mounts.
+    """
+    e.recover()  # here, as it may start containers, whose locks come before ours
+    trace.point(f"{verb}:unused")
     with e.lock_volume(record["id"], name=record["name"]) as held:
         fresh = e.records.find("volume", record["id"])
         if fresh is None:
             e.forget_lock(held)
             return
         record = fresh
-        with e.begin(verb, ["settle-removal", record["id"]]):
+        users = users_of(e, record["id"])
+        if users:
+            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+            raise InUse(
+                f"volume {record['name']} is being used by the following container(s): {listed}: "
+                "volume is being used",
+                hint="remove those containers first, or use --force to remove them too",
+                exit_code=2,
+            )
+        with e.journal.begin(verb, ["settle-removal", record["id"]]):
             datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
             entry = trash.make_entry("volume", record, datasets, verb=verb, keep=keep)
             e.trash.save(entry)
@@ -291,7 +354,10 @@ def prune(
             continue
         if not record["anonymous"] and not all:
             continue
-        discard(e, record, verb="volume-prune", keep=True)
+        try:
+            discard(e, record, verb="volume-prune", keep=True)
+        except InUse:
+            continue
         gone.append(record["name"])
     return collect.report(e, gone, before)
 
