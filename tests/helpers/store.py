@@ -262,6 +262,19 @@ def list_store_mounts(base: str) -> list[str]:
     return [m.target for m in mount.list_mounts() if m.target.startswith(f"{base}/")]
 
 
+def list_loops(base: str) -> list[str]:
+    """Loop devices over files below a store's directory, also over removed ones."""
+    found = []
+    for name in os.listdir("/sys/block"):
+        try:
+            with open(f"/sys/block/{name}/loop/backing_file") as file:
+                if file.read().startswith(f"{base}/"):
+                    found.append(f"/dev/{name}")
+        except OSError:
+            continue
+    return found
+
+
 def _unmount_all(base: str) -> None:
     while targets := list_store_mounts(base):
         for target in reversed(targets):
@@ -270,14 +283,9 @@ def _unmount_all(base: str) -> None:
 
 
 def _release_loops(base: str) -> None:
-    for folder, _, names in os.walk(base):
-        for name in names:
-            path = f"{folder}/{name}"
-            if "pool." in name and os.path.isfile(path):
-                device = loop.find_device(path)
-                if device is not None:
-                    with contextlib.suppress(OSError):
-                        loop.release(device)
+    for device in list_loops(base):
+        with contextlib.suppress(OSError):
+            loop.release(device)
 
 
 def _remove_cgroups(store: Store) -> None:
