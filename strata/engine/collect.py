@@ -16,12 +16,16 @@ from strata.engine.core import Engine, Record
 from strata.errors import StrataError
 from strata.linux import locks
 from strata.storage.driver import DatasetNotFound
+from strata.store import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DOWNLOAD_DAYS = 1
+#: a pool with less than this part of it free counts as full
+_ROOM_PART = 50
+_ROOM_WAIT = 2.0
 
 
 class Collected:
@@ -60,13 +64,40 @@ def find_needed_layers(e: Engine) -> set[str]:
 def collect(e: Engine) -> Collected:
     """Destroy due trash and layers nothing needs. Errors are collected, never raised."""
     done = Collected()
+    e.allow_reserve()
     now = time.time()
     for entry in e.trash.list_entries():
         if entry["due"] <= now:
             _empty_entry(e, entry, done)
+    _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
+    reserve.ensure(e.records.folder, e.driver.get_pool_space().free)
     return done
+
+
+def _make_room(e: Engine, done: Collected) -> None:
+    """On a pool that is all but full, the trash gives way: volumes last, the oldest first."""
+    if not _is_full(e):
+        return
+    entries = sorted(
+        e.trash.list_entries(), key=lambda entry: (entry["object"] == "volume", entry["deleted"])
+    )
+    for entry in entries:
+        _empty_entry(e, entry, done)
+        # Space comes back some time after a dataset is destroyed.
+        deadline = time.monotonic() + _ROOM_WAIT
+        while _is_full(e):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _is_full(e: Engine) -> bool:
+    space = e.driver.get_pool_space()
+    return space.free < max(space.size // _ROOM_PART, 2 * reserve.SIZE)
 
 
 def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:

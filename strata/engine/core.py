@@ -15,6 +15,7 @@ from strata.errors import StoreMissing
 from strata.linux import locks, mount, tree
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, HasDependants
+from strata.store import reserve
 from strata.store.files import write_json
 from strata.store.journal import Journal, Operation
 from strata.store.paths import DEFAULT_ROOT, DEFAULT_RUNROOT, Paths
@@ -94,6 +95,10 @@ class Engine:
         held.release()
 
     # -- operations ------------------------------------------------------------------------------
+
+    def allow_reserve(self) -> None:
+        """For verbs that give space back, so that they work on a full pool."""
+        reserve.allow(self.records.folder)
 
     def begin(self, verb: str, *undo: list[str], keep: list[str] | None = None) -> Operation:
         """Settle what killed commands left, then start a journalled operation."""

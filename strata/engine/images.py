@@ -165,6 +165,7 @@ def remove(
     ignore: bool = False,
 ) -> list[dict[str, str]]:  # fmt: skip
     """Remove names, and images that lose their last one. Returns what was done, in order."""
+    e.allow_reserve()
     done: list[dict[str, str]] = []
     wanted = list(which)
     if all:
@@ -258,9 +259,7 @@ def prune(
 # -- listing ---------------------------------------------------------------------------------------
 
 
-def list_images(
-    e: Engine, filters: Filters | None = None, all: bool = False
-) -> list[Record]:  # fmt: skip
+def list_images(e: Engine, filters: Filters | None = None) -> list[Record]:
     """Images for ``strata images``, newest first. ``Created`` is in seconds since the epoch."""
     used: dict[str, int] = {}
     for container in e.records.list_records("container"):

@@ -15,7 +15,6 @@ from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
 from strata.linux import process
-from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 from strata.times import format_time
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from strata.runtime.launch import Launched
 
 _STOP_POLL = 10.0
-_KILLED = 137
 
 
 def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
@@ -92,16 +90,24 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         )  # fmt: skip
         trace.point("start:planned")
         launched = runtime.launch(plan)
-        trace.point("start:created")
-        record["state"] = {
-            **record["state"], "status": lifecycle.RUNNING, "pid": launched.pid,
-            "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
-            "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
-            "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
-            "error": "", "held": False,
-        }  # fmt: skip
-        e.records.save(record, durable=False)
-        trace.point("start:recorded")
+        try:
+            trace.point("start:created")
+            before = record["state"]
+            record["state"] = {
+                **before, "status": lifecycle.RUNNING, "pid": launched.pid,
+                "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
+                "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
+                "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
+                "error": "", "held": False,
+            }  # fmt: skip
+            e.records.save(record, durable=False)
+            trace.point("start:recorded")
+        except BaseException:
+            # A full pool, Ctrl-C: nobody knows of it, so nobody would ever end it.
+            record["state"] = before
+            runtime.delete(plan.runtime, plan.id, force=True)
+            launched.close()
+            raise
     return launched
 
 
@@ -224,6 +230,7 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
     state = record["state"]
     if state["status"] not in lifecycle.LIVE:
         return
+    e.allow_reserve()
     if lifecycle.is_alive(state):
         chosen = get_runtime(e, record)
         seconds = record["config"]["stop_timeout"] if time is None else time
@@ -252,8 +259,9 @@ def settle_locked(e: Engine, record: Record) -> None:
         return
     # The exit file comes shortly after the process; conmon goes right after writing it. Its exit
     # command may be waiting for our lock, so the file is what counts.
+    e.allow_reserve()
     bundle = e.paths.bundle(record["id"])
-    ended = _wait_exit_file(bundle, record["id"], state["conmon_pid"], state["conmon_start"])
+    ended = _wait_exit_file(bundle, record["id"], *_monitor(state))
     state["status"] = lifecycle.EXITED
     state["pid"] = state["pid_start"] = 0
     if ended is not None:
@@ -272,8 +280,15 @@ def read_exit_code(e: Engine, record: Record) -> int:
     """The exit code of a run that has just ended, before anything is written down."""
     state = record["state"]
     bundle = e.paths.bundle(record["id"])
-    ended = _wait_exit_file(bundle, record["id"], state["conmon_pid"], state["conmon_start"])
+    ended = _wait_exit_file(bundle, record["id"], *_monitor(state))
     return ended.code if ended is not None else 255
+
+
+def _monitor(state: Record) -> tuple[int, int]:
+    """Pid and start time of a run's conmon; of another boot's nobody's."""
+    if not lifecycle.is_of_this_boot(state):
+        return 0, 0
+    return state["conmon_pid"], state["conmon_start"]
 
 
 def _wait_exit_file(
@@ -394,11 +409,6 @@ def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]
         if not ran:
             started.append(str(record["name"]))
     return started
-
-
-def clear_bundle(e: Engine, record: Record) -> None:
-    """Remove a container's volatile directory. Idempotent."""
-    remove_path(e.paths.bundle(record["id"]))
 
 
 # -- facts of a running container ------------------------------------------------------------------

@@ -48,6 +48,7 @@ def remove_record(
     keep: bool = True,
 ) -> None:  # fmt: skip
     """Remove one container; with ``keep`` it can be brought back from the trash."""
+    e.recover()  # before the lock, as it may start this container
     with e.lock_container(record["id"], name=record["name"]) as held:
         fresh = e.records.find("container", record["id"])
         if fresh is None:
@@ -72,11 +73,12 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
 
     The caller has the lock, the container does not run, and `release` follows.
     """
+    e.allow_reserve()
     datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
     if not keep:
         # What somebody took a snapshot of is not thrown away without a way back.
         keep = any(e.driver.list_snapshots(dataset) for dataset in datasets)
-    with e.begin(verb, ["settle-removal", record["id"]]):
+    with e.journal.begin(verb, ["settle-removal", record["id"]]):
         entry = trash.make_entry("container", record, datasets, verb=verb, keep=keep)
         e.trash.save(entry)
         trace.point(f"{verb}:trashed")

@@ -177,6 +177,7 @@ def list_snapshots(e: Engine, target: str | None = None) -> list[Record]:
 
 def remove(e: Engine, specs: Sequence[str]) -> list[str]:
     """Destroy snapshots; one that a branch or clone needs is refused with what needs it."""
+    e.allow_reserve()
     gone = []
     for spec in specs:
         target, name = split(spec)

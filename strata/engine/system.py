@@ -21,7 +21,7 @@ from strata.linux import mount
 from strata.storage import setup
 from strata.storage.driver import Driver
 from strata.storage.marker import FORMAT
-from strata.store import lifecycle
+from strata.store import lifecycle, reserve
 from strata.store.paths import Paths
 from strata.store.records import Records
 
@@ -51,7 +51,9 @@ def init(
 
 def _furnish(driver: Driver) -> None:
     """What every store holds before it is announced: the directories of its records."""
-    Records(driver.open("records")).ensure_layout()
+    records = Records(driver.open("records"))
+    records.ensure_layout()
+    reserve.ensure(records.folder, driver.get_pool_space().free)
     trace.point("init:furnished")
 
 

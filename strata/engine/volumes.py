@@ -312,6 +312,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
 
     `InUse` when a container has it among its mounts.
     """
+    e.allow_reserve()
     e.recover()  # here, as it may start containers, whose locks come before ours
     trace.point(f"{verb}:unused")
     with e.lock_volume(record["id"], name=record["name"]) as held:

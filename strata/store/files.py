@@ -1,8 +1,8 @@
 """Small files written so that a reader sees the old or the new content, never a part.
 
 A record is written to a temporary name in the same directory, flushed, and renamed over the old
-one. What was interrupted before the rename leaves a temporary name that `remove_leftovers`
-clears. Records are read with a size limit and refused when they are not what they claim to be.
+one. What was interrupted before the rename leaves a temporary name that `list_leftovers` finds.
+Records are read with a size limit and refused when they are not what they claim to be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from strata import jsontext, trace
 from strata.errors import NoSpace, RecordError
 from strata.linux.write import write_all
+from strata.store import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,33 @@ _TEMPORARY = ".new-"
 
 
 def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
-    """Replace the file atomically. ``durable`` waits until the bytes are on disk (fsync)."""
+    """Replace the file atomically. ``durable`` waits until the bytes are on disk (fsync).
+
+    `NoSpace` on a full pool, unless the caller may use the reserve (`strata.store.reserve`).
+    """
+    try:
+        _write_bytes(path, data, durable, mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        if not reserve.give_up():
+            raise _no_space() from None
+        try:
+            _write_bytes(path, data, durable, mode)
+        except OSError as again:
+            if again.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise _no_space() from None
+
+
+def _no_space() -> NoSpace:
+    return NoSpace(
+        "the pool is full; nothing was changed",
+        hint="free space with `strata rm` and `strata image prune`, or enlarge the pool",
+    )
+
+
+def _write_bytes(path: str, data: bytes, durable: bool, mode: int) -> None:
     folder, name = os.path.split(path)
     temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{name[:180]}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,16 +66,11 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o6
             os.close(fd)
         trace.point("record:written")
         os.rename(temporary, path)
-    except OSError as error:
+    except OSError:
         try:
             os.unlink(temporary)
         except OSError:
             pass
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(
-                "the pool is full; nothing was changed",
-                hint="free space with `strata image prune`, or enlarge the pool",
-            ) from None
         raise
 
 
@@ -106,11 +128,3 @@ def list_leftovers(folder: str) -> list[str]:
             if not (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
                 found.append(entry.path)
     return found
-
-
-def remove_leftovers(folder: str) -> int:
-    """Remove temporary names of writers that are gone; return how many."""
-    found = list_leftovers(folder)
-    for path in found:
-        os.unlink(path)
-    return len(found)
