@@ -23,7 +23,7 @@ from strata.oci import digest as digests
 from strata.oci import reference as references
 from strata.storage import layout
 from strata.store.files import write_json
-from strata.store.records import SCHEMA, new_id
+from strata.store.records import new_id
 from strata.times import format_time
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def commit(
     e: Engine, name: str, reference: str | None = None, *, author: str = "", message: str = "",
-    changes: Sequence[str] = (), pause: bool = False, format: str = "oci",
+    changes: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Make an image of a container, running or not; return its id.
 
@@ -46,10 +46,11 @@ def commit(
     base_image = e.records.find("image", record["image"])
     document = json.loads(images.read_config(e, base_image["id"])) if base_image else {}
     config = apply_changes(plan_run_config(document.get("config") or {}, record["config"]), changes)
+    e.recover()  # before the lock, as it may start this container
     with e.lock_container(record["id"], name=record["name"]):
         record = e.records.get("container", record["id"])
         keep = [record["layer"]] if record["layer"] else []
-        with e.begin("commit", keep=keep) as operation:
+        with e.journal.begin("commit", keep=keep) as operation:
             layer = make_layer(e, operation, record)
             raw = plan_document(
                 document, config, layer["diff_id"] if layer else None,
@@ -73,11 +74,7 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
     dataset = layout.layer(layer_id)
     promotable = not e.driver.list_snapshots(source)
     frozen = f"{source}@{layout.BASE_SNAPSHOT if promotable else f'{COMMIT_PREFIX}{layer_id}'}"
-    record: Record = {
-        "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": "", "diff_id": "",
-        "parent": container["layer"] or None, "dataset": dataset, "guid": "",
-        "created": time.time(), "size": 0, "entries": 0, "blobs": [],
-    }  # fmt: skip
+    record = layers.make_record(layer_id, dataset, container["layer"] or None)
     operation.lease(layer_id)
     operation.plan(["unsnapshot", frozen], ["destroy", dataset])
     e.driver.snapshot([frozen])

@@ -10,7 +10,7 @@ from strata import trace
 from strata.engine import create as creating
 from strata.engine import life, names, volumes
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound, StrataError, UsageError
+from strata.errors import NotFound, UsageError
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
 
 def start(
     e: Engine, which: Sequence[str], *, attach: bool = False, interactive: bool = False,
-    sig_proxy: bool = True, detach_keys: bytes = b"", all: bool = False,
+    sig_proxy: bool = True, detach_keys: bytes = b"",
 ) -> int:  # fmt: skip
     """Start containers; with ``attach`` stay with the one named and return its exit code."""
     if attach:
@@ -50,9 +50,8 @@ def start(
 
 
 def stop(
-    e: Engine, which: Sequence[str], *, time: int | None = None, all: bool = False,
-    ignore: bool = False,
-) -> list[str]:  # fmt: skip
+    e: Engine, which: Sequence[str], *, time: int | None = None, ignore: bool = False
+) -> list[str]:
     """Stop containers: their stop signal, then SIGKILL after ``time`` seconds."""
     done = []
     for text in which:
@@ -67,7 +66,7 @@ def stop(
     return done
 
 
-def kill(e: Engine, which: Sequence[str], signal: int = 9, all: bool = False) -> list[str]:
+def kill(e: Engine, which: Sequence[str], signal: int = 9) -> list[str]:
     """Send a signal to containers' first process."""
     done = []
     for text in which:
@@ -93,8 +92,7 @@ def wait(
 def exec(
     e: Engine, name: str, argv: Sequence[str], *, interactive: bool = False, tty: bool = False,
     env: Sequence[str] = (), user: str | None = None, workdir: str | None = None,
-    detach: bool = False, privileged: bool = False, detach_keys: bytes = b"",
-    preserve_fds: int = 0,
+    detach: bool = False, privileged: bool = False, preserve_fds: int = 0,
 ) -> int:  # fmt: skip
     """Run a command in a running container; return its exit code."""
     from strata.engine import foreground
@@ -147,12 +145,13 @@ def rename(e: Engine, name: str, new: str) -> None:
     """Give a container another name; its dataset keeps the one it was made with."""
     record = names.get_container(e, name)
     names.check_name(new, "container")
+    e.recover()  # before the lock, as it may start this container
     with e.lock_container(record["id"], name=record["name"]):
         record = e.records.get("container", record["id"])
         old = record["name"]
         if old == new:
             raise UsageError(f"renaming container {old} to its own name", hint="give another name")
-        with e.begin("rename", ["settle-names", "container", record["id"], old, new]):
+        with e.journal.begin("rename", ["settle-names", "container", record["id"], old, new]):
             volumes.take_name(e, "container", new, record["id"])
             record["name"] = new
             creating.save(e, record)
@@ -276,17 +275,3 @@ def _security_options(config: Record) -> list[str]:
         if config[key]:
             options.append(f"{key}={config[key]}")
     return options
-
-
-def clean_up_all(e: Engine) -> list[str]:
-    """Settle every container whose record says it runs and whose process is gone."""
-    settled = []
-    for record in e.records.list_records("container"):
-        recorded = record["state"]["status"]
-        if recorded in lifecycle.LIVE and lifecycle.derive(record) == lifecycle.EXITED:
-            try:
-                life.cleanup(e, record["id"], remove=record["config"]["remove"])
-            except StrataError:
-                continue
-            settled.append(str(record["name"]))
-    return settled

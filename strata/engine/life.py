@@ -90,9 +90,9 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         )  # fmt: skip
         trace.point("start:planned")
         launched = runtime.launch(plan)
+        before = record["state"]
         try:
             trace.point("start:created")
-            before = record["state"]
             record["state"] = {
                 **before, "status": lifecycle.RUNNING, "pid": launched.pid,
                 "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,

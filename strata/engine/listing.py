@@ -13,7 +13,7 @@ import os
 
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, make_filter
-from strata.errors import RecordError
+from strata.errors import NoSpace, RecordError
 from strata.store import files, lifecycle
 from strata.times import parse_time
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from strata.engine.filters import Filters
 
-_VERSION = 1
+_VERSION = 2
 
 
 def make_row(record: Record) -> Record:
@@ -50,6 +50,7 @@ def make_row(record: Record) -> Record:
         "Size": None,
         "Dataset": record["dataset"],
         "_start": state["pid_start"],
+        "_boot": state.get("boot_id", ""),
     }
 
 
@@ -87,7 +88,7 @@ def read_rows(e: Engine) -> list[Record]:
             files.write_bytes(
                 summary, marshal.dumps(((_VERSION, e.config.id), rows)), durable=False
             )
-        except OSError:
+        except (OSError, NoSpace):
             pass
     return [_derive(dict(row)) for _, _, row in rows.values()]
 
@@ -95,12 +96,12 @@ def read_rows(e: Engine) -> list[Record]:
 def _derive(row: Record) -> Record:
     """The row with the status by the facts."""
     if row["State"] in lifecycle.LIVE and not lifecycle.is_alive(
-        {"pid": row["Pid"], "pid_start": row["_start"]}
+        {"pid": row["Pid"], "pid_start": row["_start"], "boot_id": row["_boot"]}
     ):
         row["State"] = lifecycle.EXITED
     if row["State"] not in lifecycle.LIVE:
         row["Pid"] = 0
-    del row["_start"]
+    del row["_start"], row["_boot"]
     return row
 
 

@@ -11,11 +11,15 @@ import time
 
 from strata.linux.syscall import PIDFD_GETFD, PIDFD_OPEN, PIDFD_SEND_SIGNAL, syscall
 
+_boot: list[str] = []
+
 
 def get_boot_id() -> str:
     """The kernel's random id of this boot."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+    if not _boot:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            _boot.append(file.read().strip())
+    return _boot[0]
 
 
 def find_start_time(pid: int) -> int | None:

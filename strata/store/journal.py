@@ -28,7 +28,7 @@ from strata.store.records import new_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from strata.store.files import Record
 
@@ -86,11 +86,7 @@ class Operation:
         self._write()
 
     def _release(self) -> None:
-        self._lock.release()
-        try:
-            os.unlink(self._lock.path)
-        except FileNotFoundError:
-            pass
+        Journal._unlock(self._lock)
 
     def complete(self) -> None:
         """The operation ended well; forget it. Idempotent."""
@@ -150,21 +146,24 @@ class Journal:
         left.reverse()
         return left
 
-    def _entries(self) -> Iterator[tuple[str, Record | None]]:
-        for name in sorted(os.listdir(self.folder)):
-            if not files.is_record(name):
-                continue
-            try:
-                yield name[:-5], files.read_json(f"{self.folder}/{name}")
-            except FileNotFoundError:
-                continue
-            except RecordError:
-                yield name[:-5], None
+    def _list(self) -> list[str]:
+        return [name[:-5] for name in sorted(os.listdir(self.folder)) if files.is_record(name)]
+
+    def _read(self, operation: str) -> Record | None:
+        """An entry, None when it cannot be read. FileNotFoundError when it is settled."""
+        try:
+            return files.read_json(f"{self.folder}/{operation}.json")
+        except RecordError:
+            return None
 
     def list_entries(self) -> list[tuple[Record, bool]]:
         """All entries with whether their operation still lives."""
         found = []
-        for operation, record in self._entries():
+        for operation in self._list():
+            try:
+                record = self._read(operation)
+            except FileNotFoundError:
+                continue
             if record is None:
                 continue
             held = locks.try_lock(f"{self.locks}/op.{operation}")
@@ -183,17 +182,20 @@ class Journal:
         Entries whose undo still fails stay; ``system check`` reports them.
         """
         settled = 0
-        for operation, record in self._entries():
+        for operation in self._list():
             held = locks.try_lock(f"{self.locks}/op.{operation}")
             if held is None:
                 continue
             try:
                 path = f"{self.folder}/{operation}.json"
+                # Only now: it may have gone on, and past its point of no return, until it died.
+                try:
+                    record = self._read(operation)
+                except FileNotFoundError:
+                    continue
                 if record is None:
                     os.unlink(path)  # broken off while the first entry was written: no effect yet
                     settled += 1
-                    continue
-                if not os.path.exists(path):
                     continue
                 steps = [step for step in record.get("undo", ()) if _is_step(step)]
                 left = self.run_undo(steps)

@@ -47,12 +47,26 @@ _HINTS = {
 }
 
 
+def make_state() -> Record:
+    """The state of a container that never ran."""
+    return {
+        "status": CREATED, "pid": 0, "pid_start": 0, "conmon_pid": 0, "conmon_start": 0,
+        "boot_id": "", "started": "", "finished": "", "exit_code": 0, "oom": False, "error": "",
+    }  # fmt: skip
+
+
 def is_alive(state: Record) -> bool:
     """Whether the container's own process still runs, in this boot."""
     pid, start = state.get("pid"), state.get("pid_start")
     if not isinstance(pid, int) or not isinstance(start, int) or pid <= 0:
         return False
-    return process.is_alive(pid, start)
+    return process.is_alive(pid, start) and is_of_this_boot(state)
+
+
+def is_of_this_boot(state: Record) -> bool:
+    """Whether the pids in a state can name its processes. Start times count from the boot, so
+    after another one a stranger may have both numbers."""
+    return state.get("boot_id") in (None, "", process.get_boot_id())
 
 
 def derive(record: Record) -> str:
