@@ -1,0 +1,78 @@
+"""A pool without a free byte: clear errors, whole records, and a way out by removing things."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+from helpers.store import Store, open_store, wait_until
+
+pytestmark = pytest.mark.btrfs
+
+IMAGE = "busybox"
+
+
+@pytest.fixture
+def full() -> Iterator[Store]:
+    """A small store with a running and a stopped container, then filled to the last byte."""
+    with open_store(size=256 << 20) as store:
+        store.add_busybox()
+        store.ok("run", "-d", "--name", "live", "--stop-timeout", "0", "-v", "vol:/v", IMAGE,
+                 "sleep", "1000")  # fmt: skip
+        store.ok("create", "--name", "idle", IMAGE)
+        store.ok("snapshot", "vol@one")
+        [live] = store.ok("container", "inspect", "live").json
+        fill(f"{store.pool}/{live['Dataset']}/rootfs")
+        yield store
+
+
+def fill(folder: str) -> None:
+    """Write until nothing fits any more, to the last small file."""
+    block = os.urandom(1 << 20)
+    for size in (1 << 20, 1 << 16, 1 << 12, 100):
+        number = 0
+        while True:
+            path = f"{folder}/fill.{size}.{number}"
+            try:
+                with open(path, "wb") as file:
+                    file.write(block[:size])
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                break
+            number += 1
+
+
+def test_what_needs_space_says_so_and_what_gives_space_works(full: Store) -> None:
+    for argv in (["create", "--name", "new", IMAGE], ["run", "--rm", IMAGE, "true"],
+                 ["volume", "create", "other"], ["rename", "idle", "busy"],
+                 ["commit", "live", "localhost/x"]):  # fmt: skip
+        outcome = full.strata(*argv)
+        assert outcome.rc == 125, repr(outcome)
+        assert "full" in outcome.err or "space" in outcome.err.lower(), repr(outcome)
+        assert outcome.err.count("\n") <= 2, repr(outcome)
+    rows = {row["Names"][0]: row["State"] for row in full.ok("ps", "-a", "--format", "json").json}
+    assert rows == {"live": "running", "idle": "created"}
+    assert full.ok("volume", "ls", "-q").out.split() == ["vol"]
+    assert full.ok("exec", "live", "echo", "alive").line == "alive"
+    full.ok("rm", "-f", "live")
+    wait_until(lambda: full.strata("run", "--rm", IMAGE, "true").rc == 0, "there is room again")
+    full.ok("rm", "idle")
+    full.ok("snapshot", "rm", "vol@one")
+    full.ok("volume", "rm", "vol")
+    assert full.ok("ps", "-aq").out == ""
+    full.ok("system", "check")
+    reserve = f"{full.pool}/records/reserve"
+    wait_until(lambda: os.path.exists(reserve), "the reserve is made anew")
+
+
+def test_a_container_can_be_stopped_and_tells_its_code(full: Store) -> None:
+    full.ok("stop", "live")
+    assert full.ok("wait", "live").line == "137"
+    full.ok("rm", "live")
+    wait_until(lambda: full.strata("run", "--rm", IMAGE, "true").rc == 0, "there is room again")
+    full.ok("system", "check")
