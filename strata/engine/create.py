@@ -18,6 +18,7 @@ from strata.errors import AlreadyExists, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
 from strata.storage import layout, properties
+from strata.store import lifecycle
 from strata.store.files import write_json
 from strata.store.records import SCHEMA, new_id
 from strata.times import format_time
@@ -130,9 +131,7 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
             "image_name": image_name or options["image"], "layer": layer, "dataset": dataset,
             "guid": "", "lineage": container_id, "generation": 1, "branches": [],
             "config": config, "native": native,
-            "state": {"status": "created", "pid": 0, "pid_start": 0, "conmon_pid": 0,
-                      "conmon_start": 0, "boot_id": "", "started": "", "finished": "",
-                      "exit_code": 0, "oom": False, "error": ""},
+            "state": lifecycle.make_state(),
         }  # fmt: skip
         if not config["log_path"] and config["log_driver"] != "none":
             config["log_path"] = f"{e.logs}/{container_id}.log"

@@ -97,11 +97,8 @@ def build(
         layer_id = new_id(16)
         dataset = layout.layer(layer_id)
         operation.lease(layer_id)
-        record: Record = {
-            "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": chain_id,
-            "diff_id": diff_id or "", "parent": parent, "dataset": dataset, "guid": "",
-            "created": time.time(), "size": 0, "entries": 0, "blobs": [],
-        }  # fmt: skip
+        record = make_record(layer_id, dataset, parent)
+        record["chain_id"], record["diff_id"] = chain_id, diff_id or ""
         base = find_base(e, parent)
         with e.journal.begin(
             "layer",
@@ -131,6 +128,15 @@ def build(
             step.replace()
             publish(e, record)
     return record
+
+
+def make_record(layer_id: str, dataset: str, parent: str | None) -> Record:
+    """A layer's record before it has content: digests, size and GUID are still to come."""
+    return {
+        "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": "", "diff_id": "",
+        "parent": parent, "dataset": dataset, "guid": "", "created": time.time(), "size": 0,
+        "entries": 0, "blobs": [],
+    }  # fmt: skip
 
 
 def publish(e: Engine, record: Record) -> None:

@@ -41,7 +41,7 @@ SUITES = {
 def pull(
     e: Engine, name: str, *, platform: str | None = None, authfile: str | None = None,
     creds: str | None = None, tls_verify: bool | None = None, policy: str = "always",
-    quiet: bool = False, progress: Any = None,
+    progress: Any = None,
 ) -> str:  # fmt: skip
     """Bring an image into the store and return its id.
 

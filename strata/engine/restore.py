@@ -114,11 +114,11 @@ def make_container(e: Engine, lineage: Lineage) -> Record:
     state = record["state"]
     running = _find_running(e, record)
     if running is not None:
-        record["state"] = {**make_state(), **running}
+        record["state"] = {**lifecycle.make_state(), **running}
     elif not lifecycle.is_alive(state):
         started = state["status"] != lifecycle.CREATED or bool(state.get("started"))
         record["state"] = {
-            **make_state(), "status": lifecycle.EXITED if started else lifecycle.CREATED,
+            **lifecycle.make_state(), "status": lifecycle.EXITED if started else lifecycle.CREATED,
             "error": _LOST if started else "",
         }  # fmt: skip
     if record["config"]["log_driver"] != "none":
@@ -164,17 +164,11 @@ def _is_whole(record: Record) -> bool:
     if any(not isinstance(item, dict) or "type" not in item or "destination" not in item
            for item in config["mounts"]):  # fmt: skip
         return False
-    return all(type(state.get(key)) is type(value) for key, value in make_state().items()) and all(
-        isinstance(record.get(key), str) for key in ("image", "image_name", "layer", "created")
-    )
-
-
-def make_state() -> Record:
-    """The state of a container that never ran."""
-    return {
-        "status": lifecycle.CREATED, "pid": 0, "pid_start": 0, "conmon_pid": 0, "conmon_start": 0,
-        "boot_id": "", "started": "", "finished": "", "exit_code": 0, "oom": False, "error": "",
-    }  # fmt: skip
+    empty = lifecycle.make_state()
+    if any(type(state.get(key)) is not type(value) for key, value in empty.items()):
+        return False
+    texts = ("image", "image_name", "layer", "created")
+    return all(isinstance(record.get(key), str) for key in texts)
 
 
 def _make_plain(e: Engine, lineage: Lineage) -> Record:
@@ -193,7 +187,7 @@ def _make_plain(e: Engine, lineage: Lineage) -> Record:
         "created": format_time(head.creation), "image": image["id"] if image else "",
         "image_name": image["names"][0] if image and image["names"] else "", "layer": layer,
         "branches": [], "config": config, "native": {},
-        "state": {**make_state(), "status": lifecycle.EXITED},
+        "state": {**lifecycle.make_state(), "status": lifecycle.EXITED},
     }  # fmt: skip
 
 
@@ -243,11 +237,9 @@ def make_empty_layer(layer_id: str, parent: str | None, chain_id: str, diff_id: 
     """
     for size in range(512, _EMPTY_TAR_LIMIT + 1, 512):
         if diff_id == f"sha256:{hashlib.sha256(bytes(size)).hexdigest()}":
-            return {
-                "schema": SCHEMA, "kind": "layer", "id": layer_id, "chain_id": chain_id,
-                "diff_id": diff_id, "parent": parent, "dataset": "", "guid": "", "created": 0.0,
-                "size": size, "entries": 0, "blobs": [],
-            }  # fmt: skip
+            record = layers.make_record(layer_id, "", parent)
+            record.update(chain_id=chain_id, diff_id=diff_id, created=0.0, size=size)
+            return record
     raise RecordError(f"layer {layer_id} ({chain_id}) is gone", hint="pull the image again")
 
 

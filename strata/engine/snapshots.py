@@ -356,9 +356,7 @@ def _clone_container(
         **record, "id": container_id, "name": name, "created": format_time(time.time()),
         "dataset": dataset, "lineage": container_id, "generation": 1, "branches": [],
         "snapshots": [], "config": {**record["config"]},
-        "state": {**record["state"], "status": "created", "pid": 0, "pid_start": 0,
-                  "conmon_pid": 0, "conmon_start": 0, "started": "", "finished": "",
-                  "exit_code": 0},
+        "state": lifecycle.make_state(),
     }  # fmt: skip
     if copy["config"]["log_path"]:
         copy["config"]["log_path"] = f"{e.logs}/{container_id}.log"

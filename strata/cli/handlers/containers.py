@@ -311,8 +311,6 @@ def commit(context: Context, options: Options, arguments: list[str]) -> int:
         author=options.text("author"),
         message=options.text("message"),
         changes=options.list("change"),
-        pause=options.flag("pause"),
-        format=options.text("format"),
     )
     path = options.text("iidfile")
     if path:

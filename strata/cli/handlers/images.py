@@ -40,7 +40,6 @@ def pull(context: Context, options: Options, arguments: list[str]) -> int:
             creds=creds,
             tls_verify=options.tristate("tls-verify"),
             policy=options.text("policy"),
-            quiet=quiet,
             progress=make_progress(quiet=quiet),
         )
         say(image_id)
@@ -124,7 +123,7 @@ def images(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine import images as engine_images
 
     filters = values.parse_filters(options.list("filter"))
-    found = engine_images.list_images(context.engine, filters, all=options.flag("all"))
+    found = engine_images.list_images(context.engine, filters)
     full = options.flag("no-trunc")
     now = time.time()
     rows = [
@@ -284,7 +283,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     need_names(arguments, all=everything)
     names = arguments
     if everything:
-        names = [image["Id"] for image in engine_images.list_images(context.engine, {}, all=True)]
+        names = [image["Id"] for image in engine_images.list_images(context.engine)]
 
     def act(name: str) -> None:
         for step in engine_images.remove(
