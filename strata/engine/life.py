@@ -53,7 +53,9 @@ def ensure_started(e: Engine, record: Record) -> None:
         return
     chosen = get_runtime(e, record)
     with e.lock_container(record["id"], name=record["name"]):
-        if runtime.is_waiting(chosen, record["id"]):
+        record = e.records.get("container", record["id"])
+        starter = record["state"].get("starter") or (0, 0)
+        if runtime.is_waiting(chosen, record["id"]) and not process.is_alive(*starter):
             runtime.run_runtime(chosen, ["start", record["id"]])
 
 
@@ -98,7 +100,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
                 "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
                 "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
                 "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
-                "error": "", "held": False,
+                "error": "", "held": False, "starter": list(_own_identity()),
             }  # fmt: skip
             e.records.save(record, durable=False)
             trace.point("start:recorded")
