@@ -49,7 +49,12 @@ def start_container(e: Engine, record: Record) -> None:
 def ensure_started(e: Engine, record: Record) -> None:
     """Start a container unless it runs; one whose start was killed half way goes on."""
     if lifecycle.derive(record) not in lifecycle.LIVE:
-        start_container(e, record)
+        try:
+            start_container(e, record)
+        except StateImproper:
+            # Another command was faster; that it runs is all that was asked for.
+            if lifecycle.derive(e.records.get("container", record["id"])) not in lifecycle.LIVE:
+                raise
         return
     chosen = get_runtime(e, record)
     with e.lock_container(record["id"], name=record["name"]):
