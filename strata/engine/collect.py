@@ -13,7 +13,7 @@ import time
 
 from strata import command, trace
 from strata.engine.core import Engine, Record
-from strata.errors import StrataError
+from strata.errors import Busy, StrataError
 from strata.linux import locks
 from strata.storage.driver import DatasetNotFound
 from strata.store import reserve
@@ -101,14 +101,20 @@ def _is_full(e: Engine) -> bool:
 
 
 def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:
-    """Destroy a due entry's datasets; forget it when all are gone."""
-    held = locks.try_lock(f"{e.paths.locks}/2-container.{entry['id']}")
+    """Destroy an entry's datasets; forget it when all are gone."""
+    if entry["object"] == "image":
+        _forget_image(e, entry["id"], done)
+        return
+    order = "3-volume" if entry["object"] == "volume" else "2-container"
+    held = locks.try_lock(f"{e.paths.locks}/{order}.{entry['id']}")
     if held is None:
         return
     with held:
-        if entry["object"] == "image":
-            _forget_image(e, entry)
+        # Until we had the lock its datasets may have moved, or it may be an entry no more.
+        found = e.trash.find(entry["id"])
+        if found is None:
             return
+        entry = found
         e.settle_removal(entry["id"])
         complete = True
         for dataset in entry["datasets"]:
@@ -126,12 +132,21 @@ def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:
             e.forget_lock(held)
 
 
-def _forget_image(e: Engine, entry: Record) -> None:
+def _forget_image(e: Engine, image_id: str, done: Collected) -> None:
     from strata.engine.images import forget_documents, settle_removal
 
-    settle_removal(e, entry["id"])
-    forget_documents(e, entry["id"])
-    e.trash.delete(entry["id"])
+    try:
+        held = e.lock_images()
+    except Busy as error:
+        done.failed.append((f"image {image_id[:12]}", error.message))
+        return
+    with held:
+        if e.trash.find(image_id) is None:
+            return  # it was pulled again
+        settle_removal(e, image_id)
+        trace.point("collect:image-settled")
+        forget_documents(e, image_id)
+        e.trash.delete(image_id)
 
 
 def _collect_layers(e: Engine, done: Collected) -> None:
@@ -142,29 +157,36 @@ def _collect_layers(e: Engine, done: Collected) -> None:
         leaves = [record for record in waste.values() if record["id"] not in parents]
         for record in leaves:
             del waste[record["id"]]
-            _destroy_layer(e, record, done)
+            if not _destroy_layer(e, record, done):
+                below = record["parent"]
+                while below in waste:
+                    below = waste.pop(below)["parent"]
         if not leaves:
             return
 
 
-def _destroy_layer(e: Engine, record: Record, done: Collected) -> None:
+def _destroy_layer(e: Engine, record: Record, done: Collected) -> bool:
+    """Destroy one unneeded layer; whether it is gone."""
     held = locks.try_lock(f"{e.paths.locks}/1-layer.{record['chain_id'][-64:]}")
     if held is None:
-        return
+        return False
     with held:
-        if record["id"] in e.journal.list_kept():
-            return
+        # Once more: others may have come to need it. From here on who finds it by its chain waits.
+        if record["id"] in find_needed_layers(e):
+            return False
+        trace.point("collect:layer-unneeded")
         if record["dataset"]:
             try:
                 if not e.try_destroy(record["dataset"]):
-                    return
+                    return False
             except StrataError as error:
                 done.failed.append((record["dataset"], error.message))
-                return
+                return False
         trace.point("collect:layer-destroyed")
         e.records.drop_name("chain", record["chain_id"].partition(":")[2], record["id"])
         e.records.delete("layer", record["id"])
         done.layers.append(record["id"])
+    return True
 
 
 def report(e: Engine, removed: list[str], free_before: int) -> Record:
@@ -226,8 +248,14 @@ def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        for fd in sorted(command.inherited):
-            os.close(fd)
+        # Neither locks nor what our caller gave us further: somebody may wait for its end.
+        for name in os.listdir("/proc/self/fd"):
+            fd = int(name)
+            try:
+                if fd > 2 and (fd in command.inherited or os.get_inheritable(fd)):
+                    os.close(fd)
+            except OSError:
+                continue
         command.inherited.clear()
         if first is not None:
             first()

@@ -14,7 +14,7 @@ from strata import command, trace
 from strata.engine import layers, names, volumes, words
 from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.identity import identity
-from strata.errors import AlreadyExists, UsageError
+from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
 from strata.storage import layout, properties
@@ -123,6 +123,9 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
     layer = image["layers"][-1] if image["layers"] else ""
     keep = [layer] if layer else None
     with volumes.Held(e) as held, e.begin("create", keep=keep) as operation:
+        if not os.path.exists(e.records.path("image", image["id"])):
+            # Removed before its layers were leased to us.
+            raise NotFound(f"{options['image']}: image not known", hint="it was just removed")
         name = _claim_name(e, operation, name, container_id)
         dataset = layout.container(name, container_id)
         record: Record = {

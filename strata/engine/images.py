@@ -194,27 +194,45 @@ def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dic
             f"({', '.join(image['names'])})",
             hint="remove it by name, or use --force",
         )
-    users = users_of(e, image_id)
-    if users and not force:
-        listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
-        raise InUse(
-            f"image used by {listed}: image is in use by a container",
-            hint="remove those containers first, or use --force to remove them too",
-            exit_code=2,
-        )
-    for user in users:
+    for user in users_of(e, image_id) if force else ():
         from strata.engine.removal import remove_record
 
         remove_record(e, user, force=True, volumes=False, verb="rmi")
+    done = _discard(e, image_id, name)
+    if done is not None:
+        return done
+    # It was given another name meanwhile.
+    return [{"Untagged": gone} for gone in untag(e, image_id, [name])]
+
+
+def _discard(
+    e: Engine, image_id: str, name: str, *, named: bool = True
+) -> list[dict[str, str]] | None:
+    """Move an image to the trash: what was done, or None when it has other names than ``name``.
+
+    Without ``named`` only if it has no name at all. `InUse` when a container was made from it.
+    """
+    e.recover()  # before the lock, as it may start containers
+    trace.point("rmi:unused")
     with e.lock_images():
         image = e.records.get("image", image_id)
+        users = users_of(e, image_id)
+        if users:
+            listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
+            raise InUse(
+                f"image used by {listed}: image is in use by a container",
+                hint="remove those containers first, or use --force to remove them too",
+                exit_code=2,
+            )
+        others = set(image["names"]) - {name}
+        if others and (not named or (name and "@" not in name)):
+            return None
         done = [{"Untagged": gone} for gone in image["names"]]
-        with e.begin("rmi", ["settle-image-removal", image_id]):
+        with e.journal.begin("rmi", ["settle-image-removal", image_id]):
             e.trash.save(trash.make_entry("image", image, [], verb="rmi", keep=True))
             trace.point("rmi:trashed")
             settle_removal(e, image_id)
-    done.append({"Deleted": image_id})
-    return done
+    return [*done, {"Deleted": image_id}]
 
 
 def settle_removal(e: Engine, image_id: str) -> None:
@@ -250,8 +268,12 @@ def prune(
     for image in list(e.records.list_records("image")):
         if image["id"] in used or (image["names"] and not all) or not passes(image):
             continue
-        _remove_one(e, image, "", force=True)
-        removed.append(image["id"])
+        try:
+            done = _discard(e, image["id"], "", named=all)
+        except (InUse, NotFound):
+            continue  # used, or removed, meanwhile
+        if done is not None:
+            removed.append(image["id"])
     collect.remove_old_downloads(e)
     return collect.report(e, removed, before)
 

@@ -44,6 +44,20 @@ def find_by_chain(e: Engine, chain_id: str) -> Record | None:
     return record
 
 
+def lease_known(e: Engine, operation: Operation, chain_id: str) -> Record | None:
+    """The layer with this chain id, leased to ``operation``, if it is there.
+
+    Under its lock, so that a collection either sees the lease or has taken it away before.
+    """
+    if find_by_chain(e, chain_id) is None:
+        return None
+    with e.lock_chain(chain_id):
+        found = find_by_chain(e, chain_id)
+        if found is not None:
+            operation.lease(found["id"])
+        return found
+
+
 def is_frozen(e: Engine, dataset: str) -> bool:
     """Whether the dataset is there and has the snapshot that makes it a layer."""
     try:

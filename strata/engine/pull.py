@@ -83,12 +83,10 @@ def _take(
     with e.begin(verb) as operation:
         records: list[Record] = []
         missing: list[Descriptor] = []
-        present = [layers.find_by_chain(e, chain_id) for chain_id in chain_ids]
+        present = [layers.lease_known(e, operation, chain_id) for chain_id in chain_ids]
         for found, descriptor in zip(present, manifest.layers, strict=True):
             if found is None:
                 missing.append(descriptor)
-            else:
-                operation.lease(found["id"])
         trace.point(f"{verb}:planned")
         with _Downloads(e, source, missing, progress) as downloads:
             parent: str | None = None
