@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MINUTE, _HOUR = 60, 3600
 _PADDING, _NARROWEST = 2, 12
 
 

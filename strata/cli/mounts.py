@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import posixpath
 
-from strata.cli.values import check_name, parse_size, split_csv
+from strata.cli.values import parse_size, split_csv
+from strata.engine.names import check_name
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ def parse_volume(text: str, directory: str) -> Mount:
             )
         path = posixpath.normpath(posixpath.join(directory, source))
         return _mount("bind", path, destination, _check(options, _BIND))
-    return _mount("volume", check_name(source), destination, _check(options, _VOLUME))
+    return _mount("volume", check_name(source, "volume"), destination, _check(options, _VOLUME))
 
 
 def parse_mount(text: str, directory: str) -> Mount:
@@ -125,7 +126,7 @@ def parse_mount(text: str, directory: str) -> Mount:
         raise UsageError(
             f'"{source}" is not the name of a volume', hint="use type=bind for a host path"
         )
-    name = check_name(source) if source else ""
+    name = check_name(source, "volume") if source else ""
     return _mount("volume", name, path, _check(options, _VOLUME))
 
 

@@ -80,16 +80,6 @@ def parse_detach_keys(text: str) -> bytes:
     return bytes(keys)
 
 
-def check_name(name: str) -> str:
-    """Return a container's or volume's name when it is valid; raise `UsageError`."""
-    if not name or name[0] not in _ASCII or not _NAME.issuperset(name) or len(name) > 200:
-        raise UsageError(
-            f'"{name}": names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument',
-            hint="use letters, digits, '_', '.' and '-', at most 200 of them",
-        )
-    return name
-
-
 def check_hostname(name: str) -> str:
     """Return a host name when the kernel takes it (at most 64 characters); raise `UsageError`."""
     if len(name) > 64 or not (_NAME.issuperset(name) and name[:1] not in ("-", ".")):

@@ -18,7 +18,8 @@ def check_name(name: str, what: str) -> str:
     fine = name and name[0] in _NAME_FIRST and _NAME_REST.issuperset(name)
     if not fine:
         raise UsageError(
-            f"{what} names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument {name!r}"
+            f"{what} names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument {name!r}",
+            hint=f"use letters, digits, '_', '.' and '-', at most {NAME_LIMIT} of them",
         )
     if len(name) > NAME_LIMIT:
         raise UsageError(f"{what} names have at most {NAME_LIMIT} characters, not {len(name)}")

@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strata.linux.locks import Lock
     from strata.storage.driver import Snapshot
     from strata.store.journal import Operation
 
@@ -110,7 +111,7 @@ def _reload(e: Engine, record: Record) -> Record:
     return e.records.get(record["kind"], record["id"])
 
 
-def _lock(e: Engine, record: Record):  # type: ignore[no-untyped-def]
+def _lock(e: Engine, record: Record) -> Lock:
     if record["kind"] == "volume":
         return e.lock_volume(record["id"], name=record["name"])
     return e.lock_container(record["id"], name=record["name"])

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 MAX_RECORD = 16 << 20
-_TEMPORARY = ".new-"
+#: begins the names of what is still being written
+TEMPORARY = ".new-"
 
 
 def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
@@ -54,7 +55,7 @@ def _no_space() -> NoSpace:
 
 def _write_bytes(path: str, data: bytes, durable: bool, mode: int) -> None:
     folder, name = os.path.split(path)
-    temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{name[:180]}"
+    temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{name[:180]}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(temporary, flags, mode)
@@ -114,7 +115,7 @@ def read_json(path: str) -> Record:
 
 def is_record(name: str) -> bool:
     """Whether a file name is that of a record, not of one that is still being written."""
-    return name.endswith(".json") and not name.startswith(_TEMPORARY)
+    return name.endswith(".json") and not name.startswith(TEMPORARY)
 
 
 def list_leftovers(folder: str) -> list[str]:
@@ -122,9 +123,9 @@ def list_leftovers(folder: str) -> list[str]:
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith(_TEMPORARY):
+            if not entry.name.startswith(TEMPORARY):
                 continue
-            pid = entry.name[len(_TEMPORARY) :].partition("-")[0]
+            pid = entry.name[len(TEMPORARY) :].partition("-")[0]
             if not (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
                 found.append(entry.path)
     return found

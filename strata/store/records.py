@@ -171,7 +171,7 @@ class Records:
     def set_name(self, kind: str, name: str, object_id: str) -> None:
         """Point a name to an object, whoever had it before."""
         path = self._name_path(kind, name)
-        temporary = f"{self.folder}/names/{kind}/{files._TEMPORARY}{os.getpid()}-{new_id(8)}"
+        temporary = f"{self.folder}/names/{kind}/{files.TEMPORARY}{os.getpid()}-{new_id(8)}"
         os.symlink(object_id, temporary)
         os.rename(temporary, path)
 
@@ -189,7 +189,7 @@ class Records:
         folder = f"{self.folder}/names/{kind}"
         found = {}
         for encoded in os.listdir(folder):
-            if encoded.startswith(files._TEMPORARY):
+            if encoded.startswith(files.TEMPORARY):
                 continue
             name = encoded.replace("%2F", "/").replace("%25", "%")
             try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strata.cli import security, values
+from strata.engine.names import check_name
 from strata.errors import UsageError
 from strata.linux.signals import parse_signal
 from strata.times import parse_duration, parse_moment
@@ -83,13 +84,19 @@ def test_other_detach_keys_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "web-1", "A.b_c-d", "0"])
 def test_names(name: str) -> None:
-    assert values.check_name(name) == name
+    assert check_name(name, "container") == name
 
 
-@pytest.mark.parametrize("name", ["", "-a", ".a", "_a", "a b", "a/b", "a@b", "é", "a\n", "x" * 201])
+@pytest.mark.parametrize("name", ["", "-a", ".a", "_a", "a b", "a/b", "a@b", "é", "a\n"])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="names must match"):
-        values.check_name(name)
+        check_name(name, "container")
+
+
+def test_long_names_are_refused() -> None:
+    assert check_name("x" * 128, "volume")
+    with pytest.raises(UsageError, match="at most 128 characters"):
+        check_name("x" * 129, "volume")
 
 
 @pytest.mark.parametrize(
@@ -253,9 +260,10 @@ def test_storage_options_are_an_allow_list() -> None:
 
 READERS: list[Callable[[str], Any]] = [
     values.parse_size, parse_duration, parse_signal, values.parse_detach_keys,
-    values.check_name, values.check_hostname, values.split_csv, values.parse_entrypoint,
+    values.check_hostname, values.split_csv, values.parse_entrypoint,
     values.parse_add_host, values.parse_platform, values.parse_network, values.parse_label_file,
     values.parse_int, values.parse_float, security.parse_ulimit,
+    lambda text: check_name(text, "container"),
     lambda text: parse_moment(text, 2e9),
     lambda text: values.parse_environment([text], [text], HOST),
     lambda text: security.parse_security([text]),

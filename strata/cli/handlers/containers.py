@@ -343,7 +343,7 @@ def rename(context: Context, options: Options, arguments: list[str]) -> int:
     """Rename a container."""
     from strata.engine import containers
 
-    containers.rename(context.engine, arguments[0], values.check_name(arguments[1]))
+    containers.rename(context.engine, arguments[0], arguments[1])
     return 0
 
 

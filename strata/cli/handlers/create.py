@@ -146,7 +146,9 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
     described["add_hosts"] = [values.parse_add_host(text) for text in options.list("add-host")]
     described["detach_keys"] = values.parse_detach_keys(options.text("detach-keys"))
     if described["name"]:
-        values.check_name(described["name"])
+        from strata.engine.names import check_name
+
+        check_name(described["name"], "container")
     if described["hostname"]:
         values.check_hostname(described["hostname"])
     if options.given("stop-signal"):

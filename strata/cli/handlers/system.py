@@ -45,16 +45,7 @@ def info(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine import system
 
     found = system.info(context.engine)
-    format = options.maybe("format")
-    if format is None:
-        _show_tree(found)
-        return 0
-    from strata.cli.format import normalise, show_json, show_objects
-
-    if normalise(format) == "json":
-        show_json(found)
-    else:
-        show_objects([found], format)
+    _show_document(found, found, options)
     return 0
 
 
@@ -190,16 +181,7 @@ def version(context: Context, options: Options, arguments: list[str]) -> int:
             "OsArch": f"linux/{_ARCHITECTURES.get(machine.machine, machine.machine)}",
         }
     }
-    format = options.maybe("format")
-    if format is None:
-        _show_tree({**found["Client"]})
-        return 0
-    from strata.cli.format import normalise, show_json, show_objects
-
-    if normalise(format) == "json":
-        show_json(found)
-    else:
-        show_objects([found], format)
+    _show_document(found, found["Client"], options)
     return 0
 
 
@@ -233,6 +215,20 @@ def help_(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.cli.main import main
 
     return main([*arguments, "--help"])
+
+
+def _show_document(found: dict[str, Any], shown: dict[str, Any], options: Options) -> None:
+    """Print ``shown`` for people, or ``found`` as ``--format`` asks: JSON or a template."""
+    format = options.maybe("format")
+    if format is None:
+        _show_tree(shown)
+        return
+    from strata.cli.format import normalise, show_json, show_objects
+
+    if normalise(format) == "json":
+        show_json(found)
+    else:
+        show_objects([found], format)
 
 
 def _show_tree(value: dict[str, Any], indent: int = 0) -> None:

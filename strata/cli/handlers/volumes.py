@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def create(context: Context, options: Options, arguments: list[str]) -> int:
     """Create a volume and print its name."""
     from strata.engine import volumes
+    from strata.engine.names import check_name
 
-    name = values.check_name(arguments[0]) if arguments else None
+    name = check_name(arguments[0], "volume") if arguments else None
     made = volumes.create(
         context.engine,
         name,
@@ -58,14 +59,11 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.cli.format import show_objects
     from strata.engine import volumes
 
-    everything = options.flag("all")
-    need_names(arguments, all=everything, what="volume name")
-    names = arguments
-    if everything:
-        names = [volume["Name"] for volume in volumes.list_volumes(context.engine, {})]
     found: list[Any] = []
     code = for_each(
-        context, names, lambda name: found.extend(volumes.inspect(context.engine, [name]))
+        context,
+        _choose(context, options, arguments),
+        lambda name: found.extend(volumes.inspect(context.engine, [name])),
     )
     show_objects(found, options.maybe("format"))
     return code
@@ -75,19 +73,13 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove volumes."""
     from strata.engine import volumes
 
-    everything = options.flag("all")
-    need_names(arguments, all=everything, what="volume name")
-    names = arguments
-    if everything:
-        names = [volume["Name"] for volume in volumes.list_volumes(context.engine, {})]
-
     def act(name: str) -> None:
         for gone in volumes.remove(
             context.engine, [name], force=options.flag("force"), time=options.number("time")
         ):
             say(gone)
 
-    return for_each(context, names, act, classify=True)
+    return for_each(context, _choose(context, options, arguments), act, classify=True)
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
@@ -121,3 +113,14 @@ def profiles(context: Context, options: Options, arguments: list[str]) -> int:
     columns = [("PROFILE", "Name"), ("OPTIONS", "Options"), ("DESCRIPTION", "Description")]
     show_rows(rows, columns, format=options.text("format"), raw=found)
     return 0
+
+
+def _choose(context: Context, options: Options, arguments: list[str]) -> list[str]:
+    """Return the names given, or those that ``--all`` stands for."""
+    everything = options.flag("all")
+    need_names(arguments, all=everything, what="volume name")
+    if not everything:
+        return arguments
+    from strata.engine import volumes
+
+    return [volume["Name"] for volume in volumes.list_volumes(context.engine)]
