@@ -349,9 +349,7 @@ class _unmasked:
         return False
 
 
-def _resources(
-    config: Mapping[str, Any], host: HostFacts, warnings: list[str]
-) -> dict[str, Any]:
+def _resources(config: Mapping[str, Any], host: HostFacts, warnings: list[str]) -> dict[str, Any]:
     allow = bool(config.get("privileged"))
     resources: dict[str, Any] = {"devices": [{"allow": allow, "access": "rwm"}]}
     limit = config.get("pids_limit")

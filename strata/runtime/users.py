@@ -70,9 +70,7 @@ def resolve(root: int, wanted: str, extra_groups: tuple[str, ...] = ()) -> User:
     )
 
 
-def resolve_text(
-    wanted: str, passwd: str, group: str, extra_groups: tuple[str, ...] = ()
-) -> User:
+def resolve_text(wanted: str, passwd: str, group: str, extra_groups: tuple[str, ...] = ()) -> User:
     """`resolve` on the text of the files. Pure."""
     name, separator, group_name = wanted.partition(":")
     name = name or "0"

@@ -126,9 +126,7 @@ class Zfs(Driver):
     # -- changing ------------------------------------------------------------------------------
 
     @staticmethod
-    def _options(
-        identity: Mapping[str, str], properties: Mapping[str, str] | None
-    ) -> list[str]:
+    def _options(identity: Mapping[str, str], properties: Mapping[str, str] | None) -> list[str]:
         layout.check_identity(identity)
         options: list[str] = []
         for key, value in identity.items():
@@ -437,7 +435,7 @@ class Zfs(Driver):
             opened = [entry for entry in os.listdir(f"{self.root}/mnt") if entry.startswith(prefix)]
         except FileNotFoundError:
             opened = []
-        for target in (name, *(f"{name}@{entry[len(prefix):]}" for entry in opened)):
+        for target in (name, *(f"{name}@{entry[len(prefix) :]}" for entry in opened)):
             if lazy:
                 self._leave(target, lazy=True)
             else:
@@ -476,9 +474,7 @@ class Zfs(Driver):
         code = command.wait(pid)
         if code != 0:
             result = command.Result(code, b"", said)
-            raise classify(result) or CommandFailed(
-                argv, code, said.decode(errors="replace")
-            )
+            raise classify(result) or CommandFailed(argv, code, said.decode(errors="replace"))
 
     # -- the store -----------------------------------------------------------------------------
 

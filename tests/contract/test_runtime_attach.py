@@ -72,9 +72,7 @@ def err() -> Iterator[Sink]:
 
 
 def test_both_streams_arrive_whole_up_to_the_last_byte(box: Box, out: Sink, err: Sink) -> None:
-    container = box.create(
-        ["sh", "-c", "head -c 3000000 /dev/zero; echo tail; echo e >&2; exit 4"]
-    )
+    container = box.create(["sh", "-c", "head -c 3000000 /dev/zero; echo tail; echo e >&2; exit 4"])
     assert container.attach(streams=Streams(None, out.fd, err.fd), tty=False) == attach.EXITED
     assert out.finish() == b"\0" * 3000000 + b"tail\n"
     assert err.finish() == b"e\n"
@@ -103,9 +101,7 @@ def test_a_container_that_does_not_read_holds_nothing_up(box: Box, out: Sink, er
     os.close(source)
 
 
-def test_a_reader_that_went_away_ends_the_attachment_not_the_container(
-    box: Box, err: Sink
-) -> None:
+def test_a_reader_that_went_away_ends_the_attachment_not_the_container(box: Box, err: Sink) -> None:
     read, write = os.pipe()
     os.close(read)
     container = box.create(["sh", "-c", "while :; do echo y; sleep 0.01; done"])
@@ -205,9 +201,7 @@ def test_a_terminal_has_its_size_follows_it_and_comes_back(box: Box, terminal: T
     assert termios.tcgetattr(terminal.fd) == before
 
 
-def test_detaching_leaves_the_container_and_one_can_come_back(
-    box: Box, terminal: Terminal
-) -> None:
+def test_detaching_leaves_the_container_and_one_can_come_back(box: Box, terminal: Terminal) -> None:
     container = box.create(["cat"], tty=True, stdin=True)
     streams = Streams(terminal.fd, terminal.fd, terminal.fd)
 

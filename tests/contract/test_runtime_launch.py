@@ -183,9 +183,7 @@ def test_the_cleanup_runs_when_the_owner_is_gone(box: Box, kind: str) -> None:
     if kind != "zombie":
         os.waitpid(pid, 0)
     owner = (os.getpid(), own_identity()[1] + 1) if kind == "another" else (pid, start)
-    container = box.start(
-        ["true"], cleanup=["/bin/sh", "-c", f"echo done >{mark}"], owner=owner
-    )
+    container = box.start(["true"], cleanup=["/bin/sh", "-c", f"echo done >{mark}"], owner=owner)
     container.wait()
     assert wait_for_path(mark) == "done\n"
     if kind == "zombie":
@@ -359,7 +357,8 @@ def test_a_start_broken_off_after_create_does_not_stand_in_the_way(box: Box) -> 
 
 def test_running_out_of_memory_is_noted(box: Box) -> None:
     container = box.start(
-        ["sh", "-c", "x=a; while :; do x=$x$x$x$x; done"], memory=16 << 20,
+        ["sh", "-c", "x=a; while :; do x=$x$x$x$x; done"],
+        memory=16 << 20,
     )
     assert container.wait() == 137
     ended = launch.find_exit(container.bundle, container.id)

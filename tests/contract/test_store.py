@@ -278,9 +278,7 @@ def test_a_foreign_file_is_never_overwritten(store: setup.StoreConfig, folder: s
     assert mounts_below(root) == []
 
 
-def test_a_store_is_not_taken_over_by_another_root(
-    own: setup.StoreConfig, folder: str
-) -> None:
+def test_a_store_is_not_taken_over_by_another_root(own: setup.StoreConfig, folder: str) -> None:
     put(setup.open_driver(own), "containers/a", "kept")
     root = f"{folder}/thief-{own.driver}"
     where = {"pool": own.pool} if own.pool else {"file": own.file}

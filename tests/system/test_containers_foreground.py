@@ -81,9 +81,7 @@ def sleeper(busybox_store: Store) -> Iterator[str]:
         (["sh", "-c", "exit 255"], 255),
     ],
 )  # fmt: skip
-def test_exit_codes_of_exec(
-    busybox_store: Store, sleeper: str, argv: list[str], code: int
-) -> None:
+def test_exit_codes_of_exec(busybox_store: Store, sleeper: str, argv: list[str], code: int) -> None:
     outcome = busybox_store.strata("exec", sleeper, *argv)
     assert outcome.rc == code, repr(outcome)
 
@@ -91,7 +89,7 @@ def test_exit_codes_of_exec(
 def test_exec_sees_the_container_as_its_own_processes_do(
     busybox_store: Store, sleeper: str
 ) -> None:
-    script = 'echo $WHERE $ADDED $PWD $(id -u); touch /mem/x && cat'
+    script = "echo $WHERE $ADDED $PWD $(id -u); touch /mem/x && cat"
     outcome = busybox_store.ok(
         "exec", "-i", "-e", "ADDED=yes", "-w", "/tmp", "-u", "user", sleeper, "sh", "-c",
         "cat; echo $WHERE $ADDED $PWD $(id -u)", input="in\n",
@@ -477,6 +475,7 @@ def test_logs_of_nobody_and_of_a_removed_container(busybox_store: Store) -> None
 
 def test_no_process_of_these_tests_is_left(busybox_store: Store, sleeper: str) -> None:
     """What ran above is gone but for the container that they share."""
+
     def names() -> list[str]:
         found = []
         for pid in list_processes(busybox_store):

@@ -111,9 +111,7 @@ def test_a_user_made_with_rm_is_restarted_not_removed(busybox_store: Store, volu
                    "its end removes it now")  # fmt: skip
 
 
-def test_a_container_goes_back_with_its_file_system_only(
-    busybox_store: Store, volume: str
-) -> None:
+def test_a_container_goes_back_with_its_file_system_only(busybox_store: Store, volume: str) -> None:
     ok = busybox_store.ok
     ok("run", "-d", "--name", "box", "-v", "data:/d", "--stop-timeout", "0", IMAGE, "sleep", "1000")
     ok("exec", "box", "sh", "-c", "echo one >/file; ln -s /file /link; chmod 4711 /bin/busybox")

@@ -219,8 +219,16 @@ def test_options_and_labels(busybox_store: Store) -> None:
 def test_a_quota_holds(busybox_store: Store) -> None:
     ok = busybox_store.ok
     ok("volume", "create", "-o", "size=8M", "small")
-    out = ok("run", "--rm", "-v", "small:/d", IMAGE, "sh", "-c",
-             "head -c 30000000 /dev/urandom >/d/big || echo refused; sync; stat -c %s /d/big")
+    out = ok(
+        "run",
+        "--rm",
+        "-v",
+        "small:/d",
+        IMAGE,
+        "sh",
+        "-c",
+        "head -c 30000000 /dev/urandom >/d/big || echo refused; sync; stat -c %s /d/big",
+    )
     refused, size = out.out.split()
     assert refused == "refused"
     assert int(size) <= 8 << 20

@@ -205,9 +205,7 @@ def test_limits_become_resources() -> None:
 def test_ulimits_are_lowered_with_a_warning_where_they_cannot_be_raised() -> None:
     wanted = [{"type": "nofile", "soft": 9000, "hard": 9000}]
     document, warnings = build(make_record(ulimits=wanted), can_raise_limits=False)
-    assert document["process"]["rlimits"] == [
-        {"type": "RLIMIT_NOFILE", "soft": 4096, "hard": 4096}
-    ]
+    assert document["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 4096, "hard": 4096}]
     assert "4096" in warnings[0]
     document, warnings = build(make_record(ulimits=wanted))
     assert {"type": "RLIMIT_NOFILE", "soft": 9000, "hard": 9000} in document["process"]["rlimits"]
