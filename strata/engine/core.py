@@ -112,83 +112,9 @@ class Engine:
         return self.journal.recover()
 
     def _undo(self, step: list[str]) -> None:
-        """Perform one undo step of the journal. Each is idempotent."""
-        match step:
-            case ["destroy", dataset]:
-                self.destroy_dataset(dataset)
-            case ["abandon", kind, object_id, dataset]:
-                self._abandon(kind, object_id, dataset)
-            case ["unsnapshot", snapshot]:
-                try:
-                    self.driver.destroy(snapshot)
-                except DatasetNotFound:
-                    pass
-            case ["forget", kind, object_id]:
-                self.records.delete(kind, object_id)
-            case ["drop-name", kind, name, object_id]:
-                self.records.drop_name(kind, name, object_id)
-            case ["set-name", kind, name, object_id]:
-                self.records.set_name(kind, name, object_id)
-            case ["unclaim", kind, name, object_id]:
-                if self.records.find(kind, object_id) is None:
-                    self.records.drop_name(kind, name, object_id)
-            case ["settle-names", kind, object_id, *names]:
-                self._settle_names(kind, object_id, names)
-            case ["unswitch", kind, object_id, dataset]:
-                record = self.records.find(kind, object_id)
-                if record is None or record["dataset"] != dataset:
-                    self.destroy_dataset(dataset)
-            case ["settle-removal", object_id]:
-                self.settle_removal(object_id)
-            case ["settle-image-removal", image_id]:
-                from strata.engine.images import settle_removal
+        from strata.engine import undo
 
-                settle_removal(self, image_id)
-            case ["settle-layer", dataset]:
-                from strata.engine.layers import settle
-
-                settle(self, dataset)
-            case ["remove-tree", path]:
-                remove_tree(path)
-            case ["unmount-volume", name]:
-                self.unmount_volume(name)
-            case ["restart", *container_ids]:
-                from strata.engine.life import restart_after_rollback
-
-                restart_after_rollback(self, container_ids)
-            case _:
-                raise ValueError(f"unknown undo step {step!r}")
-
-    def _settle_names(self, kind: str, object_id: str, names: list[str]) -> None:
-        """Of the names an object had or was to get, keep the one its record says."""
-        record = self.records.find(kind, object_id)
-        for name in names:
-            if record is None or record["name"] != name:
-                self.records.drop_name(kind, name, object_id)
-
-    def _abandon(self, kind: str, object_id: str, dataset: str) -> None:
-        """Destroy what was made for an object, unless its record points there or it is in use.
-
-        A record may have been switched just before the crash, or another command may have
-        started to use a volume that a killed ``create`` made.
-        """
-        record = self.records.find(kind, object_id)
-        if record is not None and record["dataset"] == dataset:
-            if kind != "volume" or self.is_volume_used(object_id):
-                return
-            self.unmount_volume(record["name"])
-            self.remove_mountpoint(record["name"])
-            self.records.drop_name(kind, record["name"], object_id)
-            self.records.delete(kind, object_id)
-        self.destroy_dataset(dataset)
-
-    def is_volume_used(self, volume_id: str) -> bool:
-        """Whether any container has the volume among its mounts."""
-        return any(
-            item.get("volume") == volume_id
-            for container in self.records.list_records("container")
-            for item in container["config"].get("mounts", ())
-        )
+        undo.perform(self, step)
 
     def settle_removal(self, object_id: str) -> None:
         """Finish a removal whose trash entry was written; nothing when it was not."""

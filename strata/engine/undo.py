@@ -1,0 +1,96 @@
+"""The undo steps of the journal: what they are called and what they do.
+
+A step is a list of strings in a journal entry, so that whoever comes after a killed command can
+perform it. Each is idempotent, since the crash may have come before or after the effect it takes
+back, and none destroys what was already published to others. The ``settle-`` steps and
+``restart`` go forward instead: they finish what was decided.
+
+=========================================  =====================================================
+``destroy DATASET``                        with its snapshots
+``unsnapshot DATASET@NAME``
+``forget KIND ID``                         the record
+``unclaim KIND NAME ID``                   the name, unless the object was recorded after all
+``drop-name KIND NAME ID``                 the name, if it stands for that object
+``abandon KIND ID DATASET``                what was made for an object that is not used yet
+``unswitch KIND ID DATASET``               a new head, unless the record points to it
+``settle-names KIND ID NAME…``             keep the name the record says, drop the others
+``settle-removal ID``                      finish removing what has a trash entry
+``settle-image-removal ID``
+``settle-layer DATASET``                   finish a committed layer from its own copy
+``restart ID…``                            start containers that were stopped for a rollback
+=========================================  =====================================================
+"""
+
+from __future__ import annotations
+
+from strata.engine import images, layers, life
+from strata.engine.core import Engine
+from strata.storage.driver import DatasetNotFound
+
+
+def perform(e: Engine, step: list[str]) -> None:
+    """Perform one step. ValueError when there is no such step."""
+    match step:
+        case ["destroy", dataset]:
+            e.destroy_dataset(dataset)
+        case ["unsnapshot", snapshot]:
+            try:
+                e.driver.destroy(snapshot)
+            except DatasetNotFound:
+                pass
+        case ["forget", kind, object_id]:
+            e.records.delete(kind, object_id)
+        case ["unclaim", kind, name, object_id]:
+            if e.records.find(kind, object_id) is None:
+                e.records.drop_name(kind, name, object_id)
+        case ["drop-name", kind, name, object_id]:
+            e.records.drop_name(kind, name, object_id)
+        case ["abandon", kind, object_id, dataset]:
+            _abandon(e, kind, object_id, dataset)
+        case ["unswitch", kind, object_id, dataset]:
+            record = e.records.find(kind, object_id)
+            if record is None or record["dataset"] != dataset:
+                e.destroy_dataset(dataset)
+        case ["settle-names", kind, object_id, *names]:
+            _settle_names(e, kind, object_id, names)
+        case ["settle-removal", object_id]:
+            e.settle_removal(object_id)
+        case ["settle-image-removal", image_id]:
+            images.settle_removal(e, image_id)
+        case ["settle-layer", dataset]:
+            layers.settle(e, dataset)
+        case ["restart", *container_ids]:
+            life.restart_after_rollback(e, container_ids)
+        case _:
+            raise ValueError(f"unknown undo step {step!r}")
+
+
+def _settle_names(e: Engine, kind: str, object_id: str, names: list[str]) -> None:
+    record = e.records.find(kind, object_id)
+    for name in names:
+        if record is None or record["name"] != name:
+            e.records.drop_name(kind, name, object_id)
+
+
+def _abandon(e: Engine, kind: str, object_id: str, dataset: str) -> None:
+    """Destroy what was made for an object, unless its record points there and it is in use.
+
+    Another command may have started to use a volume that a killed ``create`` made.
+    """
+    record = e.records.find(kind, object_id)
+    if record is not None and record["dataset"] == dataset:
+        if kind != "volume" or _is_volume_used(e, object_id):
+            return
+        e.unmount_volume(record["name"])
+        e.remove_mountpoint(record["name"])
+        e.records.drop_name(kind, record["name"], object_id)
+        e.records.delete(kind, object_id)
+    e.destroy_dataset(dataset)
+
+
+def _is_volume_used(e: Engine, volume_id: str) -> bool:
+    return any(
+        item.get("volume") == volume_id
+        for container in e.records.list_records("container")
+        for item in container["config"].get("mounts", ())
+    )
