@@ -419,20 +419,4 @@ def _tidy(e: Engine) -> list[Problem]:
     collect.collect(e)
     collect.remove_old_downloads(e)
     _unlink(f"{e.paths.root}/store.json.new")
-    held = {f"op.{entry['id']}" for entry, _ in e.journal.list_entries()}
-    known = {
-        object_id for kind in ("container", "volume") for object_id in e.records.list_ids(kind)
-    }
-    chains = {digits[-64:] for digits in e.records.list_names("chain")}
-    for name in os.listdir(e.paths.locks):
-        what, _, rest = name.partition(".")
-        stale = (
-            (what == "op" and name not in held)
-            or (what in ("2-container", "3-volume") and rest not in known)
-            or (what == "1-layer" and rest not in chains)
-        )
-        if stale:
-            free = locks.try_lock(f"{e.paths.locks}/{name}")
-            if free is not None:
-                e.forget_lock(free)
     return found

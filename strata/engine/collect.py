@@ -72,8 +72,29 @@ def collect(e: Engine) -> Collected:
     _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
+        _remove_stale_locks(e)
     reserve.ensure(e.records.folder, e.driver.get_pool_space().free)
     return done
+
+
+def _remove_stale_locks(e: Engine) -> None:
+    """Remove lock files of what is gone: who waited for one while it went makes it anew."""
+    held = {f"op.{entry['id']}" for entry, _ in e.journal.list_entries()}
+    known = {
+        object_id for kind in ("container", "volume") for object_id in e.records.list_ids(kind)
+    }
+    chains = {digits[-64:] for digits in e.records.list_names("chain")}
+    for name in os.listdir(e.paths.locks):
+        what, _, rest = name.partition(".")
+        stale = (
+            (what == "op" and name not in held)
+            or (what in ("2-container", "3-volume") and rest not in known)
+            or (what == "1-layer" and rest not in chains)
+        )
+        if stale:
+            free = locks.try_lock(f"{e.paths.locks}/{name}")
+            if free is not None:
+                e.forget_lock(free)
 
 
 def _make_room(e: Engine, done: Collected) -> None:

@@ -55,8 +55,12 @@ class Held:
         self.take(volume_id, name)
         record = self._e.records.find("volume", volume_id)
         if record is None:
-            self._e.forget_lock(self._locks.pop(volume_id))
+            self.forget(volume_id)
         return record
+
+    def forget(self, volume_id: str) -> None:
+        """Give up the lock of a volume that does not exist."""
+        self._e.forget_lock(self._locks.pop(volume_id))
 
     def share(self) -> None:
         """From now on others may use the volumes too, but not change where they lie."""
@@ -116,7 +120,11 @@ def make(
         ["unclaim", "volume", name, volume_id],
         ["abandon", "volume", volume_id, dataset],
     )
-    take_name(e, "volume", name, volume_id)
+    try:
+        take_name(e, "volume", name, volume_id)
+    except AlreadyExists:
+        held.forget(volume_id)
+        raise
     if origin is None:
         made = e.driver.create(dataset, identity(record), native)
     else:

@@ -313,8 +313,8 @@ def test_tag_untag_and_rmi(busybox_store: Store) -> None:
     ok("untag", "example.com/two:3", "example.com/two:3")
     assert names(busybox_store) == ["localhost/busybox:latest"]
     assert busybox_store.strata("image", "exists", image_id[:12]).rc == 0
-    for bad in ("UPPER/case", "a b", "x:y:z", "x@sha256:123", "/x", "x/", "", "a" * 300, "-x", "é",
-                "localhost/x:" + "t" * 200, "../x", "x:..", "sha256:" + "0" * 64):  # fmt: skip
+    for bad in ("x/UPPER", "a b", "x:y:z", "x@sha256:123", "/x", "x/", "", "a" * 300, "-x",
+                "é", "localhost/x:" + "t" * 200, "../x", "x:.."):  # fmt: skip
         outcome = busybox_store.strata("tag", "busybox", "--", bad)
         assert outcome.rc == 125, repr(outcome)
         assert outcome.err.count("\n") <= 2
