@@ -148,7 +148,7 @@ def get_filter(cache: str, path: str, caps: Sequence[str]) -> Filter:
         pass
     made = _make_filter(path, caps)
     os.makedirs(cache, 0o700, exist_ok=True)
-    staging = f"{place}.{os.getpid()}"
+    staging = f"{place}.{os.urandom(4).hex()}"
     with open(staging, "w") as file:
         file.write(f"{made.bpf}\n{made.text}")
     os.rename(staging, place)

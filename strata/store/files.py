@@ -55,7 +55,8 @@ def _no_space() -> NoSpace:
 
 def _write_bytes(path: str, data: bytes, durable: bool, mode: int) -> None:
     folder, name = os.path.split(path)
-    temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{name[:180]}"
+    # Unlike in another thread of this process; the pid tells whether its writer still lives.
+    temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{name[:160]}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(temporary, flags, mode)
