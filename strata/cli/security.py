@@ -1,4 +1,4 @@
-"""Read security and resource options: capabilities, ``--security-opt``, ``--ulimit``, storage.
+"""Read security and resource options: ``--security-opt``, ``--ulimit``, ``--storage-opt``.
 
 Pure functions; each raises `UsageError` with Podman's wording.
 """
@@ -8,29 +8,15 @@ from __future__ import annotations
 from strata.cli.parse import parse_bool
 from strata.cli.values import parse_size
 from strata.errors import UsageError
+from strata.oci.spec import ULIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_LIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending "
-    "stack".split()
-)
 UNLIMITED = (1 << 64) - 1
 _STORAGE = ("size", "compression")
-
-
-def parse_capabilities(items: Iterable[str]) -> list[str]:
-    """Return capabilities in their kernel names (``CAP_CHOWN``, or ``ALL``), each once."""
-    names: dict[str, None] = {}
-    for item in items:
-        name = item.strip().upper()
-        if not name:
-            continue
-        names["ALL" if name in ("ALL", "CAP_ALL") else f"CAP_{name.removeprefix('CAP_')}"] = None
-    return list(names)
 
 
 def parse_ulimit(text: str) -> dict[str, Any]:
@@ -41,9 +27,9 @@ def parse_ulimit(text: str) -> dict[str, Any]:
         raise UsageError(
             f"invalid ulimit argument: {text}", hint="give NAME=SOFT[:HARD] as in nofile=1024:2048"
         )
-    if name not in _LIMITS:
+    if name not in ULIMITS:
         raise UsageError(
-            f"invalid ulimit type: {name}", hint=f"one of {', '.join(sorted(_LIMITS))}"
+            f"invalid ulimit type: {name}", hint=f"one of {', '.join(sorted(ULIMITS))}"
         )
     soft_text, colon, hard_text = value.partition(":")
     soft = _limit(text, soft_text)

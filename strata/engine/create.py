@@ -17,6 +17,7 @@ from strata.engine.identity import identity
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
+from strata.oci.spec import DEFAULT_PATH
 from strata.storage import layout, properties
 from strata.store import lifecycle
 from strata.store.files import write_json
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from strata.store.journal import Operation
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: the shape of a record's ``config`` and what holds when neither image nor user says anything
 DEFAULTS: Record = {

@@ -48,9 +48,8 @@ def normalise(names: Iterable[str]) -> list[str]:
     """``net_raw`` or ``CAP_NET_RAW`` to ``CAP_NET_RAW``; ``all`` to ``ALL``. `UsageError`."""
     result = []
     for text in names:
-        name = text.strip().upper()
-        if name != _ALL and not name.startswith("CAP_"):
-            name = f"CAP_{name}"
+        short = text.strip().upper().removeprefix("CAP_")
+        name = short if short == _ALL else f"CAP_{short}"
         if name != _ALL and name not in NAMES:
             raise UsageError(
                 f"unknown capability {text!r}", hint="capabilities(7) lists the names; ALL is one"

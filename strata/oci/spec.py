@@ -37,7 +37,7 @@ READONLY_PATHS = (
 _READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")
 _TMPFS_OPTIONS = ("rprivate", "nosuid", "nodev", "tmpcopyup")
 
-_ULIMITS = frozenset((
+ULIMITS = frozenset((
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 ))  # fmt: skip
@@ -100,7 +100,13 @@ def build_spec(
         privileged=bool(config.get("privileged")),
     )  # fmt: skip
     hostname = container_hostname(record, host.hostname)
-    process = _process(config, user, caps, hostname)
+    args = [*(config.get("entrypoint") or ()), *(config.get("command") or ())]
+    if not args:
+        raise UsageError(
+            "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
+            hint="give a command after the image name",
+        )
+    process = make_process(config, user, caps, hostname, args=args, tty=bool(config.get("tty")))
     process["rlimits"] = _rlimits(config.get("ulimits") or (), host, warnings)
     if not process["rlimits"]:
         del process["rlimits"]
@@ -134,24 +140,29 @@ def container_hostname(record: Mapping[str, Any], host: str) -> str:
     return host if config.get("network") == "host" else str(record["id"])[:12]
 
 
-def _process(
-    config: Mapping[str, Any], user: User, caps: Sequence[str], hostname: str
-) -> dict[str, Any]:
-    tty = bool(config.get("tty"))
+def make_process(
+    config: Mapping[str, Any], user: User, caps: Sequence[str], hostname: str, *,
+    args: Sequence[str], tty: bool, env: Sequence[str] = (), cwd: str = "",
+    privileged: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The ``process`` of a container, or of an exec in it.
+
+    ``env`` goes over the container's own, ``cwd`` replaces its working directory, and
+    ``privileged`` lets also a user other than root hold all of ``caps``.
+    """
     process: dict[str, Any] = {
         "terminal": tty,
         "user": {"uid": user.uid, "gid": user.gid, "umask": 0o022},
-        "args": [*(config.get("entrypoint") or ()), *(config.get("command") or ())],
-        "env": build_env(config.get("env") or (), home=user.home, hostname=hostname, tty=tty),
-        "cwd": config.get("workdir") or "/",
-        "capabilities": process_capabilities(caps, user.uid, config.get("cap_add") or ()),
+        "args": list(args),
+        "env": build_env(
+            [*(config.get("env") or ()), *env], home=user.home, hostname=hostname, tty=tty
+        ),
+        "cwd": cwd or config.get("workdir") or "/",
+        "capabilities": process_capabilities(
+            caps, 0 if privileged else user.uid, config.get("cap_add") or ()
+        ),
         "noNewPrivileges": bool(config.get("no_new_privileges")),
     }
-    if not process["args"]:
-        raise UsageError(
-            "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
-            hint="give a command after the image name",
-        )
     if user.groups:
         process["user"]["additionalGids"] = list(user.groups)
     if config.get("apparmor") and config["apparmor"] != "unconfined":
@@ -199,7 +210,7 @@ def _rlimits(
             limits[name] = (min(hard, most), min(hard, most))
     for item in wanted:
         name = str(item["type"]).lower().removeprefix("rlimit_")
-        if name not in _ULIMITS:
+        if name not in ULIMITS:
             raise UsageError(f"invalid ulimit type: {item['type']}")
         soft, hard = _unlimited(item["soft"]), _unlimited(item["hard"])
         if soft > hard:

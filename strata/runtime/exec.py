@@ -54,24 +54,10 @@ def make_process(
         config.get("cap_add") or (), () if privileged else config.get("cap_drop") or (),
         host.bounding, privileged=everything,
     )  # fmt: skip
-    process: dict[str, Any] = {
-        "terminal": tty,
-        "user": {"uid": who.uid, "gid": who.gid, "umask": 0o022},
-        "args": list(argv),
-        "env": spec.build_env(
-            [*(config.get("env") or ()), *env], home=who.home, tty=tty,
-            hostname=spec.container_hostname(record, host.hostname),
-        ),
-        "cwd": workdir or config.get("workdir") or "/",
-        "capabilities": spec.process_capabilities(
-            caps, 0 if privileged else who.uid, config.get("cap_add") or ()
-        ),
-        "noNewPrivileges": bool(config.get("no_new_privileges")),
-    }  # fmt: skip
-    if who.groups:
-        process["user"]["additionalGids"] = who.groups
-    if config.get("apparmor") and config["apparmor"] != "unconfined":
-        process["apparmorProfile"] = config["apparmor"]
+    process = spec.make_process(
+        config, who, caps, spec.container_hostname(record, host.hostname), args=argv, tty=tty,
+        env=env, cwd=workdir or "", privileged=privileged,
+    )  # fmt: skip
     _check_program(root, process)
     return process
 

@@ -13,6 +13,7 @@ from strata.cli import security, values
 from strata.engine.names import check_name
 from strata.errors import UsageError
 from strata.linux.signals import parse_signal
+from strata.oci.capabilities import normalise
 from strata.times import parse_duration, parse_moment
 
 HOST = {"HOME": "/root", "LC_ALL": "C", "LC_TIME": "C", "EMPTY": ""}
@@ -195,7 +196,7 @@ def test_platforms() -> None:
 
 
 def test_capabilities_get_their_kernel_names() -> None:
-    assert security.parse_capabilities(["net_admin", "CAP_CHOWN", "all", "Net_Admin"]) == [
+    assert normalise(["net_admin", "CAP_CHOWN", "all", "Net_Admin"]) == [
         "CAP_NET_ADMIN",
         "CAP_CHOWN",
         "ALL",

@@ -175,10 +175,10 @@ def _read_limits(described: Description, options: Options) -> None:
 
 def _read_security(described: Description, options: Options) -> None:
     if options.given("cap-add") or options.given("cap-drop"):
-        from strata.cli.security import parse_capabilities
+        from strata.oci.capabilities import normalise
 
-        described["cap_add"] = parse_capabilities(options.list("cap-add"))
-        described["cap_drop"] = parse_capabilities(options.list("cap-drop"))
+        described["cap_add"] = normalise(filter(None, options.list("cap-add")))
+        described["cap_drop"] = normalise(filter(None, options.list("cap-drop")))
     if options.given("security-opt"):
         from strata.cli.security import parse_security
 
