@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -24,6 +25,17 @@ def set_size(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
 
 
+def _put_back(fd: int, modes: list[object] | None) -> None:
+    """Set what was found before. A terminal that was hung up meanwhile has nothing to restore."""
+    if modes is None:
+        return
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, modes)  # type: ignore[arg-type]
+    except termios.error as error:
+        if error.args[0] not in (errno.EIO, errno.ENOTTY):
+            raise
+
+
 class KeptModes:
     """What a terminal does with bytes, for putting it back. Without effect on anything else."""
 
@@ -35,8 +47,7 @@ class KeptModes:
 
     def restore(self) -> None:
         """Put back what was found, after what is being written; what was typed is kept."""
-        if self._before is not None:
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
+        _put_back(self.fd, self._before)
 
 
 class RawMode:
@@ -68,6 +79,5 @@ class RawMode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
-            self._before = None
+        _put_back(self.fd, self._before)
+        self._before = None

@@ -380,6 +380,19 @@ def test_the_terminal_is_restored_when_the_container_dies(busybox_store: Store) 
         assert termios.tcgetattr(t.slave) == t.before
 
 
+def test_a_terminal_that_is_hung_up_leaves_nobody_behind(busybox_store: Store) -> None:
+    """The container gets the hangup; one that does not care still is removed at its end."""
+    with Terminal(busybox_store, "run", "--rm", "-it", "--name", "hung", IMAGE, "sh", "-c",
+                  f"trap '' HUP; {READY}") as t:  # fmt: skip
+        t.expect("ready")
+        os.close(t.slave)
+        os.close(t.master)
+        t.master, t.slave = pty.openpty()
+        busybox_store.ok("kill", "hung")
+        t.process.wait(20)
+    wait_until(lambda: is_gone(busybox_store, "hung"), "it is removed")
+
+
 def test_exec_on_a_terminal(busybox_store: Store, sleeper: str) -> None:
     with Terminal(busybox_store, "exec", "-it", sleeper, "sh", rows=22, columns=66) as t:
         t.type("stty size; echo $WHERE\n")
