@@ -39,9 +39,12 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
             e, record, stdin=record["config"]["stdin"], sig_proxy=options.get("sig_proxy", True),
             detach_keys=options.get("detach_keys", b""),
         )  # fmt: skip
-    except StrataError:
-        # What never ran is not left behind, as `run` made it only to run it.
-        if record["config"]["remove"]:
+    except BaseException as error:
+        # What never ran is not left behind, as `run` made it only to run it. Interrupted later,
+        # it is its monitor's.
+        if record["config"]["remove"] and (
+            isinstance(error, StrataError) or record["state"]["status"] == lifecycle.CREATED
+        ):
             removal.remove_record(e, record, force=True, volumes=True, verb="rm-auto", keep=False)
             collect.collect_detached(e)
         raise
@@ -60,15 +63,32 @@ def _run_owned(
     e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
 ) -> int:
     launched = life.launch(e, record, owned=True)
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+        life.run_process(e, record, launched)
+
     try:
+        trace.point("run:launched")
         sock = attaching.connect(launched.bundle)
         ended = _stay(
             e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
-            detach_keys=detach_keys, started=lambda: life.run_process(e, record, launched),
+            detach_keys=detach_keys, started=begin,
         )  # fmt: skip
         if ended != attaching.EXITED and runtime.leave(launched.bundle, record["id"]):
             return _LEFT[ended]
         launched.wait()
+    except BaseException as error:
+        if not begun:
+            life.take_back(e, record, launched, getattr(error, "message", "interrupted"))
+        elif not isinstance(error, StrataError) and not runtime.leave(
+            launched.bundle, record["id"]
+        ):
+            # Ended already; otherwise its monitor settles it now.
+            finish(e, record)
+        raise
     finally:
         launched.close()
     return finish(e, record)

@@ -13,7 +13,7 @@ import time
 from strata import command, trace
 from strata.engine import volumes
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
+from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
@@ -136,17 +136,27 @@ def _clear_broken_start(e: Engine, record: Record) -> None:
 def run_process(e: Engine, record: Record, launched: Launched) -> None:
     """Let the created process run; when that fails the container is as before the start."""
     try:
+        trace.point("start:running")
         runtime.start(launched)
         trace.point("start:started")
-    except RuntimeFailure as error:
-        with e.lock_container(record["id"], name=record["name"]):
-            record.update(e.records.get("container", record["id"]))
-            runtime.delete(launched.runtime, record["id"], force=True)
-            process.wait_gone(launched.conmon_pid, launched.conmon_start, timeout=10)
-            record["state"] = {**record["state"], "status": lifecycle.CREATED, "pid": 0,
-                               "pid_start": 0, "error": error.message}  # fmt: skip
-            e.records.save(record, durable=False)
+    except BaseException as error:
+        take_back(e, record, launched, getattr(error, "message", "interrupted"))
         raise
+
+
+def take_back(e: Engine, record: Record, launched: Launched, reason: str) -> None:
+    """End a created process that is not to run after all; the container is as before its start."""
+    with e.lock_container(record["id"], name=record["name"]):
+        runtime.delete(launched.runtime, record["id"], force=True)
+        # Not for conmon's own end: its exit command may be waiting for our lock.
+        _wait_exit_file(launched.bundle, record["id"], launched.conmon_pid, launched.conmon_start)
+        fresh = e.records.find("container", record["id"])
+        if fresh is None or fresh["state"]["pid_start"] != launched.pid_start:
+            return
+        record.update(fresh)
+        record["state"] = {**record["state"], "status": lifecycle.CREATED, "pid": 0,
+                           "pid_start": 0, "error": reason}  # fmt: skip
+        e.records.save(record, durable=False)
 
 
 def _make_spec(
@@ -405,16 +415,26 @@ def settle(e: Engine, record: Record) -> None:
 
 
 def restart_after_rollback(e: Engine, container_ids: Sequence[str]) -> list[str]:
-    """Start containers that were stopped for a rollback; return the names of those started."""
+    """Start containers that were stopped for a rollback; return the names of those started.
+
+    One that cannot start keeps no other from it; the error is raised at the end.
+    """
     started = []
+    failed: StrataError | None = None
     for container_id in container_ids:
         record = e.records.find("container", container_id)
         if record is None:
             continue
         ran = lifecycle.derive(record) in lifecycle.LIVE
-        ensure_started(e, record)
+        try:
+            ensure_started(e, record)
+        except StrataError as error:
+            failed = failed or error
+            continue
         if not ran:
             started.append(str(record["name"]))
+    if failed is not None:
+        raise failed
     return started
 
 

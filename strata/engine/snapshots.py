@@ -16,7 +16,7 @@ from strata.engine import create, layers, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.holders import find_holders
 from strata.engine.identity import identity
-from strata.errors import AlreadyExists, InUse, NotFound, UsageError
+from strata.errors import AlreadyExists, InUse, NotFound, StateImproper, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import HasDependants
 from strata.store import lifecycle
@@ -248,7 +248,16 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
                     break
                 if not (stop and left):
                     raise _in_use(record, users)
-        restarted = _restart(e, stopped)
+        from strata.engine import life
+
+        try:
+            restarted = life.restart_after_rollback(e, stopped)
+        except StrataError as error:
+            operation.replace()  # it was tried: it must not start by itself some other day
+            raise StateImproper(
+                f"{record['name']} is rolled back, but not all that used it started again: "
+                f"{error.message}", hint=error.hint,
+            ) from error  # fmt: skip
     return {
         "Target": record["name"],
         "Snapshot": name,
@@ -315,12 +324,6 @@ def _switch(
 
 def _next_generation(record: Record) -> int:
     return 1 + max([int(record["generation"]), *(int(b["generation"]) for b in record["branches"])])
-
-
-def _restart(e: Engine, container_ids: Sequence[str]) -> list[str]:
-    from strata.engine import life
-
-    return life.restart_after_rollback(e, container_ids)
 
 
 # -- clones ----------------------------------------------------------------------------------------

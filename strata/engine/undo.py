@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from strata.engine import images, layers, life
 from strata.engine.core import Engine
+from strata.errors import Busy, StrataError
 from strata.storage.driver import DatasetNotFound
 
 
@@ -60,7 +61,12 @@ def perform(e: Engine, step: list[str]) -> None:
         case ["settle-layer", dataset]:
             layers.settle(e, dataset)
         case ["restart", *container_ids]:
-            life.restart_after_rollback(e, container_ids)
+            try:
+                life.restart_after_rollback(e, container_ids)
+            except Busy:
+                raise  # the next command tries again
+            except StrataError:
+                pass  # what cannot start now must not start by itself some other day
         case _:
             raise ValueError(f"unknown undo step {step!r}")
 

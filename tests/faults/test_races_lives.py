@@ -64,6 +64,38 @@ def test_a_start_that_is_interrupted_leaves_no_process(clean: Store, point: str)
     store.ok("start", "c1")
 
 
+@pytest.mark.parametrize("point", ["start:planned", "start:recorded", "run:launched",
+                                   "start:running"])  # fmt: skip
+def test_a_run_that_is_interrupted_before_it_began_leaves_nothing(clean: Store, point: str) -> None:
+    store = clean
+    e = store.engine()
+    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "remove": True, "pull": "never"}
+    with race.at(point, _interrupt), pytest.raises(KeyboardInterrupt):
+        containers.run(e, options)
+    kill.wait_quiet(store)
+    assert store.ok("ps", "--all", "--quiet").out == ""
+    assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+
+def test_one_user_that_cannot_start_again_does_not_keep_the_others_from_it(
+    clean: Store, tmp_path: Any
+) -> None:
+    store = clean
+    source = str(tmp_path / "source")
+    os.mkdir(source)
+    store.ok("run", "--detach", "--volume", "v:/data", "--volume", f"{source}:/bind", *SLEEPER)
+    store.ok("run", "--detach", "--volume", "v:/data", "--name", "c2", *SLEEPER[2:])
+    store.ok("snapshot", "v@a")
+    os.rmdir(source)
+    outcome = store.strata("rollback", "v@a")
+    assert outcome.rc == 125, outcome
+    assert "v is rolled back" in outcome.err, outcome
+    assert store.ok("ps", "--format", "{{.Names}}").line == "c2"
+    os.mkdir(source)
+    store.ok("volume", "create", "other")
+    assert store.ok("ps", "--format", "{{.Names}}").line == "c2", "it started by itself"
+
+
 def test_a_pid_of_an_earlier_boot_names_nobody(clean: Store) -> None:
     """After a reboot a process may have the number and, counted in ticks since the boot, the
     start time that a container's had."""
