@@ -41,7 +41,7 @@ def check(e: Engine, repair: bool = False) -> Record:
     ``Problems`` lists what was found, ``Repaired`` tells what is right again; ``Checked`` counts
     the objects looked at. Raises `Busy` when another repair or rebuild is at work.
     """
-    with locks.lock(f"{e.paths.locks}/0-store", timeout=120, what="the store"):
+    with e.lock_store():
         found: dict[tuple[str, str], Problem] = {}
         if repair:
             for problem in _find_operations(e):

@@ -12,7 +12,7 @@ import os
 
 from strata import trace
 from strata.errors import StoreMissing
-from strata.linux import locks, mount, tree
+from strata.linux import locks, mount
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, HasDependants
 from strata.store import reserve
@@ -194,21 +194,6 @@ class Engine:
         folder = f"{self.driver.open(dataset)}/{PRIVATE}"
         os.makedirs(folder, 0o700, exist_ok=True)
         write_json(f"{folder}/record.json", record, durable=False)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory of ours and all below it. Idempotent."""
-    folder, name = os.path.split(path)
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        tree.remove_tree(fd, name)
-    except FileNotFoundError:
-        pass
-    finally:
-        os.close(fd)
 
 
 def get_roots(root: str | None, runroot: str | None) -> tuple[str, str]:

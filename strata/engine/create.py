@@ -12,7 +12,7 @@ import time
 
 from strata import command, trace
 from strata.engine import layers, names, volumes, words
-from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
+from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
@@ -20,7 +20,6 @@ from strata.linux.signals import parse_signal
 from strata.oci.spec import DEFAULT_PATH
 from strata.storage import layout, properties
 from strata.store import lifecycle
-from strata.store.files import write_json
 from strata.store.records import SCHEMA, new_id
 from strata.times import format_time
 
@@ -137,17 +136,20 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         }  # fmt: skip
         if not config["log_path"] and config["log_driver"] != "none":
             config["log_path"] = f"{e.logs}/{container_id}.log"
-        operation.plan(["destroy", dataset], ["forget", "container", container_id])
+        operation.plan(["abandon", "container", container_id, dataset])
         make_dataset(e, record, native)
         trace.point("create:dataset-made")
         _make_volumes(e, operation, held, record)
-        # Once more, so that it is the first to be undone: a volume made for a container that has
-        # a record counts as used.
-        operation.plan(["forget", "container", container_id])
-        save(e, record)
-        trace.point("create:recorded")
         if cidfile:
             _write_cidfile(cidfile, container_id)
+        try:
+            # With its record it is there for all: somebody may have started it when we fail.
+            save(e, record)
+        except BaseException:
+            if cidfile:
+                os.unlink(cidfile)
+            raise
+        trace.point("create:recorded")
     return record
 
 
@@ -181,7 +183,7 @@ def _remove_existing(e: Engine, name: str) -> None:
 def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -> str:
     """Take the wanted name, or a free random one."""
     chosen = name or words.make_name(e)
-    operation.plan(["drop-name", "container", chosen, container_id])
+    operation.plan(["unclaim", "container", chosen, container_id])
     while True:
         try:
             volumes.take_name(e, "container", chosen, container_id)
@@ -190,7 +192,7 @@ def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -
             if name:
                 raise
             chosen = words.make_name(e)
-            operation.plan(["drop-name", "container", chosen, container_id])
+            operation.plan(["unclaim", "container", chosen, container_id])
 
 
 def make_dataset(e: Engine, record: Record, native: Mapping[str, str]) -> None:
@@ -209,9 +211,7 @@ def save(e: Engine, record: Record) -> None:
     """Write a container's record, and its copy beside the root file system."""
     durable = not record["config"]["remove"]
     if durable:
-        folder = f"{e.driver.open(record['dataset'])}/{PRIVATE}"
-        os.makedirs(folder, 0o700, exist_ok=True)
-        write_json(f"{folder}/record.json", record, durable=False)
+        e.write_copy(record["dataset"], record)
     e.records.save(record, durable=durable)
 
 
