@@ -365,9 +365,8 @@ def _clone_container(
     if copy["config"]["log_path"]:
         copy["config"]["log_path"] = f"{e.logs}/{container_id}.log"
     operation.plan(
-        ["drop-name", "container", name, container_id],
-        ["forget", "container", container_id],
-        ["destroy", dataset],
+        ["unclaim", "container", name, container_id],
+        ["abandon", "container", container_id, dataset],
     )
     volumes.take_name(e, "container", name, container_id)
     made = e.driver.clone(source, dataset, identity(copy), record.get("native") or {})

@@ -52,6 +52,30 @@ def test_a_verb_does_not_wait_for_itself_to_start_what_a_killed_rollback_stopped
     kill.run(store, "rmi", "new")
 
 
+def test_a_container_somebody_started_is_not_undone_with_its_create(clean: Store) -> None:
+    store = clean
+    e = store.engine()
+    second = race.Second(store, "start", "c1")
+
+    def start_and_interrupt() -> None:
+        second.go()
+        raise KeyboardInterrupt
+
+    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "name": "c1", "pull": "never"}
+    with race.at("create:recorded", start_and_interrupt), pytest.raises(KeyboardInterrupt):
+        create.create(e, options)
+    assert second.end().rc == 0
+    assert store.ok("exec", "c1", "cat", "/data/seed").line == "from the image"
+    assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+
+def test_a_create_that_cannot_write_its_id_leaves_nothing(clean: Store) -> None:
+    store = clean
+    assert store.strata("create", "--cidfile", "/nowhere/id", "--volume", "v:/data", *SLEEPER).rc
+    assert store.ok("ps", "--all", "--quiet").out == ""
+    assert store.ok("volume", "ls", "--quiet").out == ""
+
+
 @pytest.mark.parametrize("point", ["start:created", "start:recorded"])
 def test_a_start_that_is_interrupted_leaves_no_process(clean: Store, point: str) -> None:
     store = clean
