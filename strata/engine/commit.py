@@ -51,12 +51,18 @@ def commit(
         record = e.records.get("container", record["id"])
         keep = [record["layer"]] if record["layer"] else []
         with e.journal.begin("commit", keep=keep) as operation:
+            if base_image:
+                base = layers.list_image(e, base_image)
+            else:
+                # The image is gone or was never recorded: what the container stands on is known.
+                base = layers.list_chain(e, record["layer"] or None)
+                document = {"rootfs": {"diff_ids": [below["diff_id"] for below in base]},
+                            "history": [{"created_by": "unknown"} for _ in base]}  # fmt: skip
             layer = make_layer(e, operation, record)
             raw = plan_document(
                 document, config, layer["diff_id"] if layer else None,
                 author=author, message=message, created=format_time(time.time()),
             )  # fmt: skip
-            base = layers.list_image(e, base_image) if base_image else []
             image = images.register(
                 e, config=raw, manifest=None, media_type="",
                 layer_records=[*base, *([layer] if layer else [])], image_names=image_names,

@@ -126,6 +126,19 @@ def test_an_image_keeps_the_name_it_got_while_another_was_removed(
     _assert_sound(store, "two")
 
 
+def test_a_container_whose_image_is_gone_is_committed_with_all_its_layers(clean: Store) -> None:
+    store = clean
+    image = store.add_busybox()
+    store.ok("run", "--name", "c1", BUSYBOX, "touch", "/new")
+    e = store.engine()
+    e.records.drop_name("image", BUSYBOX)
+    e.records.delete("image", image)
+    store.ok("commit", "c1", "made")
+    assert len(store.ok("image", "inspect", "made").json[0]["RootFS"]["Layers"]) == 2
+    store.ok("save", "--output", f"{store.base}/made", "made")
+    assert store.ok("run", "--rm", "made", "ls", "/new").line == "/new"
+
+
 def test_an_entry_of_the_trash_that_is_gone_is_not_emptied(clean: Store) -> None:
     """It was read, and then somebody took the object out again or moved its dataset."""
     store = clean
