@@ -173,7 +173,7 @@ def remove(
     for text in wanted:
         found = names.find_image(e, text)
         if found is None:
-            if ignore:
+            if ignore or force:
                 continue
             raise NotFound(f"{text}: image not known", hint="`strata images` lists what is here",
                            exit_code=1)  # fmt: skip
