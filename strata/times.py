@@ -48,7 +48,7 @@ def parse_ns(text: str) -> int:
 
 def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time; 0.0 where `parse_ns` gives 0."""
-    return parse_ns(text) / 1e9
+    return parse_ns(text) / 10**9  # of two integers, so rounded once
 
 
 def _count_days(year: int, month: int, day: int) -> int:
