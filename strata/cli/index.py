@@ -12,6 +12,7 @@ GROUPS = {
     "image": "Manage images",
     "volume": "Manage volumes",
     "snapshot": "Make and manage snapshots of containers and volumes",
+    "trash": "What was removed and can still come back",
     "system": "Manage the store",
 }
 
@@ -40,6 +41,7 @@ MODULES: dict[str, str] = {
     "rollback": "snapshots",
     "clone": "snapshots",
     **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},
+    **{f"trash {word}": "system" for word in "ls list empty".split()},
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }
 

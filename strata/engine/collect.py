@@ -98,13 +98,14 @@ def _remove_stale_locks(e: Engine) -> None:
 
 
 def _make_room(e: Engine, done: Collected) -> None:
-    """On a pool that is all but full, the trash gives way: volumes last, the oldest first."""
+    """On a pool that is all but full, the trash gives way, the oldest first.
+
+    Never volumes: what was in one exists nowhere else. ``strata trash empty`` is their way out.
+    """
     if not _is_full(e):
         return
-    entries = sorted(
-        e.trash.list_entries(), key=lambda entry: (entry["object"] == "volume", entry["deleted"])
-    )
-    for entry in entries:
+    entries = [entry for entry in e.trash.list_entries() if entry["object"] != "volume"]
+    for entry in sorted(entries, key=lambda entry: float(entry["deleted"])):
         _empty_entry(e, entry, done)
         # Space comes back some time after a dataset is destroyed.
         deadline = time.monotonic() + _ROOM_WAIT
