@@ -107,11 +107,13 @@ def _make_room(e: Engine, done: Collected) -> None:
     entries = [entry for entry in e.trash.list_entries() if entry["object"] != "volume"]
     for entry in sorted(entries, key=lambda entry: float(entry["deleted"])):
         _empty_entry(e, entry, done)
-        # Space comes back some time after a dataset is destroyed.
+        # Space comes back some time after a dataset is destroyed; btrfs begins to give it back
+        # at a commit, which on an idle pool may be half a minute away.
         deadline = time.monotonic() + _ROOM_WAIT
         while _is_full(e):
             if time.monotonic() > deadline:
                 break
+            e.driver.sync()
             time.sleep(0.05)
         else:
             return
