@@ -31,7 +31,7 @@ import pytest
 
 from strata.engine import system
 from strata.engine.core import Engine, open_engine
-from strata.linux import loop, mount
+from strata.linux import loop, mount, process
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIZE = 512 << 20
@@ -146,6 +146,7 @@ class Store:
     def close(self) -> None:
         """Take away everything: processes, mounts, loop devices, cgroups, files. Idempotent."""
         _kill_all(self)
+        kill_zfs_daemon(self.root)
         _unmount_all(self.base)
         _release_loops(self.base)
         _remove_cgroups(self)
@@ -255,6 +256,17 @@ def _kill_all(store: Store) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.01)
+
+
+def kill_zfs_daemon(root: str) -> None:
+    """Kill the zfs-fuse daemon a store started, if it did; nothing in its words names the store."""
+    try:
+        with open(f"{root}/zfs-fuse.pid") as file:
+            pid, start = (int(field) for field in file.read().split())
+    except (OSError, ValueError):
+        return
+    if process.is_alive(pid, start):
+        os.kill(pid, signal.SIGKILL)
 
 
 def list_store_mounts(base: str) -> list[str]:
