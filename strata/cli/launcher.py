@@ -17,12 +17,18 @@ from strata.cli.main import main
 
 TEMPLATE = """\
 #!{python} -IS
-import sys
+import gc, sys
+gc.set_threshold({threshold})
 sys.path.insert(0, {package!r})
 sys.path.append({site!r})
 from strata.cli.launcher import start
 start(__file__)
 """
+
+
+#: objects made before garbage is first looked for: loading makes some ten thousand, none of them
+#: garbage, and looking takes a tenth of what a short command takes
+GC_THRESHOLD = 100_000
 
 
 def start(path: str | None = None) -> None:
@@ -87,7 +93,9 @@ def render_launcher(python: str, package_parent: str, site_packages: str) -> str
             raise ValueError(f"{what!r} is not an absolute path")
     if len(python) > 120 or any(letter.isspace() for letter in python):
         raise ValueError(f"{python!r} cannot stand in a '#!' line")
-    return TEMPLATE.format(python=python, package=package_parent, site=site_packages)
+    return TEMPLATE.format(
+        python=python, package=package_parent, site=site_packages, threshold=GC_THRESHOLD
+    )
 
 
 def write_launcher(

@@ -11,6 +11,7 @@ from strata.engine import create as creating
 from strata.engine import life, names, volumes
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
+from strata.runtime import launch as runtime
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -29,6 +30,22 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
     from strata.engine import foreground
 
     return foreground.run(e, options)
+
+
+def run_detached(e: Engine, options: Mapping[str, Any]) -> str:
+    """Create and start a container and leave it to its monitor; return its id."""
+    runtime.warm_up()
+    record = creating.create(e, options)
+    try:
+        life.start_container(e, record)
+    except BaseException:
+        # What never ran is not left behind when it was made only to run.
+        if record["config"]["remove"]:
+            from strata.engine import removal
+
+            removal.remove(e, [record["id"]], force=True, ignore=True)
+        raise
+    return str(record["id"])
 
 
 def start(

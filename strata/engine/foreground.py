@@ -146,6 +146,7 @@ def exec_in(
     from strata.runtime import exec as executing
     from strata.runtime.host import read_host
 
+    runtime.warm_up()
     lifecycle.check("exec", record, lifecycle.derive(record))
     if not argv:
         raise UsageError("must provide a non-empty command to start an exec session")

@@ -29,17 +29,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     described["progress"] = _progress(options)
     if not described["detach"]:
         return containers.run(context.engine, described)
-    container_id = containers.create(context.engine, described)
-    try:
-        code = containers.start(context.engine, [container_id])
-    except BaseException:
-        if described["remove"]:
-            from strata.engine import removal
-
-            removal.remove(context.engine, [container_id], force=True, ignore=True)
-        raise
-    say(container_id)
-    return code
+    say(containers.run_detached(context.engine, described))
+    return 0
 
 
 def create(context: Context, options: Options, arguments: list[str]) -> int:
