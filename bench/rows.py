@@ -15,7 +15,7 @@ from engines import Broken, Engine, Strata, ask, measure
 from material import Registry, make_large_layer, make_small_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class Row:
@@ -269,7 +269,7 @@ def measure_imports(strata: Strata, repeat: int) -> list[Row]:
         for name, (words, goal) in commands.items():
             modules = list_imported(strata, words)
             with open(strata.launcher, encoding="utf-8") as file:
-                paths = [line for line in file if line.startswith(("import sys", "sys.path"))]
+                paths = _read_set_up(file)
             code = "".join(paths) + f"import {', '.join(modules)}\n" if modules else "pass"
             ours, bare = [], []
             for _ in range(max(repeat, 11)):
@@ -344,10 +344,15 @@ for number in range({datasets}):
 """
 
 
+def _read_set_up(launcher: Iterable[str]) -> list[str]:
+    """What a launcher does before it loads Strata."""
+    return [line for line in launcher if not line.startswith(("#!", "from ", "start("))]
+
+
 def measure_scale(strata: Strata, repeat: int, datasets: int, snapshots: int) -> list[Row]:
     """Listing verbs on a store with thousands of datasets and snapshots."""
     with open(strata.launcher, encoding="utf-8") as file:
-        paths = [line for line in file if line.startswith(("import sys", "sys.path"))]
+        paths = _read_set_up(file)
     code = "".join(paths) + _FILL.format(
         root=f"{strata.folder}/root", runroot=f"{strata.folder}/run", datasets=datasets,
         snapshots=snapshots // datasets,

@@ -17,7 +17,8 @@ from strata.cli.main import main
 
 TEMPLATE = """\
 #!{python} -IS
-import gc, sys
+import gc
+import sys
 gc.set_threshold({threshold})
 sys.path.insert(0, {package!r})
 sys.path.append({site!r})
