@@ -99,7 +99,8 @@ class Zfs(Driver):
             raise
 
     def change_settled(self, name: str, *arguments: str) -> Result:
-        """A change that zfs-fuse calls busy for a moment after an unmount it has not seen yet.
+        """A change that zfs-fuse calls busy for a moment after an unmount it has not seen yet; a
+        rollback that meets the unmount half way is an I/O error to it.
 
         Waited for only while no process of any namespace has the dataset mounted: then nothing
         but that message is missing. Otherwise busy is the answer.
@@ -108,7 +109,9 @@ class Zfs(Driver):
         while True:
             try:
                 return self.change(*arguments)
-            except DatasetBusy:
+            except (DatasetBusy, CommandFailed) as error:
+                if isinstance(error, CommandFailed) and "I/O error" not in error.stderr:
+                    raise
                 late = time.monotonic() >= deadline
                 if self.dialect.kernel or late or is_mounted_anywhere(self.full_name(name)):
                     raise
