@@ -25,7 +25,7 @@ def attach(driver: Btrfs) -> None:
     if file is None or not os.path.isfile(file):
         raise StoreMissing(f"the pool file {file} of the store is not there",
                            hint="mount the disk it lies on, or restore it")  # fmt: skip
-    with setup.lock_root(root):
+    with setup.lock_present(root):
         if driver.is_attached():
             return
         setup.share_root(root)

@@ -118,6 +118,19 @@ def lock_root(root: str) -> Lock:
     return lock(f"{root}/.attach.lock", what=f"the store at {root}")
 
 
+def lock_present(root: str) -> Lock:
+    """`lock_root` for attaching: `StoreMissing`, and no trace left, when a reset was faster."""
+    try:
+        held = lock_root(root)
+    except FileNotFoundError:
+        raise StoreMissing(f"there is no store at {root}", hint=INIT_HINT) from None
+    if not os.path.exists(f"{root}/{CONFIG}"):
+        os.unlink(held.path)
+        held.release()
+        raise StoreMissing(f"there is no store at {root}", hint=INIT_HINT)
+    return held
+
+
 def share_root(root: str) -> None:
     """Make ``root`` a shared mount of its own, so that mounts and unmounts below it reach the
     namespaces of running containers. Idempotent."""

@@ -219,7 +219,7 @@ def _mount_own(driver: Zfs) -> None:
 
 def attach(driver: Zfs) -> None:
     """Make an existing store reachable; `StoreMissing` when it is not there or not ours."""
-    with setup.lock_root(driver.root):
+    with setup.lock_present(driver.root):
         if driver.is_attached():
             return
         _reach(driver)
