@@ -289,7 +289,9 @@ class _Loop:
             except BlockingIOError:
                 return True
             except ConnectionResetError:
-                return False
+                # conmon left input of ours unread when it closed. The kernel says so once, before
+                # it gives out what conmon had sent (net/unix/af_unix.c, unix_release_sock).
+                continue
             if not packet:
                 return False
             write_all(
