@@ -176,8 +176,10 @@ def terminal() -> Iterator[Terminal]:
 
 def test_a_terminal_has_its_size_follows_it_and_comes_back(box: Box, terminal: Terminal) -> None:
     container = box.create(
-        ["sh", "-c", "stty size; read line; stty size; echo got $line; exit 3"], tty=True,
-        stdin=True,
+        # The new size takes a way of its own, so what is typed after it may come before it.
+        ["sh", "-c", "stty size; read line; while [ \"$(stty size)\" = '33 77' ]; do sleep 0.01; "
+         "done; stty size; echo got $line; exit 3"],
+        tty=True, stdin=True,
     )  # fmt: skip
     before = termios.tcgetattr(terminal.fd)
 
