@@ -228,15 +228,21 @@ def report(e: Engine, removed: list[str], free_before: int) -> Record:
 
 def count_trash(e: Engine) -> tuple[int, int]:
     """Entries in the trash, and the bytes their datasets hold where the driver can tell."""
-    entries = held = 0
-    for entry in e.trash.list_entries():
-        entries += 1
-        for dataset in entry["datasets"]:
-            try:
-                held += e.driver.get_usage(dataset).used or 0
-            except DatasetNotFound:
-                continue
-    return entries, held
+    sizes = [measure_entry(e, entry) for entry in e.trash.list_entries()]
+    return len(sizes), sum(size or 0 for size in sizes)
+
+
+def measure_entry(e: Engine, entry: Record) -> int | None:
+    """The bytes an entry's datasets hold, None where the driver cannot tell of any."""
+    sizes: list[int] = []
+    for dataset in entry["datasets"]:
+        try:
+            used = e.driver.get_usage(dataset).used
+        except DatasetNotFound:
+            continue
+        if used is not None:
+            sizes.append(used)
+    return sum(sizes) if sizes else None
 
 
 def remove_old_downloads(e: Engine) -> None:

@@ -23,7 +23,6 @@ def list_trash(e: Engine) -> list[Record]:
     for entry in e.trash.list_entries():
         if not entry["due"]:
             continue
-        sizes = [size for dataset in entry["datasets"] if (size := _size(e, dataset)) is not None]
         rows.append(
             {
                 "Id": entry["id"],
@@ -31,19 +30,12 @@ def list_trash(e: Engine) -> list[Record]:
                 "Name": entry["name"] or ", ".join(entry["record"].get("names", ())),
                 "Removed": entry["deleted"],
                 "Due": entry["due"],
-                "Size": sum(sizes) if sizes else None,
+                "Size": collect.measure_entry(e, entry),
                 "Snapshots": _snapshots(e, entry),
             }
         )
     rows.sort(key=lambda row: float(row["Removed"]), reverse=True)
     return rows
-
-
-def _size(e: Engine, dataset: str) -> int | None:
-    try:
-        return e.driver.get_usage(dataset).used
-    except DatasetNotFound:
-        return None
 
 
 def _snapshots(e: Engine, entry: Record) -> list[str]:

@@ -158,8 +158,7 @@ def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
     from strata.archive.images import open_archive
 
     loaded: list[str] = []
-    spool = f"{e.images_folder}/spool"
-    os.makedirs(spool, 0o700, exist_ok=True)
+    spool = _ensure_spool(e)
     with open_archive(path if path is not None else 0, spool=spool) as archive:
         for tags, source in archive.images:
             raw, media_type = source.get_manifest()
@@ -194,10 +193,15 @@ def import_(
             os.unlink(spooled)
 
 
-def _spool_stdin(e: Engine) -> str:
+def _ensure_spool(e: Engine) -> str:
+    """The folder for what is read once on its way into a layer."""
     folder = f"{e.images_folder}/spool"
     os.makedirs(folder, 0o700, exist_ok=True)
-    path = f"{folder}/stdin.{os.getpid()}"
+    return folder
+
+
+def _spool_stdin(e: Engine) -> str:
+    path = f"{_ensure_spool(e)}/stdin.{os.getpid()}"
     with open(path, "wb") as out:
         while chunk := os.read(0, 1 << 20):
             out.write(chunk)
@@ -252,8 +256,7 @@ def bootstrap(
         raise UsageError(f"cannot bootstrap {what!r}", hint=f"known: {known}")
     full = references.local_candidates(name or f"{distribution}:{version or 'latest'}")[0]
     command.get_program("mmdebstrap")
-    spool = f"{e.images_folder}/spool"
-    os.makedirs(spool, 0o700, exist_ok=True)
+    spool = _ensure_spool(e)
     path = f"{spool}/bootstrap.{os.getpid()}.tar"
     argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
             "--aptopt=APT::Install-Recommends false"]  # fmt: skip
