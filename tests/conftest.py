@@ -7,6 +7,8 @@ skip under ``CI=true`` is a failure: a missing program there is a missing line i
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 from collections.abc import Callable, Generator
 from typing import Any
@@ -76,3 +78,10 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where everything that can run must: {report.longrepr}"
     return report
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the parent of all containers' cgroups, which crun makes, where nothing is in it."""
+    for parent in glob.glob("/sys/fs/cgroup/strata") + glob.glob("/sys/fs/cgroup/*/strata"):
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)
