@@ -186,12 +186,12 @@ def _list_names(kind: str, context: Context | None) -> list[str]:
 def _read_names(kind: str, context: Context) -> list[str]:
     names: list[str] = []
     if kind in ("container", "running", "object", "target"):
-        from strata.engine.listing import list_containers
+        from strata.engine.containers.listing import list_containers
 
         rows = list_containers(context.engine, all=kind != "running")
         names += [name for row in rows for name in row["Names"]]
     if kind in ("image", "object"):
-        from strata.engine.images import list_images
+        from strata.engine.images.verbs import list_images
 
         for image in list_images(context.engine):
             for name in image["Names"]:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import create, layers, names, volumes
+from strata.engine import names, volumes
+from strata.engine.containers import create
 from strata.engine.core import Engine, Record
 from strata.engine.holders import find_holders
 from strata.engine.identity import identity
+from strata.engine.images import layers
 from strata.errors import AlreadyExists, InUse, NotFound, StateImproper, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import HasDependants
@@ -248,7 +250,7 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
                     break
                 if not (stop and left):
                     raise _in_use(record, users)
-        from strata.engine import life
+        from strata.engine.containers import life
 
         try:
             restarted = life.restart_after_rollback(e, stopped)
@@ -277,7 +279,7 @@ def _in_use(record: Record, users: Sequence[Record]) -> InUse:
 
 def _stop(e: Engine, operation: Operation, users: Sequence[Record]) -> None:
     """Stop containers for a rollback, the youngest first; the journal starts them again."""
-    from strata.engine import life
+    from strata.engine.containers import life
 
     operation.plan(["restart", *(user["id"] for user in users)])
     for user in reversed(users):

@@ -23,8 +23,10 @@ back, and none destroys what was already published to others. The ``settle-`` st
 
 from __future__ import annotations
 
-from strata.engine import images, layers, life
+from strata.engine.containers import life
 from strata.engine.core import Engine
+from strata.engine.images import layers
+from strata.engine.images import verbs as images
 from strata.errors import Busy, StrataError
 from strata.storage.driver import DatasetNotFound
 

@@ -11,10 +11,11 @@ import os
 import time
 
 from strata import trace
-from strata.engine import collect, names
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_true, make_filter
 from strata.engine.identity import identity
+from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import locks, mount
 from strata.storage import layout, properties
@@ -305,7 +306,7 @@ def remove(
             error.exit_code = 1
             raise
         for user in users_of(e, record["id"]) if force else ():
-            from strata.engine.removal import remove_record
+            from strata.engine.containers.removal import remove_record
 
             remove_record(e, user, force=True, volumes=False, verb="volume-rm", time=time)
         discard(e, record, verb="volume-rm", keep=True)

@@ -12,8 +12,9 @@ from helpers import kill, race
 from helpers.registry import make_tar
 from helpers.store import BUSYBOX, Store, open_store
 
-from strata.engine import collect, images
 from strata.engine.core import Engine
+from strata.engine.images import verbs as images
+from strata.engine.system import collect
 from strata.linux import locks
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]

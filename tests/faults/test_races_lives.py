@@ -12,7 +12,8 @@ import pytest
 from helpers import kill, race
 from helpers.store import BUSYBOX, Store
 
-from strata.engine import containers, create
+from strata.engine.containers import create
+from strata.engine.containers import verbs as containers
 from strata.linux import locks, process
 from strata.store.journal import Journal
 

@@ -9,7 +9,9 @@ import pytest
 from helpers import kill, race
 from helpers.store import BUSYBOX, Store
 
-from strata.engine import containers, create, snapshots, volumes
+from strata.engine import snapshots, volumes
+from strata.engine.containers import create
+from strata.engine.containers import verbs as containers
 from strata.errors import InUse
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]

@@ -18,7 +18,7 @@ from helpers.store import Outcome, Store, list_processes
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
 from strata.cli.main import main
-from strata.engine import collect
+from strata.engine.system import collect
 
 
 def run(

@@ -29,8 +29,8 @@ from typing import Any
 
 import pytest
 
-from strata.engine import system
 from strata.engine.core import Engine, open_engine
+from strata.engine.system import verbs as system
 from strata.linux import loop, mount, process
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -7,7 +7,7 @@ import os
 import pytest
 from helpers.store import Store, list_processes, list_store_mounts, open_store
 
-from strata.engine import system
+from strata.engine.system import verbs as system
 from strata.errors import AlreadyExists
 
 pytestmark = pytest.mark.btrfs

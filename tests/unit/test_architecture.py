@@ -255,7 +255,7 @@ def test_hot_rooms_load_nothing_heavy() -> None:
     _show(problems)
 
 
-@pytest.mark.parametrize("start", ["strata.engine.containers"])
+@pytest.mark.parametrize("start", ["strata.engine.containers.verbs"])
 def test_run_and_exec_load_nothing_heavy(start: str) -> None:
     """The whole closure of the container verbs."""
     loaded = list_loaded_at_start(start)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def start(context: Context, options: Options, arguments: list[str]) -> int:
     """Start containers, and stay attached to one when asked."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     attach = options.flag("attach") or options.flag("interactive")
     keys = values.parse_detach_keys(options.text("detach-keys"))
@@ -49,7 +49,7 @@ def start(context: Context, options: Options, arguments: list[str]) -> int:
 
 def stop(context: Context, options: Options, arguments: list[str]) -> int:
     """Stop containers."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     seconds = options.number("time")
     ignore = options.flag("ignore") or options.flag("all")
@@ -63,7 +63,7 @@ def stop(context: Context, options: Options, arguments: list[str]) -> int:
 
 def kill(context: Context, options: Options, arguments: list[str]) -> int:
     """Send a signal to containers."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     number = parse_signal(options.text("signal"))
 
@@ -76,7 +76,7 @@ def kill(context: Context, options: Options, arguments: list[str]) -> int:
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove containers."""
-    from strata.engine import removal
+    from strata.engine.containers import removal
 
     force = options.flag("force")
     ignore = options.flag("ignore") or options.flag("all")
@@ -105,7 +105,7 @@ def ps(context: Context, options: Options, arguments: list[str]) -> int:
     quiet = options.flag("quiet")
     if quiet and options.given("format"):
         raise UsageError("--quiet and --format cannot be used together")
-    from strata.engine.listing import list_containers
+    from strata.engine.containers.listing import list_containers
 
     rows = list_containers(
         context.engine,
@@ -189,7 +189,7 @@ def describe_status(row: dict[str, Any], now: float) -> str:
 
 def logs(context: Context, options: Options, arguments: list[str]) -> int:
     """Show a container's output."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     now = time.time()
     moments: dict[str, float | None] = {}
@@ -222,7 +222,7 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
     preserve = options.number("preserve-fds") or 0
     if preserve < 0:
         raise UsageError("invalid --preserve-fds: must not be negative")
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     return containers.exec(
         context.engine,
@@ -241,7 +241,7 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
 
 def attach(context: Context, options: Options, arguments: list[str]) -> int:
     """Attach to a running container; return its exit code."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     return containers.attach(
         context.engine,
@@ -255,7 +255,7 @@ def attach(context: Context, options: Options, arguments: list[str]) -> int:
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about containers."""
     from strata.cli.format import show_objects
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     found: list[Any] = []
     size = options.flag("size")
@@ -270,7 +270,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 
 def wait(context: Context, options: Options, arguments: list[str]) -> int:
     """Wait for containers and print their exit codes."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     conditions = options.list("condition") or ["stopped"]
     known = ("created", "exited", "running", "stopped", "removing")
@@ -302,7 +302,7 @@ def wait(context: Context, options: Options, arguments: list[str]) -> int:
 
 def commit(context: Context, options: Options, arguments: list[str]) -> int:
     """Make an image of a container and print its id."""
-    from strata.engine.commit import commit as commit_container
+    from strata.engine.containers.commit import commit as commit_container
 
     image_id = commit_container(
         context.engine,
@@ -326,7 +326,7 @@ def copy(context: Context, options: Options, arguments: list[str]) -> int:
         raise UsageError(
             "cp cannot read or write an archive in this version", hint="name a file or directory"
         )
-    from strata.engine.copy import copy as copy_files
+    from strata.engine.containers.copy import copy as copy_files
 
     copy_files(
         context.engine,
@@ -341,7 +341,7 @@ def copy(context: Context, options: Options, arguments: list[str]) -> int:
 
 def rename(context: Context, options: Options, arguments: list[str]) -> int:
     """Rename a container."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     containers.rename(context.engine, arguments[0], arguments[1])
     return 0
@@ -349,14 +349,14 @@ def rename(context: Context, options: Options, arguments: list[str]) -> int:
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
     """Say by the exit code whether a container exists."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     return 0 if containers.exists(context.engine, arguments[0]) else 1
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove the containers that do not run."""
-    from strata.engine import removal
+    from strata.engine.containers import removal
 
     warning = "This will remove all containers that do not run."
     if context.confirm(warning, force=options.flag("force")):
@@ -367,7 +367,7 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
 
 def cleanup(context: Context, options: Options, arguments: list[str]) -> int:
     """Note that a container has ended (conmon's exit command)."""
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     containers.cleanup(context.engine, arguments[0], remove=options.flag("rm"))
     return 0
@@ -398,7 +398,7 @@ def _choose(
     need_names(arguments, all=everything)
     if not everything:
         return arguments
-    from strata.engine.listing import list_containers
+    from strata.engine.containers.listing import list_containers
 
     rows = list_containers(context.engine, all=True)
     return [row["Id"] for row in rows if not states or row["State"] in states]
@@ -410,7 +410,7 @@ def _choose_one(context: Context, options: Options, arguments: list[str]) -> str
 
 
 def _find_latest(context: Context) -> str:
-    from strata.engine.listing import list_containers
+    from strata.engine.containers.listing import list_containers
 
     rows = list_containers(context.engine, all=True, latest=True)
     if not rows:

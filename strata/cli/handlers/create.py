@@ -24,7 +24,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if described["detach"] and options.given("detach-keys"):
         raise UsageError("--detach and --detach-keys cannot be used together")
     context.need_root()
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     described["progress"] = _progress(options)
     if not described["detach"]:
@@ -38,7 +38,7 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     described = read_options(options, arguments)
     described["progress"] = _progress(options)
     context.need_root()
-    from strata.engine import containers
+    from strata.engine.containers import verbs as containers
 
     say(containers.create(context.engine, described))
     return 0

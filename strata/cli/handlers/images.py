@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def pull(context: Context, options: Options, arguments: list[str]) -> int:
     """Pull images and print their ids."""
     from strata.cli.progress import make_progress
-    from strata.engine import pull as pulling
+    from strata.engine.images import pull as pulling
 
     platform = options.maybe("platform")
     chosen = values.parse_platform(platform) if platform else None
@@ -50,7 +50,7 @@ def pull(context: Context, options: Options, arguments: list[str]) -> int:
 def load(context: Context, options: Options, arguments: list[str]) -> int:
     """Load images from an archive and print their names."""
     from strata.cli.progress import make_progress
-    from strata.engine import pull as pulling
+    from strata.engine.images import pull as pulling
 
     path = options.maybe("input")
     if path is None and sys.stdin.isatty():
@@ -66,7 +66,7 @@ def load(context: Context, options: Options, arguments: list[str]) -> int:
 
 def save(context: Context, options: Options, arguments: list[str]) -> int:
     """Save images to an archive, or to standard output."""
-    from strata.engine import save as saving
+    from strata.engine.images import save as saving
 
     output = options.maybe("output")
     format = options.text("format")
@@ -84,7 +84,7 @@ def save(context: Context, options: Options, arguments: list[str]) -> int:
 
 def import_(context: Context, options: Options, arguments: list[str]) -> int:
     """Make an image of a tar archive and print its id."""
-    from strata.engine import pull as pulling
+    from strata.engine.images import pull as pulling
 
     if "://" in arguments[0]:
         raise UsageError(
@@ -103,7 +103,7 @@ def import_(context: Context, options: Options, arguments: list[str]) -> int:
 
 def bootstrap(context: Context, options: Options, arguments: list[str]) -> int:
     """Make a base image from a distribution's packages and print its id."""
-    from strata.engine import pull as pulling
+    from strata.engine.images import pull as pulling
 
     image_id = pulling.bootstrap(
         context.engine,
@@ -120,7 +120,7 @@ def bootstrap(context: Context, options: Options, arguments: list[str]) -> int:
 
 def images(context: Context, options: Options, arguments: list[str]) -> int:
     """List images, one row for every name."""
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     filters = values.parse_filters(options.list("filter"))
     found = engine_images.list_images(context.engine, filters)
@@ -212,7 +212,7 @@ def is_named(row: dict[str, Any], wanted: str) -> bool:
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about images."""
     from strata.cli.format import show_objects
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     found: list[Any] = []
     code = for_each(
@@ -227,7 +227,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 def history(context: Context, options: Options, arguments: list[str]) -> int:
     """Show how an image was made."""
     from strata.cli.format import ago, go_time, human_size, show_rows
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     steps = engine_images.history(context.engine, arguments[0])
     full, human = options.flag("no-trunc"), options.flag("human")
@@ -261,7 +261,7 @@ def history(context: Context, options: Options, arguments: list[str]) -> int:
 
 def tag(context: Context, options: Options, arguments: list[str]) -> int:
     """Give an image more names."""
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     engine_images.tag(context.engine, arguments[0], arguments[1:])
     return 0
@@ -269,7 +269,7 @@ def tag(context: Context, options: Options, arguments: list[str]) -> int:
 
 def untag(context: Context, options: Options, arguments: list[str]) -> int:
     """Take names from an image."""
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     engine_images.untag(context.engine, arguments[0], arguments[1:])
     return 0
@@ -277,7 +277,7 @@ def untag(context: Context, options: Options, arguments: list[str]) -> int:
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove images."""
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     everything, force = options.flag("all"), options.flag("force")
     need_names(arguments, all=everything)
@@ -300,7 +300,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
     """Say by the exit code whether an image exists."""
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     return 0 if engine_images.exists(context.engine, arguments[0]) else 1
 
@@ -308,7 +308,7 @@ def exists(context: Context, options: Options, arguments: list[str]) -> int:
 def tree(context: Context, options: Options, arguments: list[str]) -> int:
     """Show the layers of an image."""
     from strata.cli.format import human_size, write_lines
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     image = engine_images.tree(context.engine, arguments[0])
     lines = [
@@ -329,7 +329,7 @@ def tree(context: Context, options: Options, arguments: list[str]) -> int:
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove images that nobody needs."""
     from strata.cli.handlers.containers import show_pruned
-    from strata.engine import images as engine_images
+    from strata.engine.images import verbs as engine_images
 
     everything = options.flag("all")
     what = "without at least one container associated to them" if everything else "without a name"

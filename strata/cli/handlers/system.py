@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def init(context: Context, options: Options, arguments: list[str]) -> int:
     """Make the store and say where it is."""
     context.need_root()
-    from strata.engine import system
+    from strata.engine.system import verbs as system
 
     size = options.number("size")
     if options.given("pool") and options.given("file"):
@@ -42,7 +42,7 @@ def init(context: Context, options: Options, arguments: list[str]) -> int:
 
 def info(context: Context, options: Options, arguments: list[str]) -> int:
     """Show the engine, its store and this host."""
-    from strata.engine import system
+    from strata.engine.system import verbs as system
 
     found = system.info(context.engine)
     _show_document(found, found, options)
@@ -52,7 +52,7 @@ def info(context: Context, options: Options, arguments: list[str]) -> int:
 def df(context: Context, options: Options, arguments: list[str]) -> int:
     """Show what uses space."""
     from strata.cli.format import show_json, show_rows, write_lines
-    from strata.engine import space
+    from strata.engine.system import space
 
     verbose = options.flag("verbose")
     format = options.text("format")
@@ -79,7 +79,7 @@ def df(context: Context, options: Options, arguments: list[str]) -> int:
 
 def check(context: Context, options: Options, arguments: list[str]) -> int:
     """Compare records, datasets and processes; 1 when something is wrong and stays so."""
-    from strata.engine import system
+    from strata.engine.system import verbs as system
 
     found = system.check(context.engine, options.flag("repair"))
     problems = found["Problems"]
@@ -100,7 +100,7 @@ def check(context: Context, options: Options, arguments: list[str]) -> int:
 
 def rebuild(context: Context, options: Options, arguments: list[str]) -> int:
     """Write the records anew from the datasets."""
-    from strata.engine import system
+    from strata.engine.system import verbs as system
 
     context.need_root()
     found = system.rebuild(context.root, context.runroot)
@@ -114,7 +114,7 @@ def rebuild(context: Context, options: Options, arguments: list[str]) -> int:
 def reset(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove everything, and the store."""
     context.need_root()
-    from strata.engine import system
+    from strata.engine.system import verbs as system
 
     losses = "".join(f"\n  {line}" for line in system.list_losses(context.root, context.runroot))
     warning = f"This will remove, without a way back:{losses}"
@@ -132,7 +132,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     if options.flag("latest"):
         if names:
             raise UsageError("--latest and names cannot be used together")
-        from strata.engine.listing import list_containers
+        from strata.engine.containers.listing import list_containers
 
         names = [row["Id"] for row in list_containers(context.engine, all=True, latest=True)]
         kind = "container"
@@ -151,12 +151,12 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[Any]:
     """Return what is known about one object: a container, else an image, else a volume."""
     if kind in ("all", "container"):
-        from strata.engine import containers
+        from strata.engine.containers import verbs as containers
 
         if kind == "container" or containers.exists(context.engine, name):
             return list(containers.inspect(context.engine, [name], size=size))
     if kind in ("all", "image"):
-        from strata.engine import images
+        from strata.engine.images import verbs as images
 
         if kind == "image" or images.exists(context.engine, name):
             return list(images.inspect_images(context.engine, [name]))

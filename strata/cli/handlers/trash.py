@@ -29,7 +29,7 @@ def _row(row: dict[str, Any], now: float, *, full: bool) -> dict[str, Any]:
 def list_(context: Context, options: Options, arguments: list[str]) -> int:
     """List what is in the trash."""
     from strata.cli.format import show_rows
-    from strata.engine import emptying
+    from strata.engine.system import emptying
 
     found = emptying.list_trash(context.engine)
     now = time.time()
@@ -47,7 +47,7 @@ def list_(context: Context, options: Options, arguments: list[str]) -> int:
 def empty(context: Context, options: Options, arguments: list[str]) -> int:
     """Destroy what is in the trash before its time."""
     from strata.cli.handlers.containers import show_pruned
-    from strata.engine import emptying
+    from strata.engine.system import emptying
 
     everything = options.flag("all")
     need_names(arguments, all=everything)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import collect
 from strata.engine.core import Engine, Record
+from strata.engine.system import collect
 from strata.errors import NotFound
 from strata.storage.driver import DatasetNotFound
 

@@ -1,7 +1,7 @@
 """``system check``: compare everything, and repair without questions what can be without loss.
 
-Records, names and datasets are compared in `strata.engine.compare`; here are operations, trash,
-images, running containers and what killed commands leave lying about. A problem counts only when
+Records, names and datasets are compared in `strata.engine.system.compare`; here are operations,
+trash, images, running containers and what killed commands leave lying about. A problem counts only when
 it is still there at a second look, because other commands go on meanwhile; what a running
 operation is at is left alone. Repairs never destroy the data of containers and volumes: what
 cannot be believed is moved aside, what is unknown is adopted or left. What is lost is named, and
@@ -15,9 +15,12 @@ import os
 import time
 
 from strata import trace
-from strata.engine import collect, compare, images, life, rebuild, restore, volumes
+from strata.engine import volumes
+from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
-from strata.engine.world import Problem, World
+from strata.engine.images import verbs as images
+from strata.engine.system import collect, compare, rebuild, restore
+from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
 from strata.linux import locks, mount
 from strata.linux.tree import remove_path

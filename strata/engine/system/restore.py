@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import time
 
-from strata.engine import images, layers
+from strata.engine.containers.create import DEFAULTS
 from strata.engine.core import PRIVATE, Engine, Record
-from strata.engine.create import DEFAULTS
+from strata.engine.images import layers
+from strata.engine.images import verbs as images
 from strata.errors import RecordError, StrataError
 from strata.linux import process
 from strata.runtime import launch as runtime

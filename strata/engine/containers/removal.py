@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import collect, names, volumes
+from strata.engine import names, volumes
 from strata.engine.core import Engine, Record
+from strata.engine.system import collect
 from strata.errors import InUse, NotFound
 from strata.linux.tree import remove_path
 from strata.store import lifecycle, trash
@@ -57,7 +58,7 @@ def remove_record(
         record = fresh
         status = lifecycle.derive(record)
         if status in lifecycle.LIVE and force:
-            from strata.engine.life import stop_locked
+            from strata.engine.containers.life import stop_locked
 
             stop_locked(e, record, time=time)
             status = lifecycle.EXITED
@@ -89,7 +90,7 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
 
 def release(e: Engine, record: Record) -> None:
     """Give back what a removed container held outside its datasets. Idempotent."""
-    from strata.engine.life import release_runtime
+    from strata.engine.containers.life import release_runtime
     from strata.runtime.launch import wait_unheld
 
     release_runtime(e, record)
@@ -128,7 +129,7 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
 
 def prune(e: Engine, filters: Mapping[str, Sequence[str]] | None = None) -> Record:
     """Remove containers that do not run."""
-    from strata.engine.listing import make_row, make_row_filter
+    from strata.engine.containers.listing import make_row, make_row_filter
 
     passes = make_row_filter(e, filters)
     before = e.driver.get_pool_space().free

@@ -7,8 +7,9 @@ Each resolves names, then hands over to the module that does the work: `create`,
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import create as creating
-from strata.engine import life, names, volumes
+from strata.engine import names, volumes
+from strata.engine.containers import create as creating
+from strata.engine.containers import life
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
 from strata.runtime import launch as runtime
@@ -27,7 +28,7 @@ def create(e: Engine, options: Mapping[str, Any]) -> str:
 
 def run(e: Engine, options: Mapping[str, Any]) -> int:
     """Create, start and stay attached until the end; return the exit code."""
-    from strata.engine import foreground
+    from strata.engine.containers import foreground
 
     return foreground.run(e, options)
 
@@ -41,7 +42,7 @@ def run_detached(e: Engine, options: Mapping[str, Any]) -> str:
     except BaseException:
         # What never ran is not left behind when it was made only to run.
         if record["config"]["remove"]:
-            from strata.engine import removal
+            from strata.engine.containers import removal
 
             removal.remove(e, [record["id"]], force=True, ignore=True)
         raise
@@ -54,7 +55,7 @@ def start(
 ) -> int:  # fmt: skip
     """Start containers; with ``attach`` stay with the one named and return its exit code."""
     if attach:
-        from strata.engine import foreground
+        from strata.engine.containers import foreground
 
         return foreground.start_attached(
             e, names.get_container(e, which[0]), stdin=interactive, sig_proxy=sig_proxy,
@@ -112,7 +113,7 @@ def exec(
     detach: bool = False, privileged: bool = False, preserve_fds: int = 0,
 ) -> int:  # fmt: skip
     """Run a command in a running container; return its exit code."""
-    from strata.engine import foreground
+    from strata.engine.containers import foreground
 
     return foreground.exec_in(
         e, names.get_container(e, name), list(argv), interactive=interactive, tty=tty,
@@ -126,7 +127,7 @@ def attach(
     detach_keys: bytes = b"",
 ) -> int:  # fmt: skip
     """Attach to a running container; return its exit code, or 0 after detaching."""
-    from strata.engine import foreground
+    from strata.engine.containers import foreground
 
     record = names.get_container(e, name)
     return foreground.attach(
@@ -140,7 +141,7 @@ def logs(
     names: bool = False,
 ) -> None:  # fmt: skip
     """Write a container's output to the standard streams."""
-    from strata.engine import foreground
+    from strata.engine.containers import foreground
     from strata.engine.names import get_container
 
     foreground.show_logs(

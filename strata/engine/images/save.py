@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-from strata.engine import images, layers, names
+from strata.engine import names
 from strata.engine.core import Engine, Record
+from strata.engine.images import layers
+from strata.engine.images import verbs as images
 from strata.errors import UsageError
 
 TYPE_CHECKING = False

@@ -11,8 +11,10 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import images, layers, names
+from strata.engine import names
 from strata.engine.core import Engine, Record
+from strata.engine.images import layers
+from strata.engine.images import verbs as images
 from strata.errors import ArchiveError, NotFound, UsageError
 from strata.linux import locks
 from strata.linux.tree import remove_path

@@ -18,8 +18,10 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import create, images, restore
+from strata.engine.containers import create
 from strata.engine.core import Engine, Record, get_roots
+from strata.engine.images import verbs as images
+from strata.engine.system import restore
 from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
 from strata.storage import layout, setup

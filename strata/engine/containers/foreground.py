@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import collect, create, life, removal
+from strata.engine.containers import create, life, removal
 from strata.engine.core import Engine, Record
+from strata.engine.system import collect
 from strata.errors import StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.linux.write import write_all

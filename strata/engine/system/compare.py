@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 
 from strata import trace
-from strata.engine import images, layers, rebuild, restore
 from strata.engine.core import Engine, Record
-from strata.engine.world import Problem, World
+from strata.engine.images import layers
+from strata.engine.images import verbs as images
+from strata.engine.system import rebuild, restore
+from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
 from strata.linux.tree import remove_path
 from strata.storage import layout
@@ -162,7 +164,7 @@ def _give_up(e: Engine, record: Record) -> None:
     """Free name and record of an object whose data is lost; the record stays in the trash."""
     with lock(e, record) as held:
         if record["kind"] == "container":
-            from strata.engine.life import release_runtime
+            from strata.engine.containers.life import release_runtime
 
             release_runtime(e, record)
             remove_path(e.paths.bundle(record["id"]))

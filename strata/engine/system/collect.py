@@ -157,7 +157,7 @@ def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:
 
 
 def _forget_image(e: Engine, image_id: str, done: Collected) -> None:
-    from strata.engine.images import forget_documents, settle_removal
+    from strata.engine.images.verbs import forget_documents, settle_removal
 
     try:
         held = e.lock_images()

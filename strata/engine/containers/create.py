@@ -11,9 +11,10 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import layers, names, volumes, words
+from strata.engine import names, volumes, words
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
+from strata.engine.images import layers
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
@@ -161,7 +162,7 @@ def find_or_pull(e: Engine, options: Mapping[str, Any]) -> tuple[Record, str]:
         found = names.find_image(e, text)
         if found is not None:
             return found
-    from strata.engine.pull import pull
+    from strata.engine.images.pull import pull
 
     image_id = pull(
         e, text, platform=options.get("platform"), authfile=options.get("authfile"),
@@ -175,7 +176,7 @@ def _remove_existing(e: Engine, name: str) -> None:
     found = e.records.find_name("container", name)
     old = e.records.find("container", found) if found else None
     if old is not None:
-        from strata.engine.removal import remove_record
+        from strata.engine.containers.removal import remove_record
 
         remove_record(e, old, force=True, volumes=False, verb="replace")
 

@@ -3,9 +3,9 @@
 A store appears and disappears with ``store.json``, which is written last and removed last. So a
 killed ``init`` is completed by the next one, and a killed ``reset`` by the next ``reset``.
 
-The other verbs on the store have modules of their own: `strata.engine.space` (df),
-`strata.engine.check` and `strata.engine.rebuild`. There is one format of stores so far; a newer
-one is refused wherever it is met (see `strata.storage.marker`).
+The other verbs on the store have modules of their own: `space` (df), `check` and `rebuild`. There
+is one format of stores so far; a newer one is refused wherever it is met (see
+`strata.storage.marker`).
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ def _furnish(driver: Driver) -> None:
 
 
 def df(e: Engine, verbose: bool = False) -> Record:
-    """See `strata.engine.space.df`."""
-    from strata.engine.space import df as show
+    """See `strata.engine.system.space.df`."""
+    from strata.engine.system.space import df as show
 
     return show(e, verbose)
 
 
 def check(e: Engine, repair: bool = False) -> Record:
     """See `strata.engine.check.check`."""
-    from strata.engine.check import check as compare
+    from strata.engine.system.check import check as compare
 
     return compare(e, repair)
 
 
 def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
     """See `strata.engine.rebuild.rebuild`."""
-    from strata.engine.rebuild import rebuild as recreate
+    from strata.engine.system.rebuild import rebuild as recreate
 
     return recreate(root, runroot)
 
@@ -275,7 +275,7 @@ def _stop_all(e: Engine) -> None:
     for record in e.records.list_records("container"):
         if lifecycle.derive(record) not in lifecycle.LIVE:
             continue
-        from strata.engine import life
+        from strata.engine.containers import life
 
         with e.lock_container(record["id"], name=record["name"]):
             record = e.records.find("container", record["id"]) or record

@@ -13,9 +13,11 @@ import os
 import time
 
 from strata import trace
-from strata.engine import collect, layers, names
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
+from strata.engine.images import layers
+from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
 from strata.linux.tree import remove_path
 from strata.oci import reference as references
@@ -195,7 +197,7 @@ def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dic
             hint="remove it by name, or use --force",
         )
     for user in users_of(e, image_id) if force else ():
-        from strata.engine.removal import remove_record
+        from strata.engine.containers.removal import remove_record
 
         remove_record(e, user, force=True, volumes=False, verb="rmi")
     done = _discard(e, image_id, name)

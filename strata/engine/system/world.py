@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from strata.engine import collect, restore
 from strata.engine.core import Engine, Record
+from strata.engine.system import collect, restore
 from strata.errors import RecordError
 from strata.storage.driver import Dataset
 from strata.store import files

@@ -1,0 +1,1 @@
+"""Containers: made, started, waited for, read, removed."""

@@ -1,0 +1,1 @@
+"""Images: pulled, named, listed, saved; and the layers they share."""

@@ -1,0 +1,1 @@
+"""The store as a whole: made, compared with the pool, repaired, emptied."""
