@@ -1,8 +1,8 @@
 """``system check``: compare everything, and repair without questions what can be without loss.
 
 Records, names and datasets are compared in `strata.engine.system.compare`; here are operations,
-trash, images, running containers and what killed commands leave lying about. A problem counts only when
-it is still there at a second look, because other commands go on meanwhile; what a running
+trash, images, running containers and what killed commands leave lying about. A problem counts only
+when it is still there at a second look, because other commands go on meanwhile; what a running
 operation is at is left alone. Repairs never destroy the data of containers and volumes: what
 cannot be believed is moved aside, what is unknown is adopted or left. What is lost is named, and
 stays a problem until the user pulls it again or removes what needed it.
