@@ -94,7 +94,7 @@ def _become(
 
         trace.hook = hook
         command.own_argv = find_own_argv(None)
-        code = main(["--root", store.root, "--runroot", store.runroot, *args])
+        code = main(store.words(*args))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -100,7 +100,7 @@ class Second:
 
             command.own_argv = find_own_argv(None)
             sys.setprofile(profile)
-            code = main(["--root", self.store.root, "--runroot", self.store.runroot, *self.args])
+            code = main(self.store.words(*self.args))
             sys.setprofile(None)
             sys.stdout.flush()
             sys.stderr.flush()

@@ -76,10 +76,16 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) 
 
 
 class Store:
-    """One store of its own under ``base``; ``root`` and ``runroot`` lie inside."""
+    """One store of its own under ``base``; ``root`` and ``runroot`` lie inside.
 
-    def __init__(self, base: str) -> None:
+    ``networks``: its command lines run where links may be made, that is in a network namespace of
+    the test's. Without, containers whose test does not say otherwise share the host's network, so
+    that no test makes bridges on the machine it runs on.
+    """
+
+    def __init__(self, base: str, *, networks: bool = False) -> None:
         self.base = base
+        self.networks = networks
         self.root = f"{base}/root"
         self.runroot = f"{base}/run"
 
@@ -88,10 +94,14 @@ class Store:
         """Where the pool of a btrfs store is mounted."""
         return f"{self.root}/pool"
 
+    def words(self, *args: str) -> list[str]:
+        """The words of a command line against this store, without the program."""
+        chosen = args if self.networks else keep_off_links(args)
+        return ["--root", self.root, "--runroot", self.runroot, *chosen]
+
     def argv(self, *args: str) -> list[str]:
         """The words that run a command line against this store."""
-        return [sys.executable, "-m", "strata", "--root", self.root, "--runroot", self.runroot,
-                *args]  # fmt: skip
+        return [sys.executable, "-m", "strata", *self.words(*args)]
 
     def strata(
         self, *args: str, input: str | bytes | None = None, env: dict[str, str] | None = None,
@@ -153,10 +163,21 @@ class Store:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
+def keep_off_links(args: Sequence[str]) -> list[str]:
+    """A command line with ``--network=host`` put in where it makes a container and names none."""
+    words = list(args)
+    at = 1 if words[:1] == ["container"] else 0
+    if words[at : at + 1] in (["run"], ["create"]) and not any(
+        word.partition("=")[0] in ("--network", "--net") for word in words
+    ):
+        words.insert(at + 1, "--network=host")
+    return words
+
+
 @contextlib.contextmanager
-def open_store(*, size: int = SIZE, make: bool = True) -> Iterator[Store]:
+def open_store(*, size: int = SIZE, make: bool = True, networks: bool = False) -> Iterator[Store]:
     """A store that is gone when the block ends, however it ends."""
-    store = Store(tempfile.mkdtemp(prefix="strata-test-", dir=_BASE))
+    store = Store(tempfile.mkdtemp(prefix="strata-test-", dir=_BASE), networks=networks)
     try:
         yield store.make(size=size) if make else store
     finally:
