@@ -270,7 +270,7 @@ def _list_tree() -> list[str]:
     found = []
     for folder, folders, files in os.walk(TOP):
         folders[:] = [name for name in folders if name not in skipped]
-        found += [os.path.join(folder, name) for name in files]
+        found += [os.path.join(folder, name) for name in files if name not in skipped]
     return found
 
 
