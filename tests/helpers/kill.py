@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from helpers import hosts
 from helpers.store import Outcome, Store, list_processes
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
@@ -94,6 +95,8 @@ def _become(
 
         trace.hook = hook
         command.own_argv = find_own_argv(None)
+        if store.netns:
+            hosts.enter(store.netns)
         code = main(store.words(*args))
         sys.stdout.flush()
         sys.stderr.flush()

@@ -80,12 +80,14 @@ class Store:
 
     ``networks``: its command lines run where links may be made, that is in a network namespace of
     the test's. Without, containers whose test does not say otherwise share the host's network, so
-    that no test makes bridges on the machine it runs on.
+    that no test makes bridges on the machine it runs on. ``netns`` is the path of that namespace
+    (see ``helpers.hosts``); empty: the one this process is in.
     """
 
-    def __init__(self, base: str, *, networks: bool = False) -> None:
+    def __init__(self, base: str, *, networks: bool = False, netns: str = "") -> None:
         self.base = base
-        self.networks = networks
+        self.networks = networks or bool(netns)
+        self.netns = netns
         self.root = f"{base}/root"
         self.runroot = f"{base}/run"
 
@@ -101,7 +103,8 @@ class Store:
 
     def argv(self, *args: str) -> list[str]:
         """The words that run a command line against this store."""
-        return [sys.executable, "-m", "strata", *self.words(*args)]
+        place = ["nsenter", f"--net={self.netns}", "--"] if self.netns else []
+        return [*place, sys.executable, "-m", "strata", *self.words(*args)]
 
     def strata(
         self, *args: str, input: str | bytes | None = None, env: dict[str, str] | None = None,
@@ -175,9 +178,12 @@ def keep_off_links(args: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def open_store(*, size: int = SIZE, make: bool = True, networks: bool = False) -> Iterator[Store]:
+def open_store(
+    *, size: int = SIZE, make: bool = True, networks: bool = False, netns: str = ""
+) -> Iterator[Store]:  # fmt: skip
     """A store that is gone when the block ends, however it ends."""
-    store = Store(tempfile.mkdtemp(prefix="strata-test-", dir=_BASE), networks=networks)
+    base = tempfile.mkdtemp(prefix="strata-test-", dir=_BASE)
+    store = Store(base, networks=networks, netns=netns)
     try:
         yield store.make(size=size) if make else store
     finally:
