@@ -272,6 +272,8 @@ class Server:
         with contextlib.suppress(OSError):
             while True:
                 _, peer = self._endpoint.recvfrom(65536)
+                if peer is None:  # shut down
+                    return
                 with contextlib.suppress(OSError):
                     self._endpoint.sendto(peer[0].removeprefix("::ffff:").encode(), peer)
 

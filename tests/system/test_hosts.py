@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from helpers.hosts import Server, ask_tcp, ask_udp, list_inside, open_hosts
+from helpers.store import BUSYBOX, Store
 
 pytestmark = [pytest.mark.root]
 
@@ -29,3 +30,15 @@ def test_hosts_leave_neither_links_nor_processes() -> None:
         assert len(list_inside(inodes[0])) == 2
     assert socket.if_nameindex() == before
     assert not [pid for inode in inodes for pid in list_inside(inode)]
+
+
+def test_a_store_on_a_host_runs_its_commands_there(busybox_store: Store) -> None:
+    with open_hosts("a") as (a,):
+        busybox_store.netns = a.netns
+        try:
+            shown = busybox_store.ok("run", "--rm", "--network", "host", BUSYBOX, "cat",
+                                     "/proc/net/dev")  # fmt: skip
+        finally:
+            busybox_store.netns = ""
+    links = [line.split(":")[0].strip() for line in shown.out.splitlines() if ":" in line]
+    assert links == ["lo", "eth0"]
