@@ -94,6 +94,11 @@ class Engine:
             pass
         held.release()
 
+    @property
+    def spool(self) -> str:
+        """Where an operation keeps what it reads once; below it a folder per operation."""
+        return f"{self.images_folder}/spool"
+
     # -- operations ------------------------------------------------------------------------------
 
     def allow_reserve(self) -> None:

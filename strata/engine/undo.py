@@ -17,6 +17,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-removal ID``                      finish removing what has a trash entry
 ``settle-image-removal ID``
 ``settle-layer DATASET``                   finish a committed layer from its own copy
+``unspool OPERATION``                      what it kept to read once
 ``restart ID…``                            start containers that were stopped for a rollback
 =========================================  =====================================================
 """
@@ -28,6 +29,7 @@ from strata.engine.core import Engine
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
 from strata.errors import Busy, StrataError
+from strata.linux.tree import remove_path
 from strata.storage.driver import DatasetNotFound
 
 
@@ -62,6 +64,8 @@ def perform(e: Engine, step: list[str]) -> None:
             images.settle_removal(e, image_id)
         case ["settle-layer", dataset]:
             layers.settle(e, dataset)
+        case ["unspool", operation]:
+            remove_path(f"{e.spool}/{operation}")
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

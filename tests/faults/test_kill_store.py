@@ -7,7 +7,14 @@ import shutil
 
 import pytest
 from helpers import kill
-from helpers.store import BUSYBOX, Store, list_loops, list_store_mounts, open_store
+from helpers.store import (
+    BUSYBOX,
+    Store,
+    list_loops,
+    list_store_mounts,
+    open_store,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -147,3 +154,40 @@ def test_a_killed_collection_is_completed_by_the_next(busybox_store: Store) -> N
         where = f"prune at {number}, {kill.kill_at(store, number, *prune)}"
         kill.assert_repairs(store, where)
         assert kill.describe(store) == before, where
+
+
+def test_a_killed_bootstrap_takes_everything_it_started_with_it(store: Store) -> None:
+    spool = f"{store.pool}/images/spool"
+
+    def list_users() -> list[str]:
+        """Processes that name a file of the spool."""
+        found = []
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if spool.encode() in file.read():
+                        found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    def has_begun() -> bool:
+        """Whether the tree of the new system has its first directories."""
+        return os.path.isdir(spool) and any(
+            "etc" in os.listdir(f"{spool}/{operation}/{name}")
+            for operation in os.listdir(spool)
+            for name in os.listdir(f"{spool}/{operation}")
+            if name.startswith("mmdebstrap")
+        )
+
+    running = store.start("image", "bootstrap", "debian:12")
+    try:
+        wait_until(has_begun, "mmdebstrap makes its first files", 60)
+        assert list_users()
+    finally:
+        running.kill()
+        running.wait()
+    wait_until(lambda: not list_users(), "all that mmdebstrap started is gone", 5)
+    kill.ok(store, "volume", "create", "data")
+    assert os.listdir(spool) == []
+    kill.assert_repairs(store, "bootstrap")

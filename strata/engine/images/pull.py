@@ -160,8 +160,8 @@ def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
     from strata.archive.images import open_archive
 
     loaded: list[str] = []
-    spool = _ensure_spool(e)
-    with open_archive(path if path is not None else 0, spool=spool) as archive:
+    os.makedirs(e.spool, 0o700, exist_ok=True)
+    with open_archive(path if path is not None else 0, spool=e.spool) as archive:
         for tags, source in archive.images:
             raw, media_type = source.get_manifest()
             manifest = manifests.parse_manifest(raw, media_type)
@@ -180,30 +180,31 @@ def import_(
     """Make an image of one layer from a tar of a root file system; return its id."""
     image_names = [references.local_candidates(reference)[0]] if reference else []
     config = apply_changes({}, changes)
-    spooled = None
-    if path is None or path == "-":
-        spooled = path = _spool_stdin(e)
-    elif not os.path.isfile(path):
+    if path not in (None, "-") and not os.path.isfile(path):
         raise NotFound(f"no such file: {path}", hint="import reads a tar of a root file system")
-    try:
-        with e.begin("import") as operation:
-            record = _layer_from_tar(e, operation, path)
-            created_by = "strata import"
-            return _register_single(e, record, image_names, config, created_by, message)
-    finally:
-        if spooled is not None:
-            os.unlink(spooled)
+    with e.begin("import") as operation:
+        folder = _make_spool(e, operation)
+        try:
+            tar = _spool_stdin(folder) if path in (None, "-") else path
+            record = _layer_from_tar(e, operation, tar)
+            return _register_single(e, record, image_names, config, "strata import", message)
+        finally:
+            remove_path(folder)
 
 
-def _ensure_spool(e: Engine) -> str:
-    """The folder for what is read once on its way into a layer."""
-    folder = f"{e.images_folder}/spool"
-    os.makedirs(folder, 0o700, exist_ok=True)
+def _make_spool(e: Engine, operation: Operation) -> str:
+    """A folder for what an operation reads once on its way into a layer; a killed one's goes too.
+
+    The caller removes it.
+    """
+    operation.plan(["unspool", operation.id])
+    folder = f"{e.spool}/{operation.id}"
+    os.makedirs(folder, 0o700)
     return folder
 
 
-def _spool_stdin(e: Engine) -> str:
-    path = f"{_ensure_spool(e)}/stdin.{os.getpid()}"
+def _spool_stdin(folder: str) -> str:
+    path = f"{folder}/stdin"
     with open(path, "wb") as out:
         while chunk := os.read(0, 1 << 20):
             out.write(chunk)
@@ -241,6 +242,15 @@ def _register_single(
     return str(image["id"])
 
 
+#: Runs a program ($1…) that ends with us, with all it started, wherever a signal meets us; in the
+#: folder $0 device nodes and set-user-id programs work, which the pool's own mount denies.
+_BOUND = (
+    "setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+    "--propagation=slave", "sh", "-c",
+    'mount --bind "$0" "$0" && mount -o remount,bind,dev,suid,exec "$0" && exec "$@"',
+)  # fmt: skip
+
+
 def bootstrap(
     e: Engine, what: str, *, variant: str = "minbase", include: Sequence[str] = (),
     mirror: str | None = None, name: str | None = None, report: Callable[[str], None] | None = None,
@@ -258,28 +268,24 @@ def bootstrap(
         raise UsageError(f"cannot bootstrap {what!r}", hint=f"known: {known}")
     full = references.local_candidates(name or f"{distribution}:{version or 'latest'}")[0]
     command.get_program("mmdebstrap")
-    spool = _ensure_spool(e)
-    path = f"{spool}/bootstrap.{os.getpid()}.tar"
-    argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
-            "--aptopt=APT::Install-Recommends false"]  # fmt: skip
-    argv += [f"--include={package}" for package in include]
-    argv += [suite, path, *([mirror] if mirror else [])]
     if report is not None:
         report(f"bootstrapping {full} ({suite}, {variant})")
-    try:
-        env = {**command.ENVIRONMENT, **_proxy_environment(), "SOURCE_DATE_EPOCH": ""}
-        del env["SOURCE_DATE_EPOCH"]
-        command.run(argv, env=env)
-        with e.begin("bootstrap") as operation:
+    with e.begin("bootstrap") as operation:
+        folder = _make_spool(e, operation)
+        path = f"{folder}/rootfs.tar"
+        argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
+                "--aptopt=APT::Install-Recommends false"]  # fmt: skip
+        argv += [f"--include={package}" for package in include]
+        argv += [suite, path, *([mirror] if mirror else [])]
+        try:
+            env = {**command.ENVIRONMENT, **_proxy_environment(), "TMPDIR": folder}
+            command.run([*_BOUND, folder, *argv], env=env)
             layer = _layer_from_tar(e, operation, path)
             created_by = f"strata image bootstrap {what} --variant {variant}"
             config = {"Cmd": ["/bin/bash"], "Env": [f"PATH={command.ENVIRONMENT['PATH']}"]}
             return _register_single(e, layer, [full], config, created_by, "")
-    finally:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
+        finally:
+            remove_path(folder)
 
 
 def _proxy_environment() -> dict[str, str]:

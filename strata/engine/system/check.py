@@ -393,12 +393,6 @@ def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
         yield Problem(
             "leftover", path, "a killed command left it", functools.partial(_unlink, path)
         )
-    downloads = f"{e.images_folder}/downloads"
-    for name in os.listdir(downloads) if os.path.isdir(downloads) else ():
-        what, _, rest = name.partition(".")
-        pid = rest.partition(".")[0]
-        if what in ("stdin", "bootstrap") and not os.path.exists(f"/proc/{pid}"):
-            yield _leftover(f"{downloads}/{name}")
 
 
 def _leftover(path: str) -> Problem:

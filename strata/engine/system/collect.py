@@ -246,18 +246,18 @@ def measure_entry(e: Engine, entry: Record) -> int | None:
 
 
 def remove_old_downloads(e: Engine) -> None:
-    """Remove partial blobs nobody resumed for a day, and spooled files left by killed commands."""
+    """Remove partial blobs nobody resumed for a day, and the empty folders of killed pulls."""
     limit = time.time() - DOWNLOAD_DAYS * 86400
-    for folder in os.listdir(e.images_folder):
-        if not folder.startswith(("downloads", "spool")):
+    for name in os.listdir(e.images_folder):
+        if not name.startswith("downloads"):
             continue
-        for name in os.listdir(f"{e.images_folder}/{folder}"):
-            path = f"{e.images_folder}/{folder}/{name}"
+        folder = f"{e.images_folder}/{name}"
+        for path in (*(f"{folder}/{blob}" for blob in os.listdir(folder)), folder):
             try:
                 if os.stat(path).st_mtime < limit:
-                    os.unlink(path)
-            except FileNotFoundError:
-                continue
+                    os.rmdir(path) if path == folder else os.unlink(path)
+            except OSError:
+                continue  # gone, or a folder with younger blobs
 
 
 def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None:
