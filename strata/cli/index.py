@@ -21,8 +21,8 @@ GROUP_DEFAULTS = {"snapshot": "snapshot create"}
 
 _CREATE = "run create"
 _CONTAINER = (
-    "start stop kill rm ps logs exec attach wait commit cp rename ls list inspect exists prune "
-    "cleanup"
+    "start stop restart pause unpause kill rm ps logs exec attach wait commit cp rename ls list "
+    "inspect exists prune cleanup"
 )
 _VOLUME = "create ls list inspect rm prune exists profiles"
 _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
@@ -30,7 +30,9 @@ _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree
 MODULES: dict[str, str] = {
     **dict.fromkeys(_CREATE.split(), "create"),
     **dict.fromkeys(
-        "start stop kill rm ps logs exec attach wait commit cp rename".split(), "containers"
+        "start stop restart pause unpause kill rm ps logs exec attach wait commit cp "
+        "rename".split(),
+        "containers",
     ),
     **dict.fromkeys("pull load save import images history tag untag rmi".split(), "images"),
     **{f"container {word}": "create" for word in _CREATE.split()},

@@ -19,6 +19,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-layer DATASET``                   finish a committed layer from its own copy
 ``unspool OPERATION``                      what it kept to read once
 ``restart ID…``                            start containers that were stopped for a rollback
+``settle-pause ID``                        write down whether a container is frozen
 =========================================  =====================================================
 """
 
@@ -66,6 +67,10 @@ def perform(e: Engine, step: list[str]) -> None:
             layers.settle(e, dataset)
         case ["unspool", operation]:
             remove_path(f"{e.spool}/{operation}")
+        case ["settle-pause", container_id]:
+            from strata.engine.containers import pausing
+
+            pausing.settle(e, container_id)
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

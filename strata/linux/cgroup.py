@@ -72,3 +72,42 @@ def find_own_procs() -> str | None:
         if number != "0" and name and "=" not in name and os.path.exists(file_name):
             return file_name
     return None
+
+
+def find_directories(pid: int) -> dict[str, str]:
+    """Where a process is counted: controller to directory; ``""`` is the v2 hierarchy.
+
+    Empty for a process that is gone.
+    """
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            lines = file.read().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    unified = get_mode() == "v2"
+    found = {}
+    for line in lines:
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if number == "0" and not names:
+            if unified:
+                found[""] = f"{ROOT}{path}"
+            continue
+        for name in names.split(","):
+            folder = f"{ROOT}/{name}{path}"
+            if "=" not in name and os.path.isdir(folder):
+                found[name] = folder
+    return found
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether the freezer holds a process: v1 ``freezer.state``, v2 ``cgroup.freeze``."""
+    folders = find_directories(pid)
+    try:
+        if "" in folders:
+            with open(f"{folders['']}/cgroup.freeze") as file:
+                return file.read().strip() == "1"
+        with open(f"{folders['freezer']}/freezer.state") as file:
+            return file.read().strip() != "THAWED"
+    except (FileNotFoundError, KeyError):
+        return False

@@ -2,7 +2,7 @@
 
 ``status`` in a record is what was last written; `derive` compares it with facts (this boot, the
 process with its start time), so a killed engine or a reboot never leaves a lie. The words are
-Podman's: created, running, stopping, exited, removing (paused comes with ``pause``).
+Podman's: created, running, paused, stopping, exited, removing.
 """
 
 from __future__ import annotations
@@ -16,23 +16,43 @@ if TYPE_CHECKING:
 
 CREATED = "created"
 RUNNING = "running"
+PAUSED = "paused"
 STOPPING = "stopping"
 EXITED = "exited"
 REMOVING = "removing"
 
 #: verb -> the statuses it may start from
 ALLOWED: dict[str, frozenset[str]] = {
+    "init": frozenset({CREATED, EXITED}),
     "start": frozenset({CREATED, EXITED}),
     "stop": frozenset({CREATED, RUNNING, STOPPING, EXITED}),
-    "kill": frozenset({RUNNING, STOPPING}),
+    "restart": frozenset({CREATED, RUNNING, STOPPING, EXITED}),
+    "kill": frozenset({RUNNING, STOPPING, PAUSED}),
+    "pause": frozenset({RUNNING}),
+    "unpause": frozenset({PAUSED}),
+    "top": frozenset({RUNNING}),
+    "checkpoint": frozenset({RUNNING}),
+    "restore": frozenset({CREATED, EXITED}),
     "exec": frozenset({RUNNING}),
     "attach": frozenset({RUNNING}),
     "remove": frozenset({CREATED, EXITED, REMOVING}),
     "rollback": frozenset({CREATED, EXITED}),
 }
-LIVE = frozenset({RUNNING, STOPPING})
+LIVE = frozenset({RUNNING, STOPPING, PAUSED})
 
 _SENTENCES = {
+    "init": "container {name} has already been created in runtime: container state improper",
+    "start": "unable to start container {name}: it is {status} and must be in Created or Stopped "
+    "state to be started: container state improper",
+    "stop": "can only stop created or running containers. {name} is in state {status}: container "
+    "state improper",
+    "restart": "unable to restart a container in a paused or unknown state: {name} is {status}: "
+    "container state improper",
+    "pause": "{name} is {status}, not running, can't pause: container state improper",
+    "unpause": "{name} is not paused, can't unpause: container state improper",
+    "top": "top can only be used on running containers: {name} is {status}",
+    "checkpoint": "{name} is not running, cannot checkpoint: container state improper",
+    "restore": "container {name} is running or paused, cannot restore: container state improper",
     "kill": "can only kill running containers. {name} is in state {status}",
     "exec": "can only create exec sessions on running containers: {name} is in state {status}",
     "attach": "you cannot attach to a stopped container ({name} is in state {status})",
@@ -43,7 +63,10 @@ _HINTS = {
     "exec": "`strata start {name}` starts it",
     "attach": "`strata start --attach {name}` starts it and attaches",
     "remove": "stop it first, or use `strata rm --force {name}`",
-    "start": "it is running already",
+    "stop": "`strata unpause {name}` lets it go on; `strata kill {name}` ends it",
+    "restart": "`strata unpause {name}` first",
+    "pause": "`strata ps -a` shows what it does",
+    "top": "`strata start {name}` starts it",
 }
 
 

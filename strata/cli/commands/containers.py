@@ -13,6 +13,10 @@ _DETACH = Option(
 )
 _PROXY = Option("--sig-proxy", "flag", "Send signals on to the container", default=True)
 _FILTER = Option("--filter -f", "list", "Keep what matches, as in status=running", "KEY=VALUE")
+_CIDFILE = Option(
+    "--cidfile", "list", "Read the container's id from a file", "PATH", complete="file"
+)
+_CHOICE = Option("--filter -f", "list", "Those that match, as in label=app", "KEY=VALUE")
 _FORMAT = Option(
     "--format", "string", "json, or a Go template, as in '{{.ID}} {{.Names}}'", "FORMAT"
 )
@@ -22,7 +26,7 @@ COMMANDS = (
     Command(
         ("start", "container start"),
         "Start containers",
-        "containers:start",
+        "life:start",
         "CONTAINER [CONTAINER...]",
         0,
         None,
@@ -30,6 +34,7 @@ COMMANDS = (
             Option("--all", "flag", "All containers that do not run"),
             Option("--attach -a", "flag", "Stay attached to the output"),
             _DETACH,
+            _CHOICE,
             Option("--interactive -i", "flag", "Stay attached to the input too"),
             _LATEST,
             _PROXY,
@@ -39,36 +44,77 @@ COMMANDS = (
     Command(
         ("stop", "container stop"),
         "Stop containers: their stop signal, then KILL",
-        "containers:stop",
+        "life:stop",
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _IGNORE, _LATEST, _TIME),
+        (_ALL, _CIDFILE, _CHOICE, _IGNORE, _LATEST, _TIME),
         complete="running",
     ),
     Command(
         ("kill", "container kill"),
         "Send a signal to running containers",
-        "containers:kill",
+        "life:kill",
         "CONTAINER [CONTAINER...]",
         0,
         None,
         (
             _ALL,
+            _CIDFILE,
             _LATEST,
             Option("--signal -s", "string", "Signal to send", "SIGNAL", "KILL"),
         ),
         complete="running",
     ),
     Command(
-        ("rm", "container rm"),
-        "Remove containers",
-        "containers:remove",
+        ("restart", "container restart"),
+        "Stop containers and start them again",
+        "life:restart",
         "CONTAINER [CONTAINER...]",
         0,
         None,
         (
             _ALL,
+            _CIDFILE,
+            _CHOICE,
+            _LATEST,
+            Option("--running", "flag", "Only those that run"),
+            _TIME,
+        ),
+        text="One that does not run is started.",
+        complete="container",
+    ),
+    Command(
+        ("pause", "container pause"),
+        "Freeze all processes of containers",
+        "life:pause",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (_ALL, _CIDFILE, _CHOICE, _LATEST),
+        complete="running",
+    ),
+    Command(
+        ("unpause", "container unpause"),
+        "Let paused containers go on",
+        "life:unpause",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (_ALL, _CIDFILE, _CHOICE, _LATEST),
+        complete="running",
+    ),
+    Command(
+        ("rm", "container rm"),
+        "Remove containers",
+        "life:remove",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            _ALL,
+            _CIDFILE,
+            Option("--filter", "list", "Those that match, as in label=app", "KEY=VALUE"),
             Option("--force -f", "flag", "Stop running containers first"),
             _IGNORE,
             _LATEST,
@@ -98,7 +144,7 @@ COMMANDS = (
     Command(
         ("logs", "container logs"),
         "Show a container's output",
-        "containers:logs",
+        "streams:logs",
         "CONTAINER",
         0,
         1,
@@ -116,7 +162,7 @@ COMMANDS = (
     Command(
         ("exec", "container exec"),
         "Run a command in a running container",
-        "containers:exec_",
+        "streams:exec_",
         "CONTAINER COMMAND [ARG...]",
         2,
         None,
@@ -148,7 +194,7 @@ COMMANDS = (
     Command(
         ("attach", "container attach"),
         "Attach to a running container",
-        "containers:attach",
+        "streams:attach",
         "CONTAINER",
         0,
         1,
@@ -177,7 +223,7 @@ COMMANDS = (
     Command(
         ("wait", "container wait"),
         "Wait for containers to stop and print their exit codes",
-        "containers:wait",
+        "life:wait",
         "CONTAINER [CONTAINER...]",
         0,
         None,
@@ -192,7 +238,7 @@ COMMANDS = (
     Command(
         ("commit", "container commit"),
         "Make an image of a container",
-        "containers:commit",
+        "files:commit",
         "CONTAINER [IMAGE]",
         1,
         2,
@@ -229,7 +275,7 @@ COMMANDS = (
     Command(
         ("cp", "container cp"),
         "Copy files between a container and the host",
-        "containers:copy",
+        "files:copy",
         "[CONTAINER:]SOURCE [CONTAINER:]DESTINATION",
         2,
         2,
@@ -244,7 +290,7 @@ COMMANDS = (
     Command(
         ("rename", "container rename"),
         "Rename a container",
-        "containers:rename",
+        "life:rename",
         "CONTAINER NAME",
         2,
         2,
@@ -253,7 +299,7 @@ COMMANDS = (
     Command(
         ("container exists",),
         "Exit with 0 when a container exists, 1 when it does not",
-        "containers:exists",
+        "life:exists",
         "CONTAINER",
         1,
         1,
@@ -271,7 +317,7 @@ COMMANDS = (
     Command(
         ("container cleanup",),
         "Note that a container has ended; called by conmon",
-        "containers:cleanup",
+        "life:cleanup",
         "CONTAINER",
         1,
         1,

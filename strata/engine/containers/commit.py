@@ -14,7 +14,7 @@ import json
 import time
 
 from strata import trace
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
@@ -70,6 +70,7 @@ def commit(
                 layer_records=[*base, *([layer] if layer else [])], image_names=image_names,
             )  # fmt: skip
             trace.point("commit:registered")
+        events.emit_container(e, "commit", record)
     return str(image["id"])
 
 

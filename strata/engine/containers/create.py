@@ -11,7 +11,7 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import names, volumes, words
+from strata.engine import events, names, volumes, words
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
@@ -151,6 +151,7 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
                 os.unlink(cidfile)
             raise
         trace.point("create:recorded")
+    events.emit_container(e, "create", record)
     return record
 
 

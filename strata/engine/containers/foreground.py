@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
+from strata.engine import events
 from strata.engine.containers import create, life, removal
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
@@ -73,6 +74,7 @@ def _run_owned(
 
     try:
         trace.point("run:launched")
+        events.emit_container(e, "attach", record)
         sock = attaching.connect(launched.bundle)
         ended = _stay(
             e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
@@ -126,6 +128,7 @@ def attach(
             "you can only attach to running containers", hint="start the container first"
         ) from None
     with end:
+        events.emit_container(e, "attach", record)
         sock = attaching.connect(bundle)
         wanted = stdin and record["config"]["stdin"]
         ended = _stay(
@@ -222,6 +225,8 @@ def finish(e: Engine, record: Record) -> int:
         if not record["config"]["remove"] or found.get("held"):
             life.settle_locked(e, record)
             return code
+        if found["status"] in lifecycle.LIVE:
+            events.emit_container(e, "died", record, exit_code=code)
         removal.discard_locked(e, record, verb="rm-auto", keep=False)
         trace.point("run:removed")
         e.forget_lock(held)

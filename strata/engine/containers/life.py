@@ -11,7 +11,7 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import volumes
+from strata.engine import events, volumes
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from strata.runtime.launch import Launched
 
 _STOP_POLL = 10.0
+_KILL = 9
 
 
 def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
@@ -105,10 +106,11 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
                 "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
                 "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
                 "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
-                "error": "", "held": False, "starter": list(_own_identity()),
+                "error": "", "held": False, "by_user": False, "starter": list(_own_identity()),
             }  # fmt: skip
             e.records.save(record, durable=False)
             trace.point("start:recorded")
+            events.emit_container(e, "init", record)
         except BaseException:
             # A full pool, Ctrl-C: nobody knows of it, so nobody would ever end it.
             record["state"] = before
@@ -139,6 +141,7 @@ def run_process(e: Engine, record: Record, launched: Launched) -> None:
         trace.point("start:running")
         runtime.start(launched)
         trace.point("start:started")
+        events.emit_container(e, "start", record)
     except BaseException as error:
         take_back(e, record, launched, getattr(error, "message", "interrupted"))
         raise
@@ -237,6 +240,7 @@ def stop_container(
         if fresh is None:
             e.forget_lock(lock)
             return
+        lifecycle.check("stop", fresh, lifecycle.derive(fresh))
         if held:
             fresh["state"]["held"] = True
         stop_locked(e, fresh, time=time)
@@ -251,12 +255,18 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
     if lifecycle.is_alive(state):
         chosen = get_runtime(e, record)
         seconds = record["config"]["stop_timeout"] if time is None else time
+        frozen = state["status"] == lifecycle.PAUSED
         record["state"]["status"] = lifecycle.STOPPING
+        record["state"]["by_user"] = True
         e.records.save(record, durable=False)
         trace.point("stop:announced")
         signal = record["config"]["stop_signal"] if seconds != 0 else 9
         pid, start = state["pid"], state["pid_start"]
         runtime.kill(chosen, record["id"], signal, pid=pid, pid_start=start)
+        if frozen:
+            from strata.engine.containers.pausing import thaw
+
+            thaw(e, record)
         limit = None if seconds < 0 else float(seconds)
         if not process.wait_gone(pid, start, limit):
             runtime.kill(chosen, record["id"], 9, pid=pid, pid_start=start)
@@ -266,6 +276,7 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
                     "the kernel", hint="look at the host's disks and network file systems"
                 )  # fmt: skip
         trace.point("stop:killed")
+        events.emit_container(e, "stop", record)
     settle_locked(e, record)
 
 
@@ -290,7 +301,9 @@ def settle_locked(e: Engine, record: Record) -> None:
         state["error"] = "nobody saw how it ended (the host or its monitor went away)"
     e.records.save(record, durable=False)
     trace.point("settle:recorded")
+    events.emit_container(e, "died", record, exit_code=state["exit_code"])
     release_runtime(e, record)
+    events.emit_container(e, "cleanup", record)
 
 
 def read_exit_code(e: Engine, record: Record) -> int:
@@ -353,14 +366,33 @@ def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
 
 
 def kill_container(e: Engine, record: Record, signal: int) -> None:
-    """Send a signal to a running container's first process."""
+    """Send a signal to a running container's first process.
+
+    One that is frozen gets it when it goes on, but for KILL, which ends it at once.
+    """
     lifecycle.check("kill", record, lifecycle.derive(record))
+    if record["config"].get("restart"):
+        mark_by_user(e, record)
     state = record["state"]
     sent = runtime.kill(
         get_runtime(e, record), record["id"], signal, pid=state["pid"], pid_start=state["pid_start"]
     )
     if not sent:
         lifecycle.check("kill", record, lifecycle.EXITED)
+    if signal == _KILL and state["status"] == lifecycle.PAUSED:
+        from strata.engine.containers.pausing import thaw
+
+        thaw(e, record)
+    events.emit_container(e, "kill", record)
+
+
+def mark_by_user(e: Engine, record: Record) -> None:
+    """Write down that a run ends because somebody wants so: no restart policy brings it back."""
+    with e.lock_container(record["id"], name=record["name"]):
+        fresh = e.records.get("container", record["id"])
+        if fresh["state"]["pid_start"] == record["state"]["pid_start"]:
+            fresh["state"]["by_user"] = True
+            e.records.save(fresh, durable=False)
 
 
 def wait_for(e: Engine, record: Record, states: set[str], interval: float) -> int:

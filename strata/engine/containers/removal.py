@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import names, volumes
+from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound
@@ -86,6 +86,7 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
         e.settle_removal(record["id"])
         trace.point(f"{verb}:forgotten")
         e.move_to_trash(entry)
+    events.emit_container(e, "remove", record)
 
 
 def release(e: Engine, record: Record) -> None:

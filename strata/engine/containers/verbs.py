@@ -7,7 +7,7 @@ Each resolves names, then hands over to the module that does the work: `create`,
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import names, volumes
+from strata.engine import events, names, volumes
 from strata.engine.containers import create as creating
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
@@ -63,6 +63,8 @@ def start(
         )  # fmt: skip
     for text in which:
         record = names.get_container(e, text)
+        if lifecycle.derive(record) == lifecycle.PAUSED:
+            lifecycle.check("start", record, lifecycle.PAUSED)
         life.ensure_started(e, record)
     return 0
 
@@ -175,6 +177,7 @@ def rename(e: Engine, name: str, new: str) -> None:
             creating.save(e, record)
             trace.point("rename:recorded")
             e.records.drop_name("container", old, record["id"])
+        events.emit_container(e, "rename", record)
 
 
 def cleanup(e: Engine, container_id: str, *, remove: bool = False) -> None:

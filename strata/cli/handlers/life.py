@@ -1,0 +1,197 @@
+"""The commands that change what a container does: start, stop, pause, restart and so on."""
+
+from __future__ import annotations
+
+import sys
+
+from strata.cli import values
+from strata.cli.context import Context, for_each, say
+from strata.cli.handlers.choosing import choose
+from strata.errors import NotFound, UsageError
+from strata.linux.signals import parse_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from strata.cli.parse import Options
+    from strata.engine.core import Engine
+
+
+def start(context: Context, options: Options, arguments: list[str]) -> int:
+    """Start containers, and stay attached to one when asked."""
+    from strata.engine.containers import verbs as containers
+
+    attach = options.flag("attach") or options.flag("interactive")
+    keys = values.parse_detach_keys(options.text("detach-keys"))
+    if attach and options.flag("all"):
+        raise UsageError("you cannot attach to all containers", hint="name one container")
+    names = choose(context, options, arguments, states=("created", "exited"))
+    if attach:
+        if len(names) != 1:
+            raise UsageError("you cannot start and attach multiple containers at once")
+        return containers.start(
+            context.engine,
+            names,
+            attach=True,
+            interactive=options.flag("interactive"),
+            sig_proxy=options.flag("sig-proxy"),
+            detach_keys=keys,
+        )
+
+    def act(name: str) -> None:
+        containers.start(context.engine, [name])
+        say(name)
+
+    return for_each(context, names, act)
+
+
+def stop(context: Context, options: Options, arguments: list[str]) -> int:
+    """Stop containers."""
+    from strata.engine.containers import verbs as containers
+
+    seconds = options.number("time")
+    ignore = options.flag("ignore") or options.flag("all")
+
+    def act(name: str) -> None:
+        containers.stop(context.engine, [name], time=seconds, ignore=ignore)
+        say(name)
+
+    return for_each(context, choose(context, options, arguments, states=("running",)), act)
+
+
+def restart(context: Context, options: Options, arguments: list[str]) -> int:
+    """Stop containers and start them again."""
+    from strata.engine.containers import restarting
+
+    seconds = options.number("time")
+    if options.flag("running"):
+        if arguments or options.flag("all"):
+            raise UsageError("--running and names or --all cannot be used together")
+        options.set("all", True)
+    states = ("running",) if options.flag("running") else ()
+
+    def act(name: str) -> None:
+        restarting.restart(context.engine, name, time=seconds)
+        say(name)
+
+    return for_each(context, choose(context, options, arguments, states=states), act)
+
+
+def pause(context: Context, options: Options, arguments: list[str]) -> int:
+    """Freeze all processes of containers."""
+    from strata.engine.containers import pausing
+
+    return _act_on(context, options, arguments, pausing.pause, ("running",))
+
+
+def unpause(context: Context, options: Options, arguments: list[str]) -> int:
+    """Let paused containers go on."""
+    from strata.engine.containers import pausing
+
+    return _act_on(context, options, arguments, pausing.unpause, ("paused",))
+
+
+def _act_on(
+    context: Context, options: Options, arguments: list[str],
+    verb: Callable[[Engine, dict[str, Any]], object], states: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Do something to each container and print the name it was given by."""
+    from strata.engine.names import get_container
+
+    def act(name: str) -> None:
+        verb(context.engine, get_container(context.engine, name))
+        say(name)
+
+    return for_each(context, choose(context, options, arguments, states=states), act)
+
+
+def kill(context: Context, options: Options, arguments: list[str]) -> int:
+    """Send a signal to containers."""
+    from strata.engine.containers import verbs as containers
+
+    number = parse_signal(options.text("signal"))
+
+    def act(name: str) -> None:
+        containers.kill(context.engine, [name], number)
+        say(name)
+
+    return for_each(context, choose(context, options, arguments, states=("running",)), act)
+
+
+def remove(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove containers."""
+    from strata.engine.containers import removal
+
+    force = options.flag("force")
+    ignore = options.flag("ignore") or options.flag("all")
+
+    def act(name: str) -> None:
+        gone = removal.remove(
+            context.engine,
+            [name],
+            force=force,
+            volumes=options.flag("volumes"),
+            time=options.number("time"),
+            ignore=ignore,
+        )
+        if gone:
+            say(name)
+
+    return for_each(context, choose(context, options, arguments), act, classify=True)
+
+
+def wait(context: Context, options: Options, arguments: list[str]) -> int:
+    """Wait for containers and print their exit codes."""
+    from strata.engine.containers import verbs as containers
+
+    conditions = options.list("condition") or ["stopped"]
+    known = ("created", "exited", "running", "stopped", "removing")
+    for condition in conditions:
+        if condition not in known:
+            raise UsageError(
+                f'invalid condition "{condition}"', hint=f"conditions: {', '.join(known)}"
+            )
+    interval = options.real("interval")
+
+    def act(name: str) -> None:
+        try:
+            codes = containers.wait(
+                context.engine,
+                [name],
+                interval=interval if interval else 0.25,
+                condition=conditions,
+            )
+        except NotFound:
+            if not options.flag("ignore"):
+                raise
+            codes = [-1]
+        for code in codes:
+            say(str(code))
+        sys.stdout.flush()
+
+    return for_each(context, choose(context, options, arguments), act)
+
+
+def rename(context: Context, options: Options, arguments: list[str]) -> int:
+    """Rename a container."""
+    from strata.engine.containers import verbs as containers
+
+    containers.rename(context.engine, arguments[0], arguments[1])
+    return 0
+
+
+def exists(context: Context, options: Options, arguments: list[str]) -> int:
+    """Say by the exit code whether a container exists."""
+    from strata.engine.containers import verbs as containers
+
+    return 0 if containers.exists(context.engine, arguments[0]) else 1
+
+
+def cleanup(context: Context, options: Options, arguments: list[str]) -> int:
+    """Note that a container has ended (conmon's exit command)."""
+    from strata.engine.containers import verbs as containers
+
+    containers.cleanup(context.engine, arguments[0], remove=options.flag("rm"))
+    return 0

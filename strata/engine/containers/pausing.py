@@ -1,0 +1,66 @@
+"""Pausing containers: their cgroup's freezer, through the OCI runtime, and the record's status.
+
+The runtime freezes with ``freezer.state`` on cgroup v1 and ``cgroup.freeze`` on v2. What is
+frozen is a fact of the kernel; the record only repeats it, so a command that was killed between
+the two is settled by looking (`settle`).
+"""
+
+from __future__ import annotations
+
+from strata import trace
+from strata.engine import events
+from strata.engine.containers import life
+from strata.engine.core import Engine, Record
+from strata.linux import cgroup
+from strata.runtime import launch as runtime
+from strata.store import lifecycle
+
+
+def pause(e: Engine, record: Record) -> None:
+    """Freeze every process of a running container. `StateImproper`."""
+    _switch(e, record, "pause", lifecycle.PAUSED)
+
+
+def unpause(e: Engine, record: Record) -> None:
+    """Let a paused container go on. `StateImproper`."""
+    _switch(e, record, "unpause", lifecycle.RUNNING)
+
+
+def _switch(e: Engine, record: Record, verb: str, status: str) -> None:
+    e.recover()  # before the lock, as it may start this container
+    with e.lock_container(record["id"], name=record["name"]):
+        record = e.records.get("container", record["id"])
+        lifecycle.check(verb, record, lifecycle.derive(record))
+        with e.journal.begin(verb, ["settle-pause", record["id"]]):
+            word = "pause" if status == lifecycle.PAUSED else "resume"
+            runtime.run_runtime(life.get_runtime(e, record), [word, record["id"]])
+            trace.point(f"{verb}:switched")
+            record["state"]["status"] = status
+            e.records.save(record, durable=False)
+            trace.point(f"{verb}:recorded")
+    events.emit_container(e, verb, record)
+
+
+def thaw(e: Engine, record: Record) -> None:
+    """Let a frozen container go on because it is to end: a frozen process takes no signal."""
+    if cgroup.is_frozen(record["state"]["pid"]):
+        runtime.run_runtime(life.get_runtime(e, record), ["resume", record["id"]])
+
+
+def settle(e: Engine, container_id: str) -> None:
+    """Make the record say whether the container is frozen. Idempotent."""
+    record = e.records.find("container", container_id)
+    if record is None:
+        return
+    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
+        record = e.records.find("container", container_id)
+        if record is None:
+            e.forget_lock(held)
+            return
+        if lifecycle.derive(record) not in (lifecycle.RUNNING, lifecycle.PAUSED):
+            return
+        frozen = cgroup.is_frozen(record["state"]["pid"])
+        status = lifecycle.PAUSED if frozen else lifecycle.RUNNING
+        if record["state"]["status"] != status:
+            record["state"]["status"] = status
+            e.records.save(record, durable=False)
