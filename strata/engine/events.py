@@ -220,14 +220,14 @@ def make_event_filter(filters: Mapping[str, Sequence[str]] | None) -> Callable[[
     def is_of(kind: str) -> Callable[[Event, str], bool]:
         def test(event: Event, value: str) -> bool:
             return event["type"] == kind and (
-                event["name"] == value or bool(value) and event["id"].startswith(value)
+                event["name"] == value or (bool(value) and event["id"].startswith(value))
             )
 
         return test
 
     def is_of_image(event: Event, value: str) -> bool:
         if event["type"] == IMAGE:
-            return value in event["name"] or bool(value) and event["id"].startswith(value)
+            return value in event["name"] or (bool(value) and event["id"].startswith(value))
         return event["type"] == CONTAINER and value in event["image"]
 
     return make_filter("event", filters, {

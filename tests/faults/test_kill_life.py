@@ -34,6 +34,18 @@ SCENARIOS = [
         undo=GONE,
     ),
     Scenario(
+        "restart", ["restart", "--time", "0", "c1"],
+        prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
+    ),
+    Scenario(
+        "pause", ["pause", "c1"], again=["rm", "--force", "--time", "0", "c1"],
+        prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
+    ),
+    Scenario(
+        "unpause", ["unpause", "c1"], again=["rm", "--force", "--time", "0", "c1"],
+        prepare=[["create", *SLEEPER], ["start", "c1"], ["pause", "c1"]], undo=GONE,
+    ),
+    Scenario(
         "rm-force", ["rm", "--force", "--time", "0", "c1"], codes=(0, 1),
         prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
     ),
