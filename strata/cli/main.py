@@ -17,11 +17,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strata.cli.context import Context
+    from strata.cli.parse import Options
     from strata.cli.table import Command
 
 FAILURE = 125
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
+
+#: commands with options whose defaults containers.conf may change
+_CONFIGURED = frozenset(("run", "create", "exec", "attach", "start"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,10 +115,25 @@ def _dispatch(words: list[str]) -> int:
         options.maybe("runroot") or settings.maybe("runroot"),
         trace=options.flag("trace") or settings.flag("trace"),
     )
+    if command.name in _CONFIGURED:
+        _apply_defaults(command, options, context)
     module, _, function = command.handler.partition(":")
     handlers = __import__(f"strata.cli.handlers.{module}", fromlist=[function])
     code: int = getattr(handlers, function)(context, options, arguments)
     return code
+
+
+def _apply_defaults(command: Command, options: Options, context: Context) -> None:
+    """Read containers.conf, where there is one."""
+    from strata.engine import settings
+    from strata.engine.core import get_roots
+
+    _, runroot = get_roots(context.root, context.runroot)
+    found = settings.load(runroot)
+    if found:
+        from strata.cli import defaults
+
+        defaults.apply(command, options, found)
 
 
 def _top_command() -> Command:

@@ -32,6 +32,10 @@ class Options:
         """Store a value as if it had been given."""
         self._values[key] = value
 
+    def set_default(self, key: str, value: Any) -> None:
+        """Store what holds when the option is not given."""
+        self._defaults[key] = value
+
     def get(self, key: str) -> Any:
         """Return the value, or the table's default."""
         return self._values[key] if key in self._values else self._defaults.get(key)
@@ -181,9 +185,7 @@ def _next(command: Command, words: Any, name: str) -> str:
 def _store(command: Command, options: Options, option: Option, text: str) -> None:
     """Convert one value by the option's kind and store or append it."""
     try:
-        value = _convert(options, option, text)
-        if option.choices and value not in option.choices:
-            raise ValueError(f"must be one of {', '.join(option.choices)}")
+        value = convert(options, option, text)
     except (ValueError, UsageError) as error:
         raise UsageError(
             f'invalid argument "{text}" for "{option.shown}" flag: {error}',
@@ -192,8 +194,11 @@ def _store(command: Command, options: Options, option: Option, text: str) -> Non
     options.set(option.key, value)
 
 
-def _convert(options: Options, option: Option, text: str) -> Any:
+def convert(options: Options, option: Option, text: str) -> Any:
+    """One typed value, of a list all up to it. ValueError, `UsageError`."""
     kind = option.kind
+    if option.choices and text not in option.choices:
+        raise ValueError(f"must be one of {', '.join(option.choices)}")
     if kind == "string":
         return text
     if kind == "list":

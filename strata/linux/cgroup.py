@@ -18,6 +18,19 @@ def get_mode() -> str:
     return "hybrid" if os.path.exists(f"{ROOT}/unified/cgroup.controllers") else "v1"
 
 
+def list_controllers() -> list[str]:
+    """The controllers a container's limits may use, in the kernel's order."""
+    try:
+        if get_mode() == "v2":
+            with open(f"{ROOT}/cgroup.controllers") as file:
+                return file.read().split()
+        with open("/proc/cgroups") as file:
+            rows = [line.split() for line in file if not line.startswith("#")]
+    except OSError:
+        return []
+    return [row[0] for row in rows if row[3] == "1" and os.path.isdir(f"{ROOT}/{row[0]}")]
+
+
 def has_swap_limit(mode: str) -> bool:
     """Whether the kernel accounts swap, so that a limit on it can be set."""
     if mode == "v2":

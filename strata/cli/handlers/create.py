@@ -61,6 +61,7 @@ def read_options(
         "name": options.text("name"),
         "entrypoint": None,
         "env": [],
+        "default_env": options.list("default-env"),
         "workdir": options.maybe("workdir"),
         "user": options.maybe("user"),
         "tty": options.flag("tty"),

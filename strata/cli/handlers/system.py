@@ -42,11 +42,44 @@ def init(context: Context, options: Options, arguments: list[str]) -> int:
 
 def info(context: Context, options: Options, arguments: list[str]) -> int:
     """Show the engine, its store and this host."""
-    from strata.engine.system import verbs as system
+    from strata.engine.system.info import info as describe
 
-    found = system.info(context.engine)
-    _show_document(found, found, options)
+    found = describe(context.engine)
+    _show_document(
+        {**found, **_name_as_docker(found)} if _is_template(options) else found, found, options
+    )
     return 0
+
+
+def _is_template(options: Options) -> bool:
+    return "{{" in options.text("format")
+
+
+def _name_as_docker(found: dict[str, Any]) -> dict[str, Any]:
+    """What ``docker info --format`` asks for, by Docker's names."""
+    host, store = found["host"], found["store"]
+    return {
+        "ID": store["id"],
+        "Name": host["hostname"],
+        "ServerVersion": found["version"]["Version"],
+        "Driver": store["graphDriverName"],
+        "DockerRootDir": store["graphRoot"],
+        "Containers": store["containerStore"]["number"],
+        "ContainersRunning": store["containerStore"]["running"],
+        "ContainersStopped": store["containerStore"]["stopped"],
+        "Images": store["imageStore"]["number"],
+        "NCPU": host["cpus"],
+        "MemTotal": host["memTotal"],
+        "OSType": host["os"],
+        "OperatingSystem": f"{host['distribution']['distribution']} "
+        f"{host['distribution']['version']}",
+        "Architecture": os.uname().machine,
+        "KernelVersion": host["kernel"],
+        "CgroupDriver": host["cgroupManager"],
+        "CgroupVersion": host["cgroupVersion"].removeprefix("v"),
+        "DefaultRuntime": host["ociRuntime"]["name"],
+        "LoggingDriver": host["logDriver"],
+    }
 
 
 def df(context: Context, options: Options, arguments: list[str]) -> int:
@@ -171,21 +204,20 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
 def version(context: Context, options: Options, arguments: list[str]) -> int:
     """Show versions."""
     from strata import __version__
+    from strata.engine.system.info import find_architecture
 
     machine = os.uname()
-    found = {
-        "Client": {
-            "Version": __version__,
-            "PythonVersion": sys.version.partition(" ")[0],
-            "Kernel": machine.release,
-            "OsArch": f"linux/{_ARCHITECTURES.get(machine.machine, machine.machine)}",
-        }
+    client = {
+        "Version": __version__,
+        "PythonVersion": sys.version.partition(" ")[0],
+        "Kernel": machine.release,
+        "Os": "linux",
+        "Arch": find_architecture(),
+        "OsArch": f"linux/{find_architecture()}",
     }
-    _show_document(found, found["Client"], options)
+    # There is no server; Docker's scripts ask for its version and get the engine's.
+    _show_document({"Client": client, "Server": client}, client, options)
     return 0
-
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def completion(context: Context, options: Options, arguments: list[str]) -> int:

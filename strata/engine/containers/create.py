@@ -77,7 +77,10 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
             hint="say what to run after the image's name",
         )
     config["env"] = merge_env(
-        [f"PATH={DEFAULT_PATH}"], list(defaults.get("Env", [])), list(options.get("env") or [])
+        [f"PATH={DEFAULT_PATH}"],
+        list(options.get("default_env") or []),
+        list(defaults.get("Env", [])),
+        list(options.get("env") or []),
     )
     config["workdir"] = options.get("workdir") or defaults.get("WorkingDir") or "/"
     config["user"] = options.get("user") or defaults.get("User") or ""

@@ -1,10 +1,10 @@
-"""The store as a whole: making it, describing it, removing it.
+"""The store as a whole: making it and removing it.
 
 A store appears and disappears with ``store.json``, which is written last and removed last. So a
 killed ``init`` is completed by the next one, and a killed ``reset`` by the next ``reset``.
 
-The other verbs on the store have modules of their own: `space` (df), `check` and `rebuild`. There
-is one format of stores so far; a newer one is refused wherever it is met (see
+The other verbs on the store have modules of their own: `info`, `space` (df), `check` and `rebuild`.
+There is one format of stores so far; a newer one is refused wherever it is met (see
 `strata.storage.marker`).
 """
 
@@ -14,13 +14,13 @@ import os
 import shutil
 import time
 
-from strata import __version__, command, trace
+from strata import trace
+from strata.engine import settings
 from strata.engine.core import Engine, Record, get_roots, open_engine
 from strata.errors import InUse, StrataError, UsageError
 from strata.linux import mount
 from strata.storage import setup
 from strata.storage.driver import Driver
-from strata.storage.marker import FORMAT
 from strata.store import lifecycle, reserve
 from strata.store.paths import Paths
 from strata.store.records import Records
@@ -79,104 +79,6 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
     from strata.engine.system.rebuild import rebuild as recreate
 
     return recreate(root, runroot)
-
-
-# -- describing ------------------------------------------------------------------------------------
-
-
-def info(e: Engine) -> Record:
-    """What ``system info`` shows: Podman's ``host``, ``store`` and ``version``, and the driver."""
-    described = e.driver.describe()
-    facts = described.pop("facts", e.driver.facts.to_dict())
-    space = e.driver.get_pool_space()
-    statuses = [lifecycle.derive(record) for record in e.records.list_records("container")]
-    running = sum(status in lifecycle.LIVE for status in statuses)
-    return {
-        "host": _describe_host(),
-        "store": {
-            "graphDriverName": e.driver.name,
-            "graphRoot": e.paths.root,
-            "runRoot": e.paths.runroot,
-            "volumePath": e.paths.volumes,
-            "id": e.config.id,
-            "format": FORMAT,
-            "dataset": e.config.dataset or "",
-            "file": e.config.file or "",
-            "poolSize": space.size,
-            "poolFree": space.free,
-            "containerStore": {
-                "number": len(statuses), "running": running, "stopped": len(statuses) - running,
-            },
-            "imageStore": {"number": len(e.records.list_ids("image"))},
-            "layerStore": {"number": len(e.records.list_ids("layer"))},
-            "volumeStore": {"number": len(e.records.list_ids("volume"))},
-            "trash": {"number": len(os.listdir(e.trash.folder))},
-            "operations": {"number": sum(alive for _, alive in e.journal.list_entries())},
-        },
-        "driver": {**described, "facts": facts},
-        "version": {"Version": __version__, "OsArch": f"linux/{os.uname().machine}"},
-    }  # fmt: skip
-
-
-def _describe_host() -> Record:
-    machine = os.uname()
-    release = _read_release()
-    memory = _read_memory()
-    return {
-        "arch": machine.machine,
-        "cgroupVersion": _find_cgroup_version(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "hostname": machine.nodename,
-        "kernel": machine.release,
-        "os": machine.sysname.lower(),
-        "distribution": {"distribution": release.get("ID", ""),
-                         "version": release.get("VERSION_ID", "")},
-        "memTotal": memory.get("MemTotal", 0),
-        "memFree": memory.get("MemFree", 0),
-        "conmon": _describe_program("conmon"),
-        "ociRuntime": {"name": "crun", **_describe_program("crun")},
-        "runc": _describe_program("runc"),
-    }  # fmt: skip
-
-
-def _describe_program(name: str) -> Record:
-    """Where a program is and what it says of its version; empty when it is not installed."""
-    path = command.find_program(name)
-    if path is None:
-        return {"path": "", "version": ""}
-    try:
-        lines = command.run([path, "--version"], check=False, timeout=10).text.splitlines()
-    except StrataError:
-        lines = []
-    return {"path": path, "version": lines[0].strip() if lines else ""}
-
-
-def _find_cgroup_version() -> str:
-    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-        return "v2"
-    return "hybrid" if os.path.isdir("/sys/fs/cgroup/unified") else "v1"
-
-
-def _read_release() -> dict[str, str]:
-    """The fields of os-release(5)."""
-    try:
-        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
-            pairs = [line.strip().partition("=") for line in file]
-    except OSError:
-        return {}
-    return {key: value.strip("\"'") for key, _, value in pairs if key}
-
-
-def _read_memory() -> dict[str, int]:
-    """The fields of proc_meminfo(5) in bytes."""
-    found = {}
-    with open("/proc/meminfo") as file:
-        for line in file:
-            key, _, value = line.partition(":")
-            words = value.split()
-            if words and words[0].isdigit():
-                found[key] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
-    return found
 
 
 # -- removing --------------------------------------------------------------------------------------
@@ -247,7 +149,7 @@ def reset(
     for name in ("c", "locks", "seccomp", *sorted(runtimes)):
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
     for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
-                 f"{paths.runroot}/ps.summary"):  # fmt: skip
+                 f"{paths.runroot}/ps.summary", f"{paths.runroot}/{settings.CACHE}"):  # fmt: skip
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -1,0 +1,83 @@
+"""What containers.conf means for the command line: each key is the default of an option.
+
+So what is typed wins, `help` needs no second table, and no other part of the program knows the
+file (`strata.engine.settings` reads it).
+"""
+
+from __future__ import annotations
+
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.cli.parse import Options
+    from strata.cli.table import Command, Option
+    from strata.engine.settings import Settings
+
+#: key of containers.conf -> option whose default it is. Lists come before what is typed.
+KEYS = {
+    "containers.annotations": "annotation",
+    "containers.cgroupns": "cgroupns",
+    "containers.cgroups": "cgroups",
+    "containers.default_ulimits": "ulimit",
+    "containers.devices": "device",
+    "containers.dns_options": "dns-option",
+    "containers.dns_searches": "dns-search",
+    "containers.dns_servers": "dns",
+    "containers.env_host": "env-host",
+    "containers.http_proxy": "http-proxy",
+    "containers.init": "init",
+    "containers.init_path": "init-path",
+    "containers.ipcns": "ipc",
+    "containers.log_driver": "log-driver",
+    "containers.mounts": "mount",
+    "containers.netns": "network",
+    "containers.no_hosts": "no-hosts",
+    "containers.oom_score_adj": "oom-score-adj",
+    "containers.pidns": "pid",
+    "containers.pids_limit": "pids-limit",
+    "containers.privileged": "privileged",
+    "containers.read_only": "read-only",
+    "containers.shm_size": "shm-size",
+    "containers.tz": "tz",
+    "containers.umask": "umask",
+    "containers.userns": "userns",
+    "containers.utsns": "uts",
+    "containers.volumes": "volume",
+    "engine.detach_keys": "detach-keys",
+    "engine.pull_policy": "pull",
+    "engine.runtime": "runtime",
+    "engine.stop_timeout": "stop-timeout",
+}
+
+
+def apply(command: Command, options: Options, settings: Settings) -> None:
+    """Give the options of a command line the defaults that the files say. `UsageError`."""
+    if "containers.env" in settings:
+        # Below the image's own variables, so no option's default.
+        options.set("default-env", settings["containers.env"][0])
+    for key, (value, path) in settings.items():
+        option = command.find(f"--{KEYS.get(key, '')}")
+        if option is None or value in ("", []):
+            continue
+        try:
+            default = _convert(option, value)
+        except (ValueError, UsageError) as error:
+            raise UsageError(f"{path}: {key}: {error}", hint="correct that file") from None
+        if isinstance(default, list):
+            options.set(option.key, [*default, *options.list(option.key)])
+        elif not options.given(option.key):
+            options.set_default(option.key, default)
+
+
+def _convert(option: Option, value: Any) -> Any:
+    """The value of an option as if each item had been typed. ValueError, `UsageError`."""
+    from strata.cli.parse import Options, convert
+
+    scratch = Options((option,))
+    for item in value if isinstance(value, list) else [value]:
+        text = str(item).lower() if isinstance(item, bool) else str(item)
+        scratch.set(option.key, convert(scratch, option, text))
+    return scratch.get(option.key)

@@ -1,0 +1,81 @@
+"""Keys of containers.conf become defaults of options, and never more than that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from strata.cli import defaults
+from strata.cli.index import find_command, list_commands
+from strata.cli.parse import Options, parse
+from strata.errors import UsageError
+
+FILE = "/etc/containers/containers.conf"
+
+
+def read(line: list[str], **settings: Any) -> Options:
+    """The options of a ``run`` under settings, ``containers_init=True`` for one of them."""
+    command = find_command("run")
+    assert command is not None
+    options, _ = parse(command, [*line, "image"])
+    named = {key.replace("_", ".", 1): [value, FILE] for key, value in settings.items()}
+    defaults.apply(command, options, named)
+    return options
+
+
+def test_a_setting_is_the_default_of_its_option() -> None:
+    options = read([], containers_init=True, containers_pids_limit=77, engine_runtime="runc")
+    assert (options.flag("init"), options.number("pids-limit")) == (True, 77)
+    assert options.text("runtime") == "runc"
+    assert not options.given("runtime")
+
+
+def test_what_is_typed_wins() -> None:
+    options = read(["--init=false", "--runtime", "crun"], containers_init=True,
+                   engine_runtime="runc")  # fmt: skip
+    assert not options.flag("init")
+    assert options.text("runtime") == "crun"
+
+
+def test_lists_come_before_what_is_typed() -> None:
+    options = read(["-v", "b:/b"], containers_volumes=["a:/a"])
+    assert options.list("volume") == ["a:/a", "b:/b"]
+
+
+def test_sizes_are_read_like_typed_ones() -> None:
+    assert read([], containers_shm_size="2m").number("shm-size") == 2 << 20
+
+
+def test_variables_stay_below_the_images() -> None:
+    options = read(["-e", "B=2"], containers_env=["A=1"])
+    assert options.list("env") == ["B=2"]
+    assert options.list("default-env") == ["A=1"]
+
+
+def test_foreign_and_empty_keys_change_nothing() -> None:
+    options = read([], containers_volumes=[], engine_runtime="", engine_no_such_key="x")
+    assert options.list("volume") == []
+    assert options.maybe("runtime") is None
+
+
+@pytest.mark.parametrize("settings", [{"containers_pids_limit": "many"},
+                                      {"engine_pull_policy": "sometimes"},
+                                      {"containers_init": "maybe"}])  # fmt: skip
+def test_a_senseless_value_names_file_and_key(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        read([], **settings)
+    assert FILE in caught.value.message
+    assert next(iter(settings)).replace("_", ".", 1) in caught.value.message
+
+
+def test_every_setting_names_an_option_that_some_command_has() -> None:
+    keys = {option.key for command in list_commands() for option in command.options}
+    assert set(defaults.KEYS.values()) <= keys | AWAITED
+
+
+#: options of later pages
+AWAITED = set(
+    "cgroupns cgroups device dns dns-option dns-search env-host http-proxy init-path ipc no-hosts "
+    "oom-score-adj pid tz umask userns uts".split()
+)
