@@ -167,7 +167,7 @@ def describe(*words: str, host: dict[str, str] | None = None) -> dict[str, Any]:
 def test_a_plain_run_leaves_everything_to_image_and_engine() -> None:
     assert describe("debian:12") == {
         "image": "debian:12", "command": [], "name": "", "entrypoint": None, "env": [],
- "workdir": None, "user": None, "tty": False, "stdin": False,
+        "default_env": [], "workdir": None, "user": None, "tty": False, "stdin": False,
         "hostname": "", "init": False, "read_only": False, "read_only_tmpfs": True, "cap_add": [],
         "cap_drop": [], "privileged": False, "no_new_privileges": False, "seccomp": "",
         "apparmor": "", "label_opts": [], "mask": [], "unmask": [], "ulimits": [], "memory": None,
