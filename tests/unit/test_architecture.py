@@ -16,7 +16,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 _PLAIN = {"errors", "jsontext", "times"}
 _KERNEL = _PLAIN | {"command", "linux", "trace"}
 _FORMATS = _KERNEL | {"archive", "oci", "storage"}
-_PARTS = _FORMATS | {"registry", "runtime", "store"}
+_PARTS = _FORMATS | {"network", "registry", "runtime", "store"}
 
 #: room -> rooms it may import besides itself. One direction only; a new room is a line here.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": _KERNEL,
     "archive": _KERNEL | {"oci"},
     "registry": _KERNEL | {"oci"},
+    "network": _KERNEL,
     "runtime": _KERNEL | {"oci"},
     "store": _FORMATS,
     "engine": _PARTS,

@@ -1,0 +1,1 @@
+"""Networks of containers: pure plans for `ip` and `nft`, leases, and the few effects on links."""
