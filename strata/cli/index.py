@@ -40,6 +40,7 @@ MODULES: dict[str, str] = {
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
+    **dict.fromkeys(("events", "system events"), "watching"),
     "rollback": "snapshots",
     "clone": "snapshots",
     **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},
@@ -47,7 +48,7 @@ MODULES: dict[str, str] = {
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }
 
-TABLES = ("create", "containers", "images", "volumes", "snapshots", "system")
+TABLES = ("create", "containers", "watching", "images", "volumes", "snapshots", "system")
 
 
 def load_table(name: str) -> tuple[Command, ...]:

@@ -96,7 +96,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("healthcheck",), _HEALTH),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
     **dict.fromkeys(("secret",), _SECRETS),
-    **dict.fromkeys(("events", "auto-update", "machine", "compose", "init"), "not implemented"),
+    **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),
 }
 
 

@@ -119,6 +119,15 @@ def _lock(e: Engine, record: Record) -> Lock:
     return e.lock_container(record["id"], name=record["name"])
 
 
+def _emit(e: Engine, status: str, record: Record, name: str, **attributes: str) -> None:
+    from strata.engine import events
+
+    events.emit(
+        e, events.SNAPSHOT, status, id=record["id"], name=f"{record['name']}@{name}",
+        attributes={"kind": record["kind"], **attributes},
+    )  # fmt: skip
+
+
 def _save(e: Engine, record: Record) -> None:
     if record["kind"] == "container":
         create.save(e, record)
@@ -144,6 +153,7 @@ def take(e: Engine, spec: str) -> str:
         trace.point("snapshot:taken")
         record.setdefault("snapshots", []).append(name)
         _save(e, record)
+    _emit(e, "create", record, name)
     return f"{record['name']}@{name}"
 
 
@@ -199,6 +209,7 @@ def remove(e: Engine, specs: Sequence[str]) -> list[str]:
             if name in record.get("snapshots", ()):
                 record["snapshots"].remove(name)
             _save(e, record)
+        _emit(e, "remove", record, name)
         gone.append(f"{record['name']}@{name}")
     return gone
 
@@ -260,6 +271,7 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
                 f"{record['name']} is rolled back, but not all that used it started again: "
                 f"{error.message}", hint=error.hint,
             ) from error  # fmt: skip
+    _emit(e, "rollback", record, name)
     return {
         "Target": record["name"],
         "Snapshot": name,
@@ -349,6 +361,7 @@ def clone(e: Engine, spec: str, new_name: str) -> str:
             )  # fmt: skip
         else:
             _clone_container(e, operation, record, source, new_name)
+    _emit(e, "clone", record, name, to=new_name)
     return new_name
 
 

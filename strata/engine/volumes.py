@@ -11,7 +11,7 @@ import os
 import time
 
 from strata import trace
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_true, make_filter
 from strata.engine.identity import identity
@@ -134,6 +134,7 @@ def make(
     record["guid"] = made.guid
     e.records.save(record)
     trace.point("volume:recorded")
+    events.emit(e, events.VOLUME, "create", id=volume_id, name=name, attributes=record["labels"])
     return record
 
 
@@ -349,6 +350,8 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
             e.remove_mountpoint(record["name"])
             e.move_to_trash(entry)
         e.forget_lock(held)
+    events.emit(e, events.VOLUME, "remove", id=record["id"], name=record["name"],
+                attributes=record["labels"])  # fmt: skip
 
 
 def prune(

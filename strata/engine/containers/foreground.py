@@ -162,10 +162,14 @@ def exec_in(
         )  # fmt: skip
     finally:
         os.close(root)
-    return executing.run(
+    events.emit_container(e, "exec", record)
+    code = executing.run(
         life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
         stdin=0 if interactive else None, detach=detach, preserve_fds=preserve_fds,
     )  # fmt: skip
+    if not detach:
+        events.emit_container(e, "exec_died", record, exit_code=code)
+    return code
 
 
 def show_logs(

@@ -11,7 +11,7 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
@@ -70,6 +70,7 @@ def pull(
         digests_kept = [reference.with_digest(digest).name for digest in sorted(kept)]
         tags = [] if reference.digest else [reference.name]
         image = _take(e, "pull", source, manifest, tags, digests_kept, progress)
+    events.emit(e, events.IMAGE, "pull", id=image["id"], name=name)
     return str(image["id"])
 
 
@@ -167,6 +168,7 @@ def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
             manifest = manifests.parse_manifest(raw, media_type)
             full = [references.local_candidates(tag)[0] for tag in tags]
             image = _take(e, "load", source, manifest, full, (), progress)
+            events.emit(e, events.IMAGE, "loadfromarchive", id=image["id"], name=path or "stdin")
             loaded += full or [str(image["id"])]
     if not loaded:
         raise ArchiveError("the archive holds no images")
@@ -239,6 +241,7 @@ def _register_single(
         e, config=document, manifest=None, media_type="", layer_records=[layer],
         image_names=image_names,
     )  # fmt: skip
+    events.emit(e, events.IMAGE, "import", id=image["id"], name=(*image_names, image["id"])[0])
     return str(image["id"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
@@ -55,6 +55,8 @@ def save_images(
         else:
             raise UsageError(f"unknown format {format!r}", hint=f"one of {', '.join(FORMATS)}")
         _to_file(output, write)
+    for image, kept in chosen.values():
+        events.emit(e, events.IMAGE, "save", id=image["id"], name=", ".join(kept) or image["id"])
 
 
 def _describe(e: Engine, image: Record, image_names: Sequence[str]) -> SaveImage:

@@ -13,7 +13,7 @@ import os
 import time
 
 from strata import trace
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
 from strata.engine.images import layers
@@ -118,6 +118,8 @@ def tag(e: Engine, source: str, targets: Sequence[str]) -> None:
         save(e, image)
         for name in wanted:
             _move_name(e, name, image["id"])
+    for name in wanted:
+        events.emit(e, events.IMAGE, "tag", id=image["id"], name=name)
 
 
 def _full_name(text: str) -> str:
@@ -146,6 +148,8 @@ def untag(e: Engine, image_name: str, which: Sequence[str]) -> list[str]:
             else:
                 raise NotFound(f"{text}: tag not known", hint=f"`strata inspect {image_name}`")
         save(e, image)
+    for name in gone:
+        events.emit(e, events.IMAGE, "untag", id=image["id"], name=name)
     return gone
 
 
@@ -234,6 +238,7 @@ def _discard(
             e.trash.save(trash.make_entry("image", image, [], verb="rmi", keep=True))
             trace.point("rmi:trashed")
             settle_removal(e, image_id)
+    events.emit(e, events.IMAGE, "remove", id=image_id, name=name or image_id)
     return [*done, {"Deleted": image_id}]
 
 
