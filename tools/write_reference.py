@@ -3,6 +3,7 @@
 
 - ``docs/exit-codes.md`` from the error classes (read as syntax trees),
 - ``docs/commands.md`` from the tables of the command line,
+- ``docs/podman.md`` from the same tables and the list of what Podman has,
 - ``docs/volume-options.md`` from the table of native properties and profiles.
 
 ``--check`` writes nothing and exits 1 when a page is not what would be written.
@@ -143,11 +144,14 @@ def render_volume_options() -> str:
 
 def render_all() -> dict[str, str]:
     """Path below the tree -> text."""
-    from strata.cli import reference
+    from strata.cli import podman, reference
 
+    with open(os.path.join(TOP, "tools/podman-surface.txt"), encoding="utf-8") as file:
+        surface = podman.read_surface(file.read())
     return {
         "docs/exit-codes.md": render_exit_codes(list_classes(os.path.join(TOP, "strata"))),
         "docs/commands.md": reference.render(),
+        "docs/podman.md": podman.render(surface, WRITTEN),
         "docs/volume-options.md": render_volume_options(),
     }
 

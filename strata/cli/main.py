@@ -173,11 +173,11 @@ def _resolve(words: list[str]) -> tuple[Command | None, list[str]]:
 
 def _unknown_command(path: str) -> UsageError:
     from strata.cli.index import GROUPS, MODULES
-    from strata.cli.unavailable import COMMANDS, suggest
+    from strata.cli.unavailable import find_command_reason, suggest
 
     group, _, word = path.rpartition(" ")
-    reason = COMMANDS.get(word) if group in ("", "container", "image") else None
-    if reason is not None:
+    reason = find_command_reason(path)
+    if reason:
         return UsageError(
             f"'strata {path}' is not available in this version: {reason}",
             hint="'strata --help' lists what there is",

@@ -233,10 +233,10 @@ def _see(command: Command) -> str:
 
 def _unknown(command: Command, name: str, text: str, lookup: dict[str, Option]) -> UsageError:
     """Say why an option is unknown: it belongs to a later version, or is nearly another one."""
-    from strata.cli.unavailable import OPTIONS, suggest
+    from strata.cli.unavailable import find_option_reason, suggest
 
-    reason = OPTIONS.get(name)
-    if reason is not None and command.name.split()[-1] in ("run", "create", "exec", "init"):
+    reason = find_option_reason(command.name, name)
+    if reason:
         return UsageError(f"{name} is not available in this version: {reason}", hint=_see(command))
     nearest = suggest(name, [known for known in lookup if known.startswith("--")])
     return UsageError(text, hint=f"did you mean {nearest}?" if nearest else _see(command))

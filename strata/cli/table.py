@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option: ``names`` like ``-e --env`` (the first long one is its key), kind and text."""
+    """One option: ``names`` like ``-e --env`` (the first long one is its key), kind and text.
 
-    __slots__ = ("choices", "complete", "default", "help", "hidden", "key", "kind", "metavar",
-                 "names")  # fmt: skip
+    ``differs`` says in what it is not what Podman's users expect (see `strata.cli.podman`).
+    """
+
+    __slots__ = ("choices", "complete", "default", "differs", "help", "hidden", "key", "kind",
+                 "metavar", "names")  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Option:
         choices: tuple[str, ...] = (),
         complete: str = "",
         hidden: bool = False,
+        differs: str = "",
     ) -> None:
         self.names = names.split()
         self.key = next(name for name in self.names if name.startswith("--"))[2:]
@@ -51,6 +55,7 @@ class Option:
         self.choices = choices
         self.complete = complete
         self.hidden = hidden
+        self.differs = differs
 
     @property
     def takes_value(self) -> bool:
@@ -71,10 +76,11 @@ class Command:
     ``handler`` is ``module:function`` below ``strata.cli.handlers`` and imported only to run it.
     With ``interspersed`` false everything after the first argument belongs to the container.
     ``complete`` says what the arguments are: container, running, image, volume, object, file.
+    ``differs``: as for an option.
     """
 
-    __slots__ = ("complete", "examples", "handler", "hidden", "interspersed", "least", "most",
-                 "options", "paths", "summary", "text", "usage")  # fmt: skip
+    __slots__ = ("complete", "differs", "examples", "handler", "hidden", "interspersed", "least",
+                 "most", "options", "paths", "summary", "text", "usage")  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class Command:
         interspersed: bool = True,
         complete: str = "",
         hidden: bool = False,
+        differs: str = "",
     ) -> None:
         self.paths = paths
         self.summary = summary
@@ -103,6 +110,7 @@ class Command:
         self.interspersed = interspersed
         self.complete = complete
         self.hidden = hidden
+        self.differs = differs
 
     @property
     def name(self) -> str:

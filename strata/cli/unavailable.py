@@ -20,6 +20,7 @@ _SECRETS = "there are no secrets"
 _SYSTEMD = "systemd in containers is not supported"
 _RESTART = "there are no restart policies"
 
+#: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
     **dict.fromkeys(
         "--publish -p --publish-all -P --expose --ip --ip6 --mac-address --dns --dns-option "
@@ -85,6 +86,7 @@ OPTIONS: dict[str, str] = {
     "--disable-content-trust": "there is no content trust to disable",
 }
 
+#: command, or first word of a group of commands -> why it is not here
 COMMANDS: dict[str, str] = {
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
@@ -98,6 +100,27 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("secret",), _SECRETS),
     **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),
 }
+
+
+def find_command_reason(path: str) -> str:
+    """Why a command of Podman is not here; empty when that is not known."""
+    group, _, word = path.rpartition(" ")
+    top = path.partition(" ")[0]
+    for key in (path, top if group not in ("container", "image") else word):
+        if key in COMMANDS:
+            return COMMANDS[key]
+    return ""
+
+
+def find_option_reason(path: str, name: str) -> str:
+    """Why an option of a command that is here is not; empty when that is not known."""
+    group, _, verb = path.rpartition(" ")
+    found = OPTIONS.get(f"{path} {name}", "")
+    if not found and group in ("container", "image"):
+        found = OPTIONS.get(f"{verb} {name}", "")
+    if not found and verb in ("run", "create", "exec", "init") and group in ("", "container"):
+        found = OPTIONS.get(name, "")
+    return found
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:

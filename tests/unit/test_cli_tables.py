@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from strata.cli import completion, help, reference
+from strata.cli import completion, help, man, reference
 from strata.cli.index import GROUP_DEFAULTS, GROUPS, MODULES, TABLES, find_command, list_commands
 from strata.cli.index import load_table as load
 from strata.cli.table import GLOBAL_OPTIONS, Command
@@ -148,3 +148,24 @@ def test_completion_answers_from_the_tables(words: list[str], expected: list[str
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_asks_strata(shell: str) -> None:
     assert "strata __complete --" in completion.SCRIPTS[shell]
+
+
+def test_a_command_has_a_manual_page_under_each_of_its_names() -> None:
+    pages = man.render_pages()
+    for command in list_commands():
+        if command.hidden:
+            continue
+        for option in command.options:
+            if not option.hidden:
+                assert man.escape(option.names[0]) in pages[man.page_name(command.name)]
+        for path in command.paths[1:]:
+            assert pages[man.page_name(path)] == f".so man1/{man.page_name(command.name)}\n"
+
+
+def test_no_text_of_a_manual_page_is_a_request_of_roff() -> None:
+    assert man.escape(".x\n'y\\n -") == "\\&.x\n\\(aqy\\en \\-"
+    known = (".TH", ".SH", ".TP", ".br", ".nf", ".fi", ".so", ".B")
+    for name, page in man.render_pages().items():
+        for line in page.splitlines():
+            assert not line.startswith("'"), name
+            assert not line.startswith(".") or line.split()[0] in known, (name, line)

@@ -28,7 +28,7 @@ def _read(path: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/exit-codes.md", "docs/commands.md", "docs/volume-options.md"]
+    "page", ["docs/exit-codes.md", "docs/commands.md", "docs/podman.md", "docs/volume-options.md"]
 )
 def test_what_the_source_knows_is_written_down(page: str) -> None:
     tool = _load_tool("write_reference")
