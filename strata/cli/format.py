@@ -111,33 +111,53 @@ def show_rows(
     columns: Sequence[tuple[str, str]],
     *,
     format: str = "",
-    raw: Sequence[Row] | None = None,
+    raw: Sequence[Any] | None = None,
     heading: bool = True,
+    name: str = "format",
 ) -> None:
     """Print rows as ``--format`` asks: a table (``columns``: heading and key), JSON, a template.
 
-    ``raw`` are the rows for JSON when they differ from those shown.
+    ``raw`` are the rows for JSON when they differ from those shown; a row may also carry its own
+    as ``_raw``. ``columns`` may name more headings than the table has columns: those whose key
+    starts with ``*`` are only for ``table`` formats. ``name`` is what errors call the template.
     """
     format = normalise(format)
     if format == "json":
         show_json(list(rows if raw is None else raw))
     elif format in ("", "table"):
-        headings = [name for name, _ in columns] if heading else []
-        cells = [[_text(row.get(key)) for _, key in columns] for row in rows]
+        shown = [column for column in columns if column[1][0] != "*"]
+        headings = [text for text, _ in shown] if heading else []
+        cells = [[_text(row.get(key)) for _, key in shown] for row in rows]
         write_lines(render_table(headings, cells))
-    elif format.startswith("table "):
-        from strata.cli.template import Template
-
-        template = Template(format[6:])
-        names = {key: name for name, key in columns}
-        lines = [template.render_heading(names)] if heading else []
-        lines += [template.render(row) for row in rows]
-        write_lines(render_table((), [line.split("\t") for line in lines]))
     else:
-        from strata.cli.template import Template
+        names = {key.lstrip("*"): text for text, key in columns}
+        _show_templated(rows, names, format, heading=heading, name=name)
 
-        template = Template(format)
-        write_lines([template.render(row) for row in rows])
+
+def _show_templated(
+    rows: Sequence[Row], names: dict[str, str], format: str, *, heading: bool, name: str
+) -> None:
+    from strata.cli.template import Template
+    from strata.cli.template_values import Struct, wrap
+
+    table = format.startswith("table ")
+    template = Template(lay_out(format[6:] if table else format, table=table), name)
+    wrapped = [
+        Struct(
+            {key: wrap(item, key) for key, item in row.items() if key[0] != "_"}, row.get("_raw")
+        )
+        for row in rows
+    ]
+    if _ranges(format):
+        sys.stdout.write(template.render(wrapped))
+        return
+    if not table:
+        for row in wrapped:
+            sys.stdout.write(template.render(row))
+        return
+    text = template.render_heading(names) if heading else ""
+    text += "".join(template.render(row) for row in wrapped)
+    write_lines(render_table((), [line.split("\t") for line in text.split("\n")[:-1]]))
 
 
 def show_objects(objects: Sequence[Any], format: str | None) -> None:
@@ -147,9 +167,14 @@ def show_objects(objects: Sequence[Any], format: str | None) -> None:
         show_json(list(objects))
         return
     from strata.cli.template import Template
+    from strata.cli.template_values import wrap
 
-    template = Template(format)
-    write_lines([template.render(found) for found in objects])
+    template = Template(lay_out(format, table=False), "inspect")
+    if _ranges(format):
+        sys.stdout.write(template.render(wrap(list(objects))))
+        return
+    for found in objects:
+        sys.stdout.write(template.render(found))
 
 
 def show_json(value: Any) -> None:
@@ -160,16 +185,47 @@ def show_json(value: Any) -> None:
 
 
 def normalise(format: str) -> str:
-    r"""Return a format with ``\t`` and ``\n`` turned into what they mean; check ``json``."""
+    """Return a format without blanks around it; ``{{json .}}`` is ``json``, as with Podman.
+
+    Raises `UsageError` for a word that is no format.
+    """
     stripped = format.strip()
-    if stripped in ("json", "table", ""):
-        return stripped
+    if stripped in ("json", "table", "") or "".join(format.split()) in ("{{json}}", "{{json.}}"):
+        return "json" if "json" in stripped else stripped
     if "{{" not in format:
         raise UsageError(
             f'unknown format "{format}"',
             hint="use json, table, or a Go template such as '{{.ID}}'",
         )
-    return format.replace("\\t", "\t").replace("\\n", "\n")
+    return format.lstrip()
+
+
+def lay_out(format: str, *, table: bool) -> str:
+    r"""Return a format with ``\t`` and ``\n`` turned into what they mean, and a last line's end.
+
+    In tables blanks divide columns too. What is inside of actions stays as it is; as with Podman,
+    a format with ``"\\n"`` in one ends its lines itself.
+    """
+    pieces, position, ends = [], 0, False
+    while position < len(format):
+        start = format.find("{{", position)
+        text = format[position:] if start < 0 else format[position:start]
+        text = text.replace("\\t", "\t").replace("\\n", "\n")
+        pieces.append(text.replace(" ", "\t") if table else text)
+        if start < 0:
+            break
+        end = format.find("}}", start)
+        position = len(format) if end < 0 else end + 2
+        action = format[start:position]
+        ends = ends or ('"' in action and "\\n" in action)
+        pieces.append(action)
+    text = "".join(pieces)
+    return text if ends or text.endswith("\n") else f"{text}\n"
+
+
+def _ranges(format: str) -> bool:
+    """Whether a format runs through the rows itself: ``{{range .}}…``."""
+    return "".join(format.partition("}}")[0].split()).strip("{-") == "range."
 
 
 def write_lines(lines: Sequence[str]) -> None:

@@ -1,54 +1,29 @@
-"""Go templates for ``--format``: the part of text/template that formats use.
+"""Go templates for ``--format``: Go's text/template with Podman's functions.
 
-Fields (``.State.Status``), variables, ``if``/``else``/``range``/``with``, pipelines, trimming
-dashes and the functions below are understood; anything else is an error that says so. Field names
-are matched as written, then whatever their case, because Go's names and JSON's differ. A key
-missing from a map of the user's (labels, options) is ``<no value>``; any other is an error.
+Fields, maps, variables, pipelines, ``if``/``else if``/``with``/``range``/``break``/``continue``,
+``define``/``template``/``block``, comments and trimming dashes mean what they mean in Go; the
+grammar is in `template_parse`, the values in `template_values`, the functions in
+`template_functions`. What is more lenient than Go: the case of a field's letters does not matter,
+and whole numbers compare with fractions.
 """
 
 from __future__ import annotations
 
-import json
-import re
-
+from strata.cli.template_functions import FUNCTIONS, LAZY, TemplateError
+from strata.cli.template_parse import parse
+from strata.cli.template_values import MISSING, Moment, Struct, is_true, name_type, show, wrap
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Scope = dict[str, Any]
+    from strata.cli.template_parse import Node, Operand, Pipe
 
-_ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)
-    | (?P<number>-?\d+(?:\.\d+)?)
-    | (?P<field>\.[A-Za-z_][\w]*(?:\.[A-Za-z_][\w]*)*)
-    | (?P<variable>\$[A-Za-z_]?\w*(?:\.[A-Za-z_]\w*)*)
-    | (?P<assign>:=|=)
-    | (?P<dot>\.)
-    | (?P<word>[A-Za-z_]\w*)
-    | (?P<mark>[|(),])
-    )""",
-    re.VERBOSE,
-)
-_USER_MAPS = frozenset(("labels", "annotations", "options", "data", "sysctls", "env", "networks"))
-_NO_VALUE = "<no value>"
+    Scope = list[tuple[str, Any]]
 
-
-class _Missing:
-    """What a key missing from a user's map evaluates to."""
-
-    def __str__(self) -> str:
-        return _NO_VALUE
-
-    def __bool__(self) -> bool:
-        return False
-
-
-_MISSING = _Missing()
+_NAMES = frozenset(FUNCTIONS) | LAZY
+_DEEPEST = 100
 
 
 class _Heading:
@@ -58,341 +33,256 @@ class _Heading:
         self.names = names
 
 
-class Template:
-    """A parsed format. Raises `UsageError` when it cannot be understood."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pieces = _split(text)
-        self._nodes, left = self._parse(0, ())
-        if left < len(self._pieces):
-            raise self._error("unexpected {{end}} or {{else}}")
-
-    def render(self, data: Any) -> str:
-        """Return the text for one object."""
-        return "".join(self._walk(self._nodes, data, {"$": data}))
-
-    def render_heading(self, names: dict[str, str]) -> str:
-        """Return the line of headings: each field replaced by its name in ``names``."""
-        heading = _Heading(names)
-        return "".join(self._walk(self._nodes, heading, {"$": heading}))
-
-    def _error(self, why: str) -> UsageError:
-        return UsageError(f"template: {why} in {self._text!r}", hint="formats are Go templates")
-
-    def _parse(self, position: int, stop: tuple[str, ...]) -> tuple[list[Any], int]:
-        """Parse pieces until an action named in ``stop``; return nodes and where it stopped."""
-        nodes: list[Any] = []
-        while position < len(self._pieces):
-            is_action, text = self._pieces[position]
-            if not is_action:
-                nodes.append(text)
-                position += 1
-                continue
-            word = text.split(None, 1)[0] if text.split() else ""
-            if word in ("end", "else"):
-                if word not in stop:
-                    break
-                return nodes, position
-            if word in ("if", "range", "with"):
-                node, position = self._parse_block(word, text[len(word) :], position + 1)
-                nodes.append(node)
-                continue
-            if not word:
-                raise self._error("missing value for command")
-            if not text.startswith("/*"):
-                nodes.append(("show", self._tokens(text)))
-            position += 1
-        if "end" in stop:
-            raise self._error("unexpected end: {{end}} is missing")
-        return nodes, position
-
-    def _parse_block(self, word: str, head: str, position: int) -> tuple[Any, int]:
-        body, position = self._parse(position, ("end", "else"))
-        text = self._pieces[position][1].split(None, 1)
-        other: list[Any] = []
-        if text[0] == "else":
-            rest = text[1] if len(text) > 1 else ""
-            if rest.startswith("if"):
-                node, position = self._parse_block("if", rest[2:], position + 1)
-                return (word, self._tokens(head), body, [node]), position
-            other, position = self._parse(position + 1, ("end",))
-        return (word, self._tokens(head), body, other), position + 1
-
-    def _tokens(self, text: str) -> list[tuple[str, str]]:
-        tokens: list[tuple[str, str]] = []
-        position = 0
-        stripped = text.rstrip()
-        while position < len(stripped):
-            match = _TOKEN.match(stripped, position)
-            if match is None or match.lastgroup is None:
-                raise self._error(f"unexpected {stripped[position:].strip()[:20]!r}")
-            tokens.append((match.lastgroup, match.group(match.lastgroup)))
-            position = match.end()
-        return tokens
-
-    def _walk(self, nodes: list[Any], dot: Any, scope: Scope) -> list[str]:
-        out: list[str] = []
-        for node in nodes:
-            if isinstance(node, str):
-                out.append(node)
-            elif node[0] == "show":
-                names, value = self._evaluate(node[1], dot, scope)
-                if not names:
-                    out.append(_show(value))
-            else:
-                out += self._walk_block(node, dot, scope)
-        return out
-
-    def _walk_block(self, node: Any, dot: Any, scope: Scope) -> list[str]:
-        word, tokens, body, other = node
-        inner = dict(scope)
-        names, value = self._evaluate(tokens, dot, inner)
-        if isinstance(value, _Heading):
-            return []
-        if word == "range":
-            pairs = _pairs(value)
-            if pairs is None:
-                raise self._error(f"range cannot iterate over {_show(value)}")
-            out: list[str] = []
-            for key, item in pairs:
-                for name, bound in zip(names[-2:], (key, item)[-len(names) :], strict=False):
-                    inner[name] = bound
-                out += self._walk(body, item, inner)
-            return out if pairs else self._walk(other, dot, inner)
-        if not _truth(value):
-            return self._walk(other, dot, inner)
-        return self._walk(body, value if word == "with" else dot, inner)
-
-    def _evaluate(
-        self, tokens: list[tuple[str, str]], dot: Any, scope: Scope
-    ) -> tuple[list[str], Any]:
-        """Evaluate a pipeline; assigned variables are returned by name and put in scope."""
-        names: list[str] = []
-        marks = [i for i, (kind, _) in enumerate(tokens) if kind == "assign"]
-        if marks:
-            names = [text for kind, text in tokens[: marks[0]] if kind == "variable"]
-            tokens = tokens[marks[0] + 1 :]
-        value, left = self._pipeline(tokens, 0, dot, scope)
-        if left != len(tokens):
-            raise self._error(f"unexpected {tokens[left][1]!r}")
-        if len(names) == 1:
-            scope[names[0]] = value
-        return names, value
-
-    def _pipeline(
-        self, tokens: list[tuple[str, str]], position: int, dot: Any, scope: Scope
-    ) -> tuple[Any, int]:
-        piped: list[Any] = []
-        while True:
-            value, position = self._command(tokens, position, dot, scope, piped)
-            if position < len(tokens) and tokens[position] == ("mark", "|"):
-                piped = [value]
-                position += 1
-                continue
-            return value, position
-
-    def _command(
-        self, tokens: list[tuple[str, str]], position: int, dot: Any, scope: Scope, piped: list[Any]
-    ) -> tuple[Any, int]:
-        if position >= len(tokens):
-            raise self._error("missing value for command")
-        kind, text = tokens[position]
-        if kind == "word" and text not in ("true", "false", "nil"):
-            function = FUNCTIONS.get(text)
-            if function is None:
-                raise self._error(f'function "{text}" not defined')
-            arguments: list[Any] = []
-            position += 1
-            while position < len(tokens) and tokens[position] not in (("mark", "|"), ("mark", ")")):
-                value, position = self._operand(tokens, position, dot, scope)
-                arguments.append(value)
-            arguments += piped
-            for value in arguments:
-                if isinstance(value, _Heading):
-                    return value, position
-                if isinstance(value, _HeadingText):
-                    return value, position
-            try:
-                return function(*arguments), position
-            except UsageError:
-                raise
-            except Exception as error:
-                raise self._error(f"error calling {text}: {error}") from None
-        value, position = self._operand(tokens, position, dot, scope)
-        if piped:
-            raise self._error("a value cannot take what is piped to it")
-        return value, position
-
-    def _operand(
-        self, tokens: list[tuple[str, str]], position: int, dot: Any, scope: Scope
-    ) -> tuple[Any, int]:
-        kind, text = tokens[position]
-        position += 1
-        if kind == "string":
-            try:
-                return (text[1:-1] if text[0] == "`" else json.loads(text)), position
-            except ValueError:
-                raise self._error(f"bad string {text}") from None
-        if kind == "number":
-            return (float(text) if "." in text else int(text)), position
-        if kind == "dot":
-            return dot, position
-        if kind == "field":
-            return self._field(dot, text[1:].split(".")), position
-        if kind == "variable":
-            name, *path = text.split(".")
-            if name not in scope:
-                raise self._error(f'undefined variable "{name}"')
-            return self._field(scope[name], path), position
-        if kind == "word" and text in ("true", "false", "nil"):
-            return {"true": True, "false": False, "nil": None}[text], position
-        if kind == "mark" and text == "(":
-            value, position = self._pipeline(tokens, position, dot, scope)
-            if position >= len(tokens) or tokens[position][1] != ")":
-                raise self._error("unclosed left paren")
-            return value, position + 1
-        if kind == "word" and text in FUNCTIONS:
-            return FUNCTIONS[text](), position
-        raise self._error(f"unexpected {text!r}")
-
-    def _field(self, value: Any, path: list[str]) -> Any:
-        parent = ""
-        for name in path:
-            if isinstance(value, _Heading):
-                return _HeadingText(value.names.get(path[-1], path[-1].upper()))
-            if value is _MISSING or value is None:
-                return _MISSING
-            if not isinstance(value, dict):
-                raise self._error(f"can't evaluate field {name} in {_show(value)[:40]!r}")
-            found = _find(value, name)
-            if found is _MISSING and parent.lower() not in _USER_MAPS:
-                known = ", ".join(sorted(str(key) for key in value)[:40])
-                raise UsageError(
-                    f"template: can't evaluate field {name}: there is no such field",
-                    hint=f"fields: {known}",
-                )
-            value, parent = found, name
-        return value
-
-
 class _HeadingText(str):
-    """A heading that functions pass through unchanged."""
+    """A heading, which functions pass through unchanged."""
 
     __slots__ = ()
 
 
-def _split(text: str) -> list[tuple[bool, str]]:
-    """Split into texts and actions, with the blanks that trimming dashes remove gone."""
-    pieces: list[tuple[bool, str]] = []
-    position, trim = 0, False
-    for match in _ACTION.finditer(text):
-        before = text[position : match.start()]
-        if trim:
-            before = before.lstrip()
-        if match.group(1):
-            before = before.rstrip()
-        if before:
-            pieces.append((False, before))
-        pieces.append((True, match.group(2).strip()))
-        position, trim = match.end(), bool(match.group(3))
-    rest = text[position:]
-    if "{{" in rest:
-        raise UsageError(f"template: unclosed action in {text!r}")
-    rest = rest.lstrip() if trim else rest
-    return [*pieces, (False, rest)] if rest else pieces
+class _Break(Exception):
+    """``{{break}}``; ``again`` for ``{{continue}}``."""
+
+    def __init__(self, *, again: bool) -> None:
+        self.again = again
 
 
-def _find(value: dict[str, Any], name: str) -> Any:
-    if name in value:
-        return value[name]
-    for key, found in value.items():
-        if isinstance(key, str) and key.lower() == name.lower():
-            return found
-    return _MISSING
+class Template:
+    """A parsed format. Raises `UsageError` when it cannot be understood, or not be rendered."""
 
+    def __init__(self, text: str, name: str = "format") -> None:
+        self._name = name
+        self._templates = parse(name, text, _NAMES)
+        self._depth = 0
 
-def _truth(value: Any) -> bool:
-    return bool(value)
+    def render(self, data: Any) -> str:
+        """Return the text for one object, plain or already wrapped."""
+        return self._run(wrap(data))
 
+    def render_heading(self, names: dict[str, str]) -> str:
+        """Return the line of headings: each field replaced by its name in ``names``."""
+        return self._run(_Heading(names))
 
-def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
-    if value is None or value is _MISSING:
-        return []
-    if isinstance(value, dict):
-        return sorted(value.items())
-    if isinstance(value, (list, tuple)):
-        return list(enumerate(value))
-    return None
+    def _run(self, data: Any) -> str:
+        try:
+            return self._execute(self._name, data)
+        except RecursionError:
+            raise self._fail("it is nested too deeply") from None
 
+    def _fail(self, why: str) -> UsageError:
+        return UsageError(f"template: {self._name}: {why}")
 
-def _show(value: Any) -> str:
-    """Return a value as Go's ``%v`` prints it."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        inner = " ".join(f"{key}:{_show(item)}" for key, item in sorted(value.items()))
-        return f"map[{inner}]"
-    if isinstance(value, (list, tuple)):
-        return "[" + " ".join(_show(item) for item in value) + "]"
-    return str(value)
+    def _execute(self, name: str, data: Any) -> str:
+        nodes = self._templates.get(name)
+        if nodes is None:
+            raise self._fail(f'template "{name}" not defined')
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._fail("exceeded maximum template depth")
+        out: list[str] = []
+        self._walk(nodes, data, [("$", data)], out)
+        self._depth -= 1
+        return "".join(out)
 
+    # -- nodes -----------------------------------------------------------------------------------
 
-def _json(value: Any) -> str:
-    return json.dumps(None if value is _MISSING else value, ensure_ascii=False)
+    def _walk(self, nodes: list[Node], dot: Any, scope: Scope, out: list[str]) -> None:
+        for node in nodes:
+            kind = node[0]
+            if kind == "text":
+                out.append(node[1])
+            elif kind == "show":
+                value = self._pipe(node[1], dot, scope)
+                if not node[1][0]:
+                    out.append(self._show(value))
+            elif kind == "template":
+                data = self._pipe(node[2], dot, scope) if node[2] else None
+                out.append(self._execute(node[1], data))
+            elif kind in ("break", "continue"):
+                raise _Break(again=kind == "continue")
+            else:
+                height = len(scope)
+                if kind == "range":
+                    self._range(node, dot, scope, out)
+                else:
+                    value = self._pipe(node[1], dot, scope)
+                    if is_true(value):
+                        self._walk(node[2], value if kind == "with" else dot, scope, out)
+                    else:
+                        self._walk(node[3], dot, scope, out)
+                del scope[height:]
 
+    def _show(self, value: Any) -> str:
+        if isinstance(value, _Heading):
+            raise self._fail("a table needs fields, as in 'table {{.ID}}'")
+        return show(value)
 
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
+    def _range(self, node: Node, dot: Any, scope: Scope, out: list[str]) -> None:
+        _, (names, declares, commands), body, other = node
+        value = self._pipe(([], False, commands), dot, scope)
+        if isinstance(value, (_Heading, _HeadingText)):
+            out.append("" if isinstance(value, _Heading) else value)
+            return
+        pairs = self._pairs(value)
+        if not pairs:
+            self._walk(other, dot, scope, out)
+            return
+        for key, item in pairs:
+            height = len(scope)
+            for name, bound in zip(names, (key, item)[-len(names) :] if names else (), strict=True):
+                self._bind(name, bound, scope, declares=declares)
+            try:
+                self._walk(body, item, scope, out)
+            except _Break as stop:
+                if not stop.again:
+                    del scope[height:]
+                    return
+            del scope[height:]
+
+    def _pairs(self, value: Any) -> list[tuple[Any, Any]]:
+        if value is None or value is MISSING:
+            return []
+        if isinstance(value, dict) and not isinstance(value, Struct):
+            return sorted(value.items())
+        if isinstance(value, (list, tuple)):
+            return list(enumerate(value))
+        if isinstance(value, int) and not isinstance(value, bool) and value <= 1_000_000:
+            return [(number, number) for number in range(value)]
+        shown = name_type(value) if isinstance(value, Struct) else show(value)
+        raise self._fail(f"range can't iterate over {shown}")
+
+    def _bind(self, name: str, value: Any, scope: Scope, *, declares: bool) -> None:
+        if declares:
+            scope.append((name, value))
+            return
+        for place in range(len(scope) - 1, -1, -1):
+            if scope[place][0] == name:
+                scope[place] = (name, value)
+                return
+
+    # -- pipelines -------------------------------------------------------------------------------
+
+    def _pipe(self, pipe: Pipe, dot: Any, scope: Scope) -> Any:
+        names, declares, commands = pipe
+        piped: list[Any] = []
+        for command in commands:
+            piped = [self._command(command, dot, scope, piped)]
+        for name in names:
+            self._bind(name, piped[0], scope, declares=declares)
+        return piped[0]
+
+    def _command(self, command: list[Operand], dot: Any, scope: Scope, piped: list[Any]) -> Any:
+        first, *rest = command
+        if first[0] == "function":
+            return self._call(first[1], rest, dot, scope, piped)
+        if not rest and not piped:
+            if first == ("value", None):
+                raise self._fail("nil is not a command")
+            return self._operand(first, dot, scope)
+        if first[0] not in ("field", "variable", "chain"):
+            raise self._fail(f"can't give argument to non-function {self._describe(first)}")
+        arguments = [self._operand(operand, dot, scope) for operand in rest] + piped
+        return self._operand(first, dot, scope, arguments)
+
+    def _describe(self, operand: Operand) -> str:
+        return show(operand[1]) if operand[0] == "value" else operand[0]
+
+    def _call(
+        self, name: str, operands: list[Operand], dot: Any, scope: Scope, piped: list[Any]
+    ) -> Any:
+        if name in LAZY:
+            value: Any = None
+            if not operands and not piped:
+                raise self._fail(f"wrong number of args for {name}: want at least 1 got 0")
+            for operand in [*operands, *(("value", item) for item in piped)]:
+                value = self._operand(operand, dot, scope)
+                if is_true(value) == (name == "or"):
+                    break
+            return value
+        arguments = [self._operand(operand, dot, scope) for operand in operands] + piped
+        for value in arguments:
+            if isinstance(value, (_Heading, _HeadingText)):
+                return value
+        try:
+            return FUNCTIONS[name](*arguments)
+        except TemplateError as error:
+            raise self._fail(f"error calling {name}: {error}") from None
+        except TypeError:
+            raise self._fail(f"wrong number of args for {name}: got {len(arguments)}") from None
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise self._fail(f"error calling {name}: {error}") from None
+
+    def _operand(
+        self, operand: Operand, dot: Any, scope: Scope, arguments: list[Any] | None = None
+    ) -> Any:
+        kind = operand[0]
+        if kind == "value":
+            return operand[1]
+        if kind == "dot":
+            return dot
+        if kind == "field":
+            return self._fields(dot, operand[1], arguments)
+        if kind == "variable":
+            for name, value in reversed(scope):
+                if name == operand[1]:
+                    return self._fields(value, operand[2], arguments)
+            raise self._fail(f'undefined variable "{operand[1]}"')
+        if kind == "pipe":
+            return self._pipe(operand[1], dot, scope)
+        if kind == "function":
+            return self._call(operand[1], [], dot, scope, [])
+        return self._fields(self._operand(operand[1], dot, scope), operand[2], arguments)
+
+    def _fields(self, value: Any, names: list[str], arguments: list[Any] | None) -> Any:
+        for place, name in enumerate(names, 1):
+            if isinstance(value, _Heading):
+                return _HeadingText(value.names.get(name) or make_heading(name, value.names))
+            if isinstance(value, _HeadingText):
+                value = _HeadingText(make_heading(name, {}))
+                continue
+            value = self._field(value, name)
+            if callable(value):
+                given = (arguments or []) if place == len(names) else []
+                try:
+                    return value(*given)
+                except TypeError:
+                    raise self._fail(f"wrong number of args for {name}") from None
+        if arguments:
+            shown = f".{'.'.join(names)}" if names else show(value)
+            raise self._fail(f"{shown} has arguments but cannot be invoked as function")
+        return value
+
+    def _field(self, value: Any, name: str) -> Any:
+        if isinstance(value, (Struct, Moment)):
+            found = value.get_field(name)
+            if found is not MISSING:
+                return found
+            hint = ""
+            if isinstance(value, Struct):
+                known = [key for key in value if not key.startswith("_")]
+                hint = f"fields: {', '.join(sorted(known)[:60])}"
+            raise UsageError(
+                f"template: {self._name}: can't evaluate field {name} in type {name_type(value)}",
+                hint=hint,
+            )
         if isinstance(value, dict):
-            value = value.get(key, _MISSING)
-        elif value is None or value is _MISSING:
-            return _MISSING
-        else:
-            value = value[key]
-    return value
+            return value.get(name, MISSING)
+        if value is None or value is MISSING:
+            if value is MISSING:
+                return MISSING
+            raise self._fail(f"nil pointer evaluating field {name}")
+        raise self._fail(f"can't evaluate field {name} in type {name_type(value)}")
 
 
-def _printf(format: str, *values: Any) -> str:
-    converted = [value if isinstance(value, (int, float)) else _show(value) for value in values]
-    return re.sub(r"%([-+ 0#]*\d*(?:\.\d+)?)v", r"%\1s", format) % tuple(converted)
-
-
-def _eq(first: Any, *others: Any) -> bool:
-    return any(first == other for other in others)
-
-
-def _and(*values: Any) -> Any:
-    return next((value for value in values if not _truth(value)), values[-1])
-
-
-def _or(*values: Any) -> Any:
-    return next((value for value in values if _truth(value)), values[-1])
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "and": _and,
-    "or": _or,
-    "not": lambda value: not _truth(value),
-    "eq": _eq,
-    "ne": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "index": _index,
-    "join": lambda values, between: between.join(_show(value) for value in values or ()),
-    "json": _json,
-    "len": lambda value: len(value or ()),
-    "lower": lambda text: str(text).lower(),
-    "print": lambda *values: " ".join(_show(value) for value in values),
-    "printf": _printf,
-    "println": lambda *values: " ".join(_show(value) for value in values) + "\n",
-    "slice": lambda value, first=0, last=None: value[first:last],
-    "split": lambda text, between: str(text).split(between),
-    "title": lambda text: str(text).title(),
-    "truncate": lambda text, size: str(text)[:size],
-    "upper": lambda text: str(text).upper(),
-}
+def make_heading(name: str, names: dict[str, str]) -> str:
+    """Return a field's heading: as given for it in any case, else CreatedAt as CREATED AT."""
+    lower = name.lower()
+    for key, text in names.items():
+        if key.lower() == lower:
+            return text
+    words = ""
+    for place, letter in enumerate(name):
+        before, after = name[place - 1 : place], name[place + 1 : place + 2]
+        if letter.isupper() and place and (before.islower() or (after and after.islower())):
+            words += " "
+        words += letter.upper()
+    return words

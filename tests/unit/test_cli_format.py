@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from strata.cli import format as formats
 from strata.cli.handlers import containers, images
-from strata.cli.template import Template
 from strata.errors import UsageError
 
 NOW = 1_700_000_000.0
@@ -205,89 +204,3 @@ def test_an_image_has_a_row_for_every_name() -> None:
 def test_an_image_is_named_as_people_do(wanted: str, named: bool) -> None:
     row = {"Id": "a" * 64, "Repository": "docker.io/library/debian", "Tag": "12"}
     assert images.is_named(row, wanted) is named
-
-
-DATA: dict[str, Any] = {
-    "Id": "abc",
-    "State": {"Status": "running", "Pid": 7, "Running": True},
-    "Config": {"Labels": {"b": "2", "a": "1"}, "Env": ["X=1", "Y=2"], "Cmd": None},
-    "Mounts": [{"Destination": "/d", "RW": True}, {"Destination": "/e", "RW": False}],
-    "Empty": [],
-}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain", "plain"),
-        ("{{.State.Status}}", "running"),
-        ("{{.ID}}", "abc"),
-        ("{{ .State.Pid }}/{{.State.Running}}", "7/true"),
-        ("{{.Config.Labels.a}} {{.Config.Labels.nope}}", "1 <no value>"),
-        ('{{index .Config.Labels "b"}}', "2"),
-        ("{{index .Config.Env 1}}", "Y=2"),
-        ("{{json .Config.Env}}", '["X=1", "Y=2"]'),
-        ("{{.Config.Env}} {{.Config.Labels}}", "[X=1 Y=2] map[a:1 b:2]"),
-        ('{{join .Config.Env ","}}', "X=1,Y=2"),
-        ("{{len .Mounts}}", "2"),
-        ("{{range .Mounts}}{{.Destination}} {{end}}", "/d /e "),
-        ("{{range $i, $m := .Mounts}}{{$i}}={{$m.Destination}};{{end}}", "0=/d;1=/e;"),
-        ("{{range $k, $v := .Config.Labels}}{{$k}}{{$v}}{{end}}", "a1b2"),
-        ("{{range .Empty}}x{{else}}none{{end}}", "none"),
-        ("{{range .Mounts}}{{if .RW}}{{.Destination}}{{end}}{{end}}", "/d"),
-        ("{{range .Mounts}}{{$.Id}}{{end}}", "abcabc"),
-        ('{{if eq .State.Status "running"}}up{{else}}down{{end}}', "up"),
-        ('{{if eq .Id "x"}}1{{else if eq .Id "abc" "y"}}2{{else}}3{{end}}', "2"),
-        ("{{with .State}}{{.Pid}}{{end}}", "7"),
-        ("{{if and .State.Running (not .Empty)}}y{{end}}", "y"),
-        ("{{if or .Empty .Id}}y{{end}}", "y"),
-        ("{{.Id | upper | printf `%s-%s` `x`}}", "x-ABC"),
-        ('{{printf "%5.1f|%v|%d" 1.25 .Id 3}}', "  1.2|abc|3"),
-        ("{{$x := .Id}}{{$x}}", "abc"),
-        ("a {{- .Id -}} b", "aabcb"),
-        ("{{/* a remark */}}x", "x"),
-        ("{{.Config.Cmd}}", "<nil>"),
-        ("{{println .Id}}", "abc\n"),
-        ("{{truncate .Id 2}}{{lower `ABC`}}{{title `ab`}}{{slice .Id 1}}", "ababcAbbc"),
-        ('{{index (split .Id "b") 1}}', "c"),
-        ("{{gt .State.Pid 3}}{{ne 1 2}}{{le 1 0}}", "truetruefalse"),
-    ],
-)
-def test_templates(text: str, expected: str) -> None:
-    assert Template(text).render(DATA) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{{.Nope}}", "can't evaluate field Nope"),
-        ("{{.State.Nope}}", "can't evaluate field Nope"),
-        ("{{.Id.More}}", "can't evaluate field More"),
-        ("{{.Id", "unclosed action"),
-        ("{{}}", "missing value"),
-        ("{{if .Id}}x", "end"),
-        ("{{end}}", "unexpected"),
-        ("{{nope .Id}}", 'function "nope" not defined'),
-        ("{{$x}}", "undefined variable"),
-        ("{{.Id .Id}}", "unexpected"),
-        ("{{range .State.Pid}}{{end}}", "range cannot iterate"),
-        ("{{index .Mounts 9}}", "error calling index"),
-        ("{{(.Id}}", "unclosed left paren"),
-        ("{{.Id | .Id}}", "piped"),
-        ('{{"\\x"}}', "bad string"),
-    ],
-)
-def test_broken_templates_say_what_is_wrong(text: str, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        Template(text).render(DATA)
-    assert message in caught.value.message
-
-
-@given(st.lists(st.sampled_from(["{{", "}}", ".", "Id", "end", "else", "if ", "range ", "$x", ":=",
-                                 "|", "(", ")", '"', " ", "json ", "index ", "with ", "-", "7"]),
-                max_size=12).map("".join))  # fmt: skip
-def test_any_template_is_rendered_or_refused(text: str) -> None:
-    try:
-        Template(text).render(DATA)
-    except UsageError:
-        pass
