@@ -120,7 +120,7 @@ GOLDEN = [
     ("{{json .Config.Labels}}", '{"a":"b","app":"web","tier":"front"}\n'),
     (
         "{{json .Mounts}}",
-        '[{"Type":"volume","Name":"vol1","Source":"/store/volumes/vol1/_data","Destination":"/data2","Driver":"local","Mode":"","Options":["nosuid","nodev","rbind"],"RW":true,"Propagation":"rprivate"},{"Type":"bind","Source":"/tmp","Destination":"/hosttmp","Driver":"","Mode":"","Options":["rbind"],"RW":false,"Propagation":"rprivate"}]\n',  # noqa: E501
+        '[{"Type":"volume","Name":"vol1","Source":"/store/volumes/vol1/_data","Destination":"/data2","Driver":"local","Mode":"","Options":["nosuid","nodev","rbind"],"RW":true,"Propagation":"rprivate"},{"Type":"bind","Source":"/tmp","Destination":"/hosttmp","Driver":"","Mode":"","Options":["rbind"],"RW":false,"Propagation":"rprivate"}]\n',
     ),
     ('{{join .Config.Cmd ","}}', "sleep,1000\n"),
     ('{{len .Mounts}} {{len .Config.Labels}} {{len .Name}} {{len "é"}}', "2 3 3 2\n"),
@@ -186,7 +186,7 @@ GOLDEN = [
     ),
     (
         "{{.HostConfig.Ulimits | json}}",
-        '[{"Name":"RLIMIT_NOFILE","Soft":100,"Hard":200},{"Name":"RLIMIT_NPROC","Soft":1048576,"Hard":1048576}]\n',  # noqa: E501
+        '[{"Name":"RLIMIT_NOFILE","Soft":100,"Hard":200},{"Name":"RLIMIT_NPROC","Soft":1048576,"Hard":1048576}]\n',
     ),
     ("{{.SizeRw}} {{.SizeRootFs}}", "<nil> 0\n"),
     ('{{html "<a href=\'x\'>&\\"</a>"}}', "&lt;a href=&#39;x&#39;&gt;&amp;&#34;&lt;/a&gt;\n"),
