@@ -149,6 +149,8 @@ class Podman(Engine):
         with open(f"{self.folder}/containers.conf", "w", encoding="utf-8") as file:
             file.write(
                 f'[containers]\ndefault_ulimits = ["nofile={files}:{files}", "nproc=1024:1024"]\n'
+                f'[network]\nnetwork_backend = "netavark"\n'
+                f'network_config_dir = "{self.folder}/networks"\n'
             )
         self.env["CONTAINERS_CONF"] = f"{self.folder}/containers.conf"
         self.env["CONTAINERS_STORAGE_CONF"] = f"{self.folder}/storage.conf"

@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING
 
 import material
+import networks
 import rows as measures
 from engines import Broken, Docker, Engine, Podman, Strata, ask
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GROUPS = ("imports", "run", "exec", "ps", "many", "pull", "snapshots", "waits", "scale")
+GROUPS = ("imports", "run", "exec", "ps", "many", "pull", "snapshots", "waits", "networks",
+          "scale")  # fmt: skip
 
 
 def read_options() -> argparse.Namespace:
@@ -38,6 +40,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=11, help="rounds per comparison (11)")
     parser.add_argument("--containers", type=int, default=1000, help="how many ps lists (1000)")
     parser.add_argument("--many", type=int, default=100, help="how many to start (100)")
+    parser.add_argument("--neighbours", type=int, default=200,
+                        help="containers beside which a run is measured (200)")  # fmt: skip
     parser.add_argument("--datasets", type=int, default=5000, help="how many for scale (5000)")
     parser.add_argument("--quick", action="store_true", help="few rounds and small numbers")
     parser.add_argument("--alone", action="store_true", help="without Podman and Docker")
@@ -49,6 +53,7 @@ def read_options() -> argparse.Namespace:
     options.groups = options.groups or list(GROUPS)
     if options.quick:
         options.repeat, options.containers, options.many, options.datasets = 3, 50, 16, 100
+        options.neighbours = 20
     return options
 
 
@@ -119,13 +124,20 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
     engines: list[Engine] = [strata]
     if not options.alone:
         engines += [Podman(f"{folder}/p"), Docker(f"{folder}/d")]
+    newer: list[Engine] = []
+    if "networks" in options.groups and not options.alone:
+        newer.append(networks.ChrootPodman(f"{folder}/p5"))
     found: list[measures.Row] = []
     remarks: list[str] = []
+    material.write_docker_archive(
+        f"{folder}/image.tar", "localhost/bench:latest", [material.make_small_layer()]
+    )
     with contextlib.ExitStack() as stack:
         working = start_engines(engines, folder, stack, remarks)
         if strata not in working:
             raise Broken(remarks[0])
-        text = describe_host(working)
+        newer = start_engines(newer, folder, stack, remarks)
+        text = describe_host([*working, *newer])
         registry = None
         if "pull" in options.groups:
             registry = material.Registry(f"{folder}/registry", find_port())
@@ -147,6 +159,10 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
             "scale": lambda: measures.measure_scale(
                 strata, options.repeat, options.datasets, options.datasets * 4
             ),
+            "networks": lambda: [
+                *networks.measure_networks([*working, *newer], options.repeat),
+                *networks.measure_growth(strata, options.repeat, options.neighbours),
+            ],
             "waits": lambda: measure_waits(folder, launcher, f"{folder}/image.tar"),
         }
         if registry is not None:
@@ -173,7 +189,6 @@ def start_engines(
 ) -> list[Engine]:
     """Start each engine and load the small image; one that does not work is left out and named."""
     archive = f"{folder}/image.tar"
-    material.write_docker_archive(archive, "localhost/bench:latest", [material.make_small_layer()])
     working = []
     for engine in engines:
         try:

@@ -1,0 +1,1 @@
+"""The verbs on networks, and what connects containers to them."""
