@@ -44,6 +44,10 @@ class Options:
         """Whether the option was on the command line."""
         return key in self._values
 
+    def any_given(self, keys: frozenset[str]) -> bool:
+        """Whether one of these options was on the command line."""
+        return not keys.isdisjoint(self._values)
+
     def flag(self, key: str) -> bool:
         """Return a flag's value."""
         return bool(self.get(key))

@@ -11,14 +11,11 @@ if TYPE_CHECKING:
 
 _NETWORK = "containers use the host's network or none"
 _HEALTH = "there are no health checks"
-_LIMITS = "this limit is not implemented"
 _NAMESPACE = "this namespace cannot be chosen"
-_DEVICES = "devices cannot be added"
 _USERS = "there are no user namespaces"
 _PODS = "there are no pods"
 _SECRETS = "there are no secrets"
 _SYSTEMD = "systemd in containers is not supported"
-_RESTART = "there are no restart policies"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
@@ -28,62 +25,35 @@ OPTIONS: dict[str, str] = {
         _NETWORK,
     ),
     **{
-        f"--health-{name}": _HEALTH
-        for name in "cmd interval log-destination max-log-count max-log-size on-failure retries "
-        "start-period startup-cmd startup-interval startup-retries startup-success "
-        "startup-timeout timeout".split()
+        f"--health-{name}": "health checks keep no log and have no phase of start-up commands"
+        for name in "log-destination max-log-count max-log-size startup-cmd startup-interval "
+        "startup-retries startup-success startup-timeout".split()
     },
-    "--no-healthcheck": _HEALTH,
-    **dict.fromkeys(
-        "--blkio-weight --blkio-weight-device --cpu-period --cpu-quota --cpu-rt-period "
-        "--cpu-rt-runtime --cpu-shares -c --cpuset-cpus --cpuset-mems --device-read-bps "
-        "--device-read-iops --device-write-bps --device-write-iops --memory-reservation "
-        "--memory-swap --memory-swappiness --oom-kill-disable --oom-score-adj --cgroup-conf "
-        "--cgroup-parent --cgroups --rdt-class --shm-size-systemd".split(),
-        _LIMITS,
-    ),
+    "--rdt-class": "this kernel interface (resctrl) is not used",
+    "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys("--cgroupns --ipc --pid --uts".split(), _NAMESPACE),
-    **dict.fromkeys("--device --device-cgroup-rule --gpus".split(), _DEVICES),
     **dict.fromkeys(
         "--userns --uidmap --gidmap --subuidname --subgidname --passwd --passwd-entry "
-        "--group-entry --group-add".split(),
+        "--group-entry".split(),
         _USERS,
     ),
-    **dict.fromkeys("--pod --pod-id-file --infra --requires".split(), _PODS),
+    **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--secret": _SECRETS,
     **dict.fromkeys("--systemd --sdnotify".split(), _SYSTEMD),
-    "--restart": _RESTART,
     "--preserve-fds": "descriptors are not handed on",
     "--preserve-fd": "descriptors are not handed on",
     "--rootfs": "containers start from images",
     "--volumes-from": "name the volumes with --volume",
-    "--sysctl": "kernel parameters cannot be set",
-    "--timeout": "there is no limit on a container's time",
-    "--tz": "set the environment variable TZ",
-    "--umask": "the umask cannot be set",
     "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",
-    "--conmon-pidfile": "the engine keeps the pid files",
-    "--pidfile": "see 'strata inspect' for the pid",
-    "--log-opt": "logs have no options",
-    "--unsetenv": "give the variable another value with --env",
-    "--unsetenv-all": "give the variables other values with --env",
     "--no-hosts": "the engine keeps /etc/hosts",
     "--no-hostname": "the engine keeps /etc/hostname",
     "--detach-keys": "there is no way back to an exec session, so it cannot be left",
-    "--env-merge": "write the value with --env",
-    "--env-host": "name the variables with --env",
-    "--http-proxy": "name the variables with --env",
     "--image-volume": "volumes of images are always made",
     "--init-ctr": _PODS,
-    "--init-path": "catatonit is used",
     "--attach": "the foreground is attached to all streams",
     "-a": "the foreground is attached to all streams",
-    "--arch": "use --platform",
-    "--os": "use --platform",
-    "--variant": "use --platform",
     "--decryption-key": "there are no encrypted images",
-    "--disable-content-trust": "there is no content trust to disable",
 }
 
 #: command, or first word of a group of commands -> why it is not here

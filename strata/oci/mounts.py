@@ -51,6 +51,8 @@ def build_mounts(
         "relatime", access)  # fmt: skip
     for name in GENERATED_FILES:
         add(f"/etc/{name}", "bind", f"{bundle}/{name}", "bind", "rprivate")
+    if config.get("timezone"):
+        add("/etc/localtime", "bind", f"{bundle}/localtime", "bind", "rprivate", "ro")
     if config.get("read_only"):
         for path in _READ_ONLY_TMPFS if config.get("read_only_tmpfs", True) else ():
             add(path, "tmpfs", "tmpfs", *_TMPFS_OPTIONS, "rw", "mode=1777" if "tmp" in path

@@ -37,6 +37,14 @@ ULIMITS = frozenset((
     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 ))  # fmt: skip
 
+#: config keys that `strata.oci.resources` brings into a spec
+MORE_LIMITS = frozenset((
+    "memory_swap", "memory_reservation", "memory_swappiness", "cpu_shares", "cpu_quota",
+    "cpu_period", "cpu_rt_period", "cpu_rt_runtime", "cpuset_cpus", "cpuset_mems", "blkio_weight",
+    "blkio_weight_devices", "blkio_throttle", "oom_kill_disable", "oom_score_adj", "cgroups",
+    "cgroup_parent", "cgroup_conf", "devices", "device_rules", "sysctls",
+))  # fmt: skip
+
 
 class User:
     """Who the process is: numbers, and the home directory of that line of passwd."""
@@ -55,8 +63,8 @@ class HostFacts:
     """What the spec must know of the host. ``rlimits`` maps ulimit names to (soft, hard)."""
 
     __slots__ = (
-        "bounding", "can_raise_limits", "cgroup", "devices", "hostname", "init_program",
-        "rlimits", "swap_limit",
+        "bounding", "can_raise_limits", "cgroup", "devices", "given_devices", "hostname",
+        "init_program", "numbers", "rlimits", "swap_limit",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +83,10 @@ class HostFacts:
         self.devices = [dict(device) for device in devices]
         #: path of catatonit, empty when not installed
         self.init_program = init_program
+        #: the nodes of ``--device``: OCI entries with their ``access``
+        self.given_devices: list[dict[str, Any]] = []
+        #: device numbers of block devices whose I/O is limited
+        self.numbers: dict[str, tuple[int, int]] = {}
 
 
 def build_spec(
@@ -116,6 +128,10 @@ def build_spec(
     }
     if config.get("init"):
         _add_init(spec, host)
+    if not MORE_LIMITS.isdisjoint(config):
+        from strata.oci import resources
+
+        resources.add(spec, record, host)
     return spec, warnings
 
 
@@ -147,10 +163,14 @@ def make_process(
     """
     process: dict[str, Any] = {
         "terminal": tty,
-        "user": {"uid": user.uid, "gid": user.gid, "umask": 0o022},
+        "user": {"uid": user.uid, "gid": user.gid, "umask": int(config.get("umask") or "22", 8)},
         "args": list(args),
         "env": build_env(
-            [*(config.get("env") or ()), *env], home=user.home, hostname=hostname, tty=tty
+            [*(config.get("env") or ()), *env],
+            home=user.home,
+            hostname=hostname,
+            tty=tty,
+            unset=config.get("unset_env") or (),
         ),
         "cwd": cwd or config.get("workdir") or "/",
         "capabilities": process_capabilities(
@@ -166,15 +186,19 @@ def make_process(
 
 
 def build_env(
-    env: Sequence[str], *, home: str, hostname: str, tty: bool, engine: str = "strata"
-) -> list[str]:
-    """The environment: defaults first, the container's own values over them; later wins."""
+    env: Sequence[str], *, home: str, hostname: str, tty: bool, engine: str = "strata",
+    unset: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
+    """The environment: defaults (but for ``unset``, or ``*``) first, the container's own values
+    over them; later wins."""
     values = {"PATH": DEFAULT_PATH, "container": engine}
     if tty:
         values["TERM"] = "xterm"
     if hostname:
         values["HOSTNAME"] = hostname
     values["HOME"] = home or "/"
+    for name in list(values) if "*" in unset else unset:
+        values.pop(name, None)
     for item in env:
         name, _, value = item.partition("=")
         values[name] = value
@@ -235,6 +259,8 @@ def _annotations(record: Mapping[str, Any]) -> dict[str, str]:
         "io.container.manager": "strata",
         "org.opencontainers.image.stopSignal": str(config.get("stop_signal") or 15),
     }
+    if "keep-groups" in config.get("group_add", ()):
+        result["run.oci.keep_original_groups"] = "1"
     result.update(config.get("annotations") or {})
     return result
 
@@ -251,7 +277,7 @@ def _linux(
     if host.cgroup == "v2":
         namespaces.append({"type": "cgroup"})
     linux: dict[str, Any] = {
-        "cgroupsPath": f"{CGROUP_PARENT}/{record['id']}",
+        "cgroupsPath": f"{config.get('cgroup_parent') or CGROUP_PARENT}/{record['id']}",
         "namespaces": namespaces,
         "resources": _resources(config, host, warnings),
         "rootfsPropagation": "private",

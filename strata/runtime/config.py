@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from strata import jsontext
-from strata.errors import RuntimeFailure
+from strata.errors import RuntimeFailure, UsageError
 from strata.linux.resolve import open_in_root
 from strata.oci import seccomp, spec
 from strata.runtime import users
@@ -23,7 +23,8 @@ def make_config(
     """The text of config.json and warnings. ``root`` is a descriptor of the image's root
     directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
     config = record["config"]
-    user = users.resolve(root, config.get("user") or "")
+    groups = [name for name in config.get("group_add") or () if name != "keep-groups"]
+    user = users.resolve(root, config.get("user") or "", tuple(groups))
     ensure_workdir(root, config.get("workdir") or "/", user.uid, user.gid)
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
@@ -62,11 +63,15 @@ def make_files(record: Mapping[str, Any], host: spec.HostFacts) -> dict[str, str
     """The generated files of the bundle: hostname, hosts, resolv.conf. `UsageError`."""
     hostname = spec.container_hostname(record, host.hostname)
     shared = record["config"].get("network") == "host"
-    return {
+    files = {
         "hostname": f"{hostname}\n",
         "hosts": spec.hosts_text(record, hostname, _read("/etc/hosts") if shared else ""),
         "resolv.conf": _read("/etc/resolv.conf") if shared else "",
     }
+    zone = record["config"].get("timezone")
+    if zone:
+        files["localtime"] = _read_zone(zone)
+    return files
 
 
 def _read(path: str) -> str:
@@ -75,6 +80,18 @@ def _read(path: str) -> str:
             return file.read(1 << 20)
     except OSError:
         return ""
+
+
+def _read_zone(zone: str) -> str:
+    """The host's description of a time zone, bytes as surrogates. `UsageError` when it has none."""
+    path = "/etc/localtime" if zone == "local" else f"/usr/share/zoneinfo/{zone}"
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20).decode(errors="surrogateescape")
+    except OSError:
+        raise UsageError(
+            f'finding timezone: unknown time zone "{zone}"', hint="the host's tzdata lacks it"
+        ) from None
 
 
 def ensure_workdir(root: int, path: str, uid: int, gid: int) -> None:

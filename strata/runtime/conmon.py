@@ -25,10 +25,11 @@ _WRAPPER = 'umask 022; cd "$0" && exec "$@"'
 
 def conmon_argv(
     *, container_id: str, name: str, bundle: str, conmon: str, runtime: Sequence[str], log: str,
-    tty: bool, stdin: bool, exit_argv: Sequence[str],
+    tty: bool, stdin: bool, exit_argv: Sequence[str], timeout: int = 0, log_size: int = 0,
 ) -> list[str]:  # fmt: skip
     """How conmon is started. ``runtime`` is what runs the OCI runtime with its global options,
-    ``log`` is ``k8s-file:PATH`` or ``none``."""
+    ``log`` is ``k8s-file:PATH`` or ``none``, ``timeout`` kills the container after so many
+    seconds, ``log_size`` is the most bytes a log may have (0: no limit)."""
     argv = [
         "/bin/sh", "-c", _WRAPPER, bundle, conmon, "--api-version", "1", "-c", container_id,
         "-u", container_id, "-n", name, "-r", runtime[0], "-b", bundle,
@@ -37,6 +38,10 @@ def conmon_argv(
     ]  # fmt: skip
     for argument in runtime[1:]:
         argv += ["--runtime-arg", argument]
+    if timeout:
+        argv += ["--timeout", str(timeout)]
+    if log_size:
+        argv += ["--log-size-max", str(log_size)]
     if tty:
         argv.append("-t")
     elif stdin:

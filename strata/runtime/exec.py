@@ -48,7 +48,8 @@ def make_process(
     """The OCI ``process`` object of one exec. ``root`` is from `open_root`; ``env`` goes over the
     container's own. `UsageError`, `RuntimeFailure` (no such user or program)."""
     config = record["config"]
-    who = users.resolve(root, config.get("user") or "" if user is None else user)
+    groups = [name for name in config.get("group_add") or () if name != "keep-groups"]
+    who = users.resolve(root, config.get("user") or "" if user is None else user, tuple(groups))
     everything = privileged or bool(config.get("privileged"))
     caps = capabilities.resolve(
         config.get("cap_add") or (), () if privileged else config.get("cap_drop") or (),
@@ -100,7 +101,15 @@ def exec_argv(
     preserve_fds: int = 0, pid_file: str = "",
 ) -> list[str]:  # fmt: skip
     """The runtime's command line. Pure."""
-    argv = [runtime.program, "--root", runtime.root, "exec", "--process", process_file]
+    argv = [
+        runtime.program,
+        *runtime.options,
+        "--root",
+        runtime.root,
+        "exec",
+        "--process",
+        process_file,
+    ]
     if detach:
         argv.append("--detach")
     if pid_file:

@@ -53,7 +53,7 @@ def read_host(config: dict[str, Any]) -> HostFacts:
         limits = parse_limits(file.read())
     mode = cgroup.get_mode()
     effective = parse_status_mask(status, "CapEff")
-    return HostFacts(
+    facts = HostFacts(
         bounding=capabilities.from_mask(parse_status_mask(status, "CapBnd")),
         cgroup=mode,
         hostname=os.uname().nodename,
@@ -61,8 +61,25 @@ def read_host(config: dict[str, Any]) -> HostFacts:
         rlimits=limits,
         swap_limit=cgroup.has_swap_limit(mode) if config.get("memory") else True,
         devices=list_devices() if config.get("privileged") else (),
-        init_program=(command.find_program("catatonit") or "") if config.get("init") else "",
+        init_program=_find_init(config) if config.get("init") else "",
     )
+    if config.get("devices") or config.get("blkio_throttle") or config.get("blkio_weight_devices"):
+        from strata.runtime import limits as asked
+
+        facts.given_devices = asked.list_devices(config) if config.get("devices") else []
+        facts.numbers = asked.read_numbers(config)
+    return facts
+
+
+def _find_init(config: dict[str, Any]) -> str:
+    return config.get("init_path") or command.find_program("catatonit") or ""
+
+
+def holds(capability: str) -> bool:
+    """Whether this process has a capability in effect."""
+    with open("/proc/self/status") as file:
+        mask = parse_status_mask(file.read(), "CapEff")
+    return capability in capabilities.from_mask(mask)
 
 
 #: made by the runtime itself, or meaningless in a container

@@ -33,6 +33,7 @@ from strata.runtime import conmon
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from strata.linux.mount import MountStep
     from strata.linux.namespace import Keeper
@@ -44,14 +45,16 @@ _CREATE_LIMIT_MS = 10_000
 class Runtime:
     """An OCI runtime and where it keeps its state."""
 
-    __slots__ = ("name", "program", "root")
+    __slots__ = ("name", "options", "program", "root")
 
-    def __init__(self, name: str, program: str, root: str) -> None:
+    def __init__(self, name: str, program: str, root: str, options: Sequence[str] = ()) -> None:
         #: ``crun``, ``runc`` …, for messages and for what only one of them needs
         self.name = name
         self.program = program
         #: directory for ``--root``
         self.root = root
+        #: further global options
+        self.options = list(options)
 
     @property
     def is_crun(self) -> bool:
@@ -83,15 +86,16 @@ class LaunchPlan:
     file system and returns the text of config.json; it runs in the caller's process."""
 
     __slots__ = (
-        "bundle", "cleanup", "files", "id", "log", "make_spec", "mounts", "name", "owner",
-        "runtime", "stdin", "tty",
+        "bundle", "cleanup", "files", "id", "log", "log_size", "make_spec", "mounts", "name",
+        "owner", "runtime", "stdin", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
         self, *, id: str, name: str, bundle: str, runtime: Runtime, mounts: Sequence[MountStep],
         make_spec: Callable[[int], str], log: str = "none", tty: bool = False,
         stdin: bool = False, files: dict[str, str] | None = None,
-        cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None,
+        cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
+        log_size: int = 0,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -102,6 +106,10 @@ class LaunchPlan:
         self.make_spec = make_spec
         #: ``k8s-file:PATH`` or ``none``
         self.log = log
+        #: bytes, 0 for no limit
+        self.log_size = log_size
+        #: seconds after which conmon kills it, 0 for never
+        self.timeout = timeout
         self.tty = tty
         self.stdin = stdin
         #: generated files of the bundle: name -> text
@@ -278,10 +286,12 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         conmon=command.get_program("conmon"),
         runtime=[
             command.get_program("nsenter"), f"--mount={ns_path}", "--", runtime.program,
-            "--root", runtime.root, "--log-format=json", "--log", f"{plan.bundle}/oci.log",
+            *runtime.options, "--root", runtime.root, "--log-format=json", "--log",
+            f"{plan.bundle}/oci.log",
         ],
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
+        timeout=plan.timeout, log_size=plan.log_size,
     )  # fmt: skip
     env = {
         **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
@@ -423,7 +433,7 @@ def is_waiting(runtime: Runtime, container_id: str) -> bool:
 def run_runtime(runtime: Runtime, words: Sequence[str]) -> command.Result:
     """Run a verb of the runtime in the home namespace; `RuntimeFailure` with its message."""
     try:
-        return command.run([runtime.program, "--root", runtime.root, *words])
+        return command.run([runtime.program, *runtime.options, "--root", runtime.root, *words])
     except CommandFailed as error:
         raise classify(runtime.name, error.stderr or error.message) from error
 
@@ -468,7 +478,9 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
         return
     # For a container without hooks whose processes are gone, ``crun delete`` removes its cgroups
     # and its directory; when the cgroups can be removed, the processes are gone.
-    if runtime.is_crun and _is_over(state) and cgroup.remove(group):
+    status = _read_status(state)
+    group = str(status.get("cgroup-path") or group)
+    if runtime.is_crun and _is_over(status) and cgroup.remove(group):
         tree.remove_path(state)
         return
     try:
@@ -479,13 +491,21 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     cgroup.remove(group)
 
 
-def _is_over(state: str) -> bool:
-    """Whether the first process that crun's ``status`` file names is gone."""
+def _read_status(state: str) -> dict[str, Any]:
+    """crun's ``status`` file in a container's state directory; empty when it is another's."""
     try:
         with open(f"{state}/status") as file:
             status = jsontext.loads(file.read())
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def _is_over(status: dict[str, Any]) -> bool:
+    """Whether the first process that crun's ``status`` names is gone."""
+    try:
         pid, start_time = int(status["pid"]), int(status["process-start-time"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return False
     return not is_alive(pid, start_time)
 

@@ -18,6 +18,31 @@ if TYPE_CHECKING:
     Description = dict[str, Any]
 
 
+#: module of ``strata.cli`` -> the options it reads; it is loaded when one of them was given
+_THEMES = {
+    "resources": frozenset((
+        "memory-swap", "memory-reservation", "memory-swappiness", "cpu-period", "cpu-quota",
+        "cpu-rt-period", "cpu-rt-runtime", "cpu-shares", "cpuset-cpus", "cpuset-mems",
+        "blkio-weight", "blkio-weight-device", "device-read-bps", "device-write-bps",
+        "device-read-iops", "device-write-iops", "oom-score-adj", "oom-kill-disable", "cgroups",
+        "cgroup-parent", "cgroup-conf",
+    )),
+    "devices": frozenset(("device", "device-cgroup-rule", "sysctl", "gpus")),
+    "health": frozenset((
+        "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",
+        "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",
+    )),
+    "process": frozenset((
+        "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
+        "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
+        "arch", "variant",
+    )),
+}  # fmt: skip
+
+#: taken over from the host unless --http-proxy=false, in both cases of their letters
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
+
+
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Create and start a container; in the foreground, stay until it ends."""
     described = read_options(options, arguments)
@@ -111,6 +136,10 @@ def read_options(
     _read_limits(described, options)
     _read_security(described, options)
     _read_mounts(described, options)
+    for theme, keys in _THEMES.items():
+        if options.any_given(keys):
+            module = __import__(f"strata.cli.{theme}", fromlist=["read"])
+            module.read(described, options, host)
     _check(described, options)
     return described
 
@@ -128,7 +157,10 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
     if options.given("entrypoint"):
         described["entrypoint"] = values.parse_entrypoint(options.text("entrypoint"))
     files = [read_file(path) for path in options.list("env-file")]
-    described["env"] = values.parse_environment(options.list("env"), files, host)
+    described["env"] = [
+        *_inherit(options, host),
+        *values.parse_environment(options.list("env"), files, host),
+    ]
     labels: dict[str, str] = {}
     for path in options.list("label-file"):
         labels.update(values.parse_label_file(read_file(path)))
@@ -149,6 +181,16 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
         described["stop_signal"] = parse_signal(options.text("stop-signal"))
     if options.given("platform"):
         described["platform"] = values.parse_platform(options.text("platform"))
+
+
+def _inherit(options: Options, host: Mapping[str, str]) -> list[str]:
+    """What the container gets of the host's environment without naming it."""
+    if options.flag("env-host"):
+        return [f"{name}={value}" for name, value in host.items()]
+    if not options.flag("http-proxy"):
+        return []
+    names = [*_PROXIES, *(name.upper() for name in _PROXIES)]
+    return [f"{name}={host[name]}" for name in names if name in host]
 
 
 def _read_limits(described: Description, options: Options) -> None:

@@ -42,6 +42,46 @@ DEFAULTS: Record = {
     "annotations": {}, "add_hosts": [], "tmpfs": {}, "mounts": [], "remove": False, "storage": {},
 }  # fmt: skip
 
+#: Keys that a record's ``config`` has only when they were given, and what holds without them.
+#: Sizes are bytes, times seconds.
+OPTIONAL: Record = {
+    # -- limits. memory_swap: memory and swap together, -1 for no limit; oom_score_adj: None keeps
+    # the engine's; blkio_throttle: {"read_bps"|"write_bps"|"read_iops"|"write_iops":
+    # [{"path", "rate"}]}; blkio_weight_devices: [{"path", "weight"}]
+    "memory_swap": None, "memory_reservation": None, "memory_swappiness": None,
+    "cpu_shares": None, "cpu_quota": None, "cpu_period": None, "cpu_rt_period": None,
+    "cpu_rt_runtime": None, "cpuset_cpus": "", "cpuset_mems": "", "blkio_weight": None,
+    "blkio_weight_devices": [], "blkio_throttle": {}, "oom_kill_disable": False,
+    "oom_score_adj": None,
+    # enabled, disabled or no-conmon; a path below the root of the cgroups; files of v2
+    "cgroups": "enabled", "cgroup_parent": "", "cgroup_conf": {},
+    # -- devices: {"source", "destination", "permissions"}; rules as in "c 189:* rwm"
+    "devices": [], "device_rules": [], "sysctls": {},
+    # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
+    # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
+    "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",
+    "systemd": "true",
+    # ids of the containers that are started before
+    "requires": [],
+    # -- files on the host that get a pid at each start; the log's limit and its tag
+    "pidfile": "", "conmon_pidfile": "", "log_size": 0, "log_tag": "",
+    # -- what happens at its end. policy: no, on-failure, always, unless-stopped; retries: 0 no end
+    "restart": {"policy": "no", "retries": 0},
+    # {"test" (as in an image), "interval" (0: only by hand), "timeout", "retries", "start_period",
+    # "start_interval", "on_failure": none|kill|restart|stop}; {} when there is no check
+    "health": {},
+}  # fmt: skip
+
+_HEALTH: Record = {
+    "interval": 30.0, "timeout": 30.0, "retries": 3, "start_period": 0.0, "start_interval": 5.0,
+    "on_failure": "none",
+}  # fmt: skip
+#: and what an image calls them; its durations are nanoseconds
+_HEALTH_NAMES = {
+    "interval": "Interval", "timeout": "Timeout", "retries": "Retries",
+    "start_period": "StartPeriod", "start_interval": "StartInterval",
+}  # fmt: skip
+
 
 def merge_env(*sources: list[str]) -> list[str]:
     """``KEY=value`` lists over each other, the last one wins, first position kept."""
@@ -76,12 +116,14 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
             "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
             hint="say what to run after the image's name",
         )
-    config["env"] = merge_env(
+    env = merge_env(
         [f"PATH={DEFAULT_PATH}"],
         list(options.get("default_env") or []),
         list(defaults.get("Env", [])),
-        list(options.get("env") or []),
     )
+    if options.get("env_merge") or options.get("unset_env"):
+        env = _change_env(env, options)
+    config["env"] = merge_env(env, list(options.get("env") or []))
     config["workdir"] = options.get("workdir") or defaults.get("WorkingDir") or "/"
     config["user"] = options.get("user") or defaults.get("User") or ""
     config["labels"] = {**(defaults.get("Labels") or {}), **(options.get("labels") or {})}
@@ -97,7 +139,48 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
             mounts.append({"type": "volume", "source": "", "volume": "", "destination": path,
                            "options": [], "anonymous": True})  # fmt: skip
     config["mounts"] = mounts
+    for key, default in OPTIONAL.items():
+        if key != "health" and options.get(key, default) not in (default, None):
+            config[key] = options[key]
+    health = plan_health(defaults.get("Healthcheck"), options)
+    if health:
+        config["health"] = health
     return config
+
+
+def _change_env(env: list[str], options: Mapping[str, Any]) -> list[str]:
+    """The image's environment after ``--env-merge`` and ``--unsetenv``."""
+    values = dict(item.partition("=")[::2] for item in env)
+    before = dict(values)
+    unset = options.get("unset_env") or ()
+    for name in list(values) if "*" in unset else unset:
+        values.pop(name, None)
+    for item in options.get("env_merge") or ():
+        name, _, text = item.partition("=")
+        for known in sorted(before, key=len, reverse=True):
+            text = text.replace(f"${{{known}}}", before[known]).replace(f"${known}", before[known])
+        values[name] = text
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def plan_health(image: object, options: Mapping[str, Any]) -> Record:
+    """The health check of a container: the image's with the user's values over it. Pure."""
+    given = options.get("health") or {}
+    if not isinstance(image, dict):
+        image = {}
+    if options.get("no_healthcheck") or not (image or given):
+        return {}
+    found = dict(_HEALTH)
+    for key, name in _HEALTH_NAMES.items():
+        value = image.get(name)
+        if isinstance(value, int) and value > 0:
+            found[key] = value if key == "retries" else value / 1e9
+    test = image.get("Test")
+    whole = isinstance(test, list) and all(isinstance(word, str) for word in test)
+    found["test"] = list(test or ()) if whole else []
+    found.update(given)
+    # An empty test, as Docker has it, means that of the image below, which knows none either.
+    return {} if not found["test"] or found["test"][0] == "NONE" else found
 
 
 def create(e: Engine, options: Mapping[str, Any]) -> Record:
@@ -109,6 +192,10 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
     """
     image, image_name = find_or_pull(e, options)
     config = plan_config(image, options)
+    if not OPTIONAL.keys().isdisjoint(config):
+        from strata.engine.containers import extras
+
+        extras.resolve(e, config)
     native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
     name = options.get("name") or ""
     if name:

@@ -15,6 +15,7 @@ from strata.engine import events, volumes
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
+from strata.oci.spec import MORE_LIMITS
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 from strata.times import format_time
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 
 _STOP_POLL = 10.0
 _KILL = 9
+#: config keys that `strata.engine.containers.extras` has to see to before a start
+MORE = MORE_LIMITS | {"requires", "pidfile", "conmon_pidfile", "group_add", "init_path"}
 
 
 def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
     """The OCI runtime a container was made for."""
-    return runtime.get_runtime(record["config"]["runtime"], e.paths.runroot)
+    chosen = runtime.get_runtime(record["config"]["runtime"], e.paths.runroot)
+    if record["config"].get("cgroups") == "disabled":
+        chosen.options.append("--cgroup-manager=disabled")
+    return chosen
 
 
 # -- starting --------------------------------------------------------------------------------------
@@ -74,6 +80,10 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
     from strata.runtime import config as runtime_config
     from strata.runtime.host import read_host
 
+    if not MORE.isdisjoint(record["config"]):
+        from strata.engine.containers import extras
+
+        extras.prepare(e, record)
     lock = e.lock_container(record["id"], name=record["name"])
     with lock, volumes.Held(e) as held:
         record.update(e.records.get("container", record["id"]))
@@ -94,7 +104,8 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
             tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
             files=runtime_config.make_files(record, host), cleanup=_cleanup_argv(e, record),
-            owner=_own_identity() if owned else None,
+            owner=_own_identity() if owned else None, timeout=config.get("timeout", 0),
+            log_size=config.get("log_size", 0),
         )  # fmt: skip
         trace.point("start:planned")
         launched = runtime.launch(plan)
@@ -109,6 +120,10 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
                 "error": "", "held": False, "by_user": False, "starter": list(_own_identity()),
             }  # fmt: skip
             e.records.save(record, durable=False)
+            if "pidfile" in config or "conmon_pidfile" in config:
+                from strata.engine.containers import extras
+
+                extras.write_pid_files(config, launched)
             trace.point("start:recorded")
             events.emit_container(e, "init", record)
         except BaseException:

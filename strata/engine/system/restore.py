@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from strata.engine.containers.create import DEFAULTS
+from strata.engine.containers.create import DEFAULTS, OPTIONAL
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
@@ -162,6 +162,9 @@ def _is_whole(record: Record) -> bool:
         value = config.get(key)
         if type(value) is not type(default) and not (key == "apparmor" and value is None):
             return False
+    if any(default is not None and type(config.get(key, default)) is not type(default)
+           for key, default in OPTIONAL.items()):  # fmt: skip
+        return False
     if any(not isinstance(item, dict) or "type" not in item or "destination" not in item
            for item in config["mounts"]):  # fmt: skip
         return False

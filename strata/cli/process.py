@@ -1,0 +1,143 @@
+"""Read the options of ``run`` and ``create`` about the process and its surroundings.
+
+Environment beyond ``-e``, groups, umask, time zone, time limit, pid files, the log, requirements.
+`UsageError` in Podman's words.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata.cli.values import parse_pairs, parse_size
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+    Description = dict[str, Any]
+
+#: /usr/share/zoneinfo, as zic(8) installs it
+ZONES = "/usr/share/zoneinfo"
+_NOT_NEEDED = {
+    "kernel-memory": "The --kernel-memory flag is no longer supported. This flag is a noop",
+}
+
+
+def read(described: Description, options: Options, host: Mapping[str, str]) -> None:
+    """Add what the options say under the names of the record's config."""
+    if options.list("group-add"):
+        described["group_add"] = parse_groups(options.list("group-add"))
+    if options.text("umask"):
+        described["umask"] = parse_umask(options.text("umask"))
+    if options.text("tz"):
+        described["timezone"] = parse_zone(options.text("tz"))
+    timeout = options.number("timeout") or 0
+    if timeout < 0:
+        raise UsageError("invalid --timeout: must be 0 (no limit) or more seconds")
+    described["timeout"] = timeout
+    for key in ("init-path", "pidfile", "conmon-pidfile"):
+        if options.text(key):
+            described[key.replace("-", "_")] = os.path.abspath(options.text(key))
+    if options.list("log-opt"):
+        described.update(parse_log_options(options.list("log-opt")))
+    described["requires"] = options.list("requires")
+    if options.text("systemd"):
+        described["systemd"] = parse_systemd(options.text("systemd"))
+    for key, sentence in _NOT_NEEDED.items():
+        if options.given(key):
+            os.write(2, f"WARN: {sentence}\n".encode())
+    _read_platform(described, options)
+    _read_environment(described, options)
+
+
+def _read_environment(described: Description, options: Options) -> None:
+    described["unset_env"] = ["*"] if options.flag("unsetenv-all") else options.list("unsetenv")
+    for name in described["unset_env"]:
+        if not name or "=" in name:
+            raise UsageError(f'invalid variable name "{name}" for --unsetenv')
+    described["env_merge"] = [
+        f"{key}={value}"
+        for key, value in parse_pairs(options.list("env-merge"), "--env-merge").items()
+    ]
+
+
+def _read_platform(described: Description, options: Options) -> None:
+    parts = [options.text(key) for key in ("os", "arch", "variant")]
+    if not any(parts):
+        return
+    if described["platform"]:
+        raise UsageError("--platform option can not be specified with --arch or --os")
+    from strata.cli.values import parse_platform
+
+    machine = os.uname().machine
+    own = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    words = [parts[0] or "linux", parts[1] or own, *([parts[2]] if parts[2] else [])]
+    described["platform"] = parse_platform("/".join(words))
+
+
+def parse_groups(items: list[str]) -> list[str]:
+    """Check ``--group-add``; ``keep-groups`` stands alone."""
+    if "keep-groups" in items and len(items) > 1:
+        raise UsageError("the '--group-add keep-groups' option is not allowed with any other group")
+    if not all(items):
+        raise UsageError("invalid --group-add: the group's name is empty")
+    return items
+
+
+def parse_umask(text: str) -> str:
+    """Check an octal mask of one to four digits."""
+    if not 1 <= len(text) <= 4 or not set(text) <= set("01234567"):
+        raise UsageError(f"invalid umask: {text}", hint="give octal digits as in 0027")
+    return text.rjust(4, "0")
+
+
+def parse_zone(text: str) -> str:
+    """Check ``--tz``: ``local`` or a name of the host's time zone database."""
+    if text == "local":
+        return text
+    if ".." in text.split("/") or text.startswith("/") or not os.path.isfile(f"{ZONES}/{text}"):
+        raise UsageError(
+            f'finding timezone: unknown time zone "{text}"',
+            hint="names as in Europe/Berlin, or local; the host's package tzdata has them",
+        )
+    return text
+
+
+def parse_systemd(text: str) -> str:
+    """Check ``--systemd``: ``true`` (when the command is an init), ``always`` or ``false``."""
+    low = text.lower()
+    if low == "always":
+        return low
+    if low in ("true", "t", "1"):
+        return "true"
+    if low in ("false", "f", "0"):
+        return "false"
+    raise UsageError(f'invalid value "{text}" for systemd: must be true, false or always')
+
+
+def parse_log_options(items: list[str]) -> dict[str, Any]:
+    """Read ``path=``, ``max-size=``, ``tag=``; what only other drivers need is refused."""
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not value:
+            raise UsageError(f'invalid log option "{item}"', hint="give KEY=VALUE")
+        if key == "path":
+            found["log_path"] = os.path.abspath(value)
+        elif key == "max-size":
+            found["log_size"] = parse_size(value) if value != "-1" else 0
+        elif key == "tag":
+            found["log_tag"] = value
+        elif key == "max-file":
+            if value != "1":
+                raise UsageError(
+                    "the log option max-file is not available: one file is kept",
+                    hint="max-size= limits it",
+                )
+        else:
+            raise UsageError(f'invalid log option "{key}"', hint="known: path=, max-size=, tag=")
+    return found

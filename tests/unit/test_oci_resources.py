@@ -1,0 +1,74 @@
+"""Limits and devices in the runtime spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strata.oci import spec
+from strata.oci.spec import HostFacts, User
+
+
+def build(**config: Any) -> dict[str, Any]:
+    host = HostFacts(bounding=["CAP_KILL"], cgroup="v1", hostname="h", can_raise_limits=False,
+                     rlimits={})  # fmt: skip
+    host.given_devices = config.pop("given", [])
+    host.numbers = {"/dev/sda": (8, 0)}
+    record = {"id": "f" * 64, "name": "x", "config": {"command": ["true"], "network": "none",
+                                                      **config}}  # fmt: skip
+    document, _ = spec.build_spec(record, user=User(0, 0), mounts=[], host=host, bundle="/b")
+    return document
+
+
+def test_limits_beyond_the_everyday() -> None:
+    document = build(
+        memory=1 << 20, memory_swap=-1, memory_reservation=5, memory_swappiness=0,
+        oom_kill_disable=True, cpus=1.0, cpu_shares=9, cpuset_cpus="0", cpuset_mems="0",
+        oom_score_adj=0, sysctls={"net.a": "1"}, cgroup_parent="/team",
+        cgroup_conf={"memory.high": "1"}, blkio_weight=10,
+        blkio_throttle={"read_bps": [{"path": "/dev/sda", "rate": 7}]},
+    )  # fmt: skip
+    assert document["linux"]["resources"] == {
+        "devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 2048},
+        "memory": {"limit": 1 << 20, "swap": -1, "reservation": 5, "swappiness": 0,
+                   "disableOOMKiller": True},
+        "cpu": {"quota": 100_000, "period": 100_000, "shares": 9, "cpus": "0", "mems": "0"},
+        "blockIO": {"weight": 10,
+                    "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 7}]},
+        "unified": {"memory.high": "1"},
+    }  # fmt: skip
+    assert document["process"]["oomScoreAdj"] == 0
+    assert document["linux"]["sysctl"] == {"net.a": "1"}
+    assert document["linux"]["cgroupsPath"] == "/team/" + "f" * 64
+
+
+def test_devices_are_made_and_allowed_in_order() -> None:
+    node = {"path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 0o660, "uid": 0,
+            "gid": 0}  # fmt: skip
+    linux = build(given=[{**node, "access": "r"}], device_rules=["b *:3 rw", "a *:* m"],
+                  devices=[{}])["linux"]  # fmt: skip
+    assert linux["devices"] == [node]
+    assert linux["resources"]["devices"] == [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 2, "access": "r"},
+        {"allow": True, "type": "b", "minor": 3, "access": "rw"},
+        {"allow": True, "type": "a", "access": "m"},
+    ]
+
+
+def test_without_a_cgroup_nothing_is_limited() -> None:
+    linux = build(cgroups="disabled")["linux"]
+    assert "cgroupsPath" not in linux
+    assert linux["resources"] == {"devices": [{"allow": False, "access": "rwm"}]}
+
+
+def test_the_process_has_its_mask_and_environment() -> None:
+    document = build(umask="0077", unset_env=["*"], env=["A=1"], group_add=["keep-groups"])
+    assert document["process"]["user"]["umask"] == 0o077
+    assert document["process"]["env"] == ["A=1"]
+    assert document["annotations"]["run.oci.keep_original_groups"] == "1"
+    assert "PATH" not in dict(e.split("=", 1) for e in build(unset_env=["PATH"])["process"]["env"])
+
+
+def test_a_time_zone_is_a_file_over_the_images() -> None:
+    found = [m for m in build(timezone="local")["mounts"] if m["destination"] == "/etc/localtime"]
+    assert [m["source"] for m in found] == ["/b/localtime"]
