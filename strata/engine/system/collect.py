@@ -260,16 +260,22 @@ def remove_old_downloads(e: Engine) -> None:
                 continue  # gone, or a folder with younger blobs
 
 
+#: children of this process that end as soon as they have made a child of their own
+_detaching: list[int] = []
+
+
 def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None:
     """Do ``first``, then collect, in a process of its own that outlives the caller.
 
     A copy of this process, made without loading anything anew. It gives up the locks it inherited
     (they belong to the caller's operation) and takes its own; standard descriptors are closed so
-    that a pipe the caller writes to ends with the caller.
+    that a pipe the caller writes to ends with the caller. The process between the two is waited
+    for at the next call or by whom we leave our children to: its copying takes milliseconds.
     """
+    _detaching[:] = [left for left in _detaching if os.waitpid(left, os.WNOHANG)[0] == 0]
     pid = os.fork()
     if pid:
-        os.waitpid(pid, 0)
+        _detaching.append(pid)
         return
     try:
         if os.fork():
