@@ -40,7 +40,9 @@ MODULES: dict[str, str] = {
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
-    **dict.fromkeys(("events", "system events"), "watching"),
+    **dict.fromkeys(
+        "events|system events|top|container top|stats|container stats".split("|"), "watching"
+    ),
     "rollback": "snapshots",
     "clone": "snapshots",
     **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},

@@ -62,7 +62,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     **dict.fromkeys(("network", "port"), _NETWORK),
     "pod": _PODS,
-    **dict.fromkeys(("stats", "top", "update"), "not implemented"),
+    **dict.fromkeys(("update",), "not implemented"),
     **dict.fromkeys(("diff", "export", "mount", "unmount", "umount"), "not implemented"),
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
     **dict.fromkeys(("healthcheck",), _HEALTH),

@@ -32,4 +32,41 @@ COMMANDS = (
             "strata events --stream=false --format json",
         ),
     ),
+    Command(
+        ("top", "container top"),
+        "Show the processes of a container",
+        "watching:top",
+        "[CONTAINER] [DESCRIPTOR...|PS-OPTION...]",
+        0,
+        None,
+        (_LATEST,),
+        text=(
+            "Descriptors: args capamb capbnd capeff capinh capprm comm etime group groups hgroup "
+            "hgroups\nhpid huser label nice pcpu pgid pid ppid rgroup rss ruser seccomp state "
+            "stime time tty user vsz.\nWith options of ps, such as -ef, the container's own ps "
+            "runs."
+        ),
+        examples=("strata top web", "strata top web pid,huser,args"),
+        interspersed=False,
+        complete="running",
+    ),
+    Command(
+        ("stats", "container stats"),
+        "Show what containers use, again and again",
+        "watching:stats",
+        "[CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "Also those that do not run"),
+            _FORMAT,
+            Option("--interval -i", "int", "Seconds between two looks", "SECONDS", 5),
+            _LATEST,
+            Option("--no-reset", "flag", "Do not clear the screen in between"),
+            Option("--no-stream", "flag", "Look once"),
+            _NO_TRUNC,
+        ),
+        examples=("strata stats --no-stream", "strata stats --format json web"),
+        complete="running",
+    ),
 )

@@ -7,7 +7,7 @@ import time
 
 from strata.cli import values
 from strata.cli.context import Context
-from strata.cli.handlers.choosing import choose_one
+from strata.cli.handlers.choosing import choose, choose_one
 from strata.errors import UsageError
 from strata.times import parse_moment
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def logs(context: Context, options: Options, arguments: list[str]) -> int:
-    """Show a container's output."""
+    """Show containers' output."""
     from strata.engine.containers import verbs as containers
 
     now = time.time()
@@ -28,13 +28,14 @@ def logs(context: Context, options: Options, arguments: list[str]) -> int:
     tail = options.number("tail")
     containers.logs(
         context.engine,
-        choose_one(context, options, arguments),
+        choose(context, options, arguments),
         follow=options.flag("follow"),
         since=moments["since"],
         until=moments["until"],
         tail=tail if tail is not None and tail >= 0 else None,
         timestamps=options.flag("timestamps"),
-        names=options.flag("names"),
+        show_names=options.flag("names"),
+        colour=options.flag("color"),
     )
     return 0
 

@@ -7,6 +7,7 @@ import time
 
 from strata.cli import values
 from strata.cli.context import Context
+from strata.cli.handlers.choosing import choose
 from strata.errors import UsageError
 from strata.times import parse_duration, parse_moment
 
@@ -117,3 +118,139 @@ def describe_line(event: Row, *, full: bool = True) -> str:
     if kind == "image":
         return clean(f"{start} {object_id} {name}")
     return clean(f"{start} {name}".rstrip())
+
+
+# -- top -------------------------------------------------------------------------------------------
+
+
+def top(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show the processes of a container."""
+    words = list(arguments)
+    if options.flag("latest"):
+        [name] = choose(context, options, [])
+    elif words:
+        name = words.pop(0)
+    else:
+        raise UsageError("you must provide the name or id of a running container")
+    from strata.engine.containers import processes
+
+    if any(word.startswith("-") for word in words):
+        from strata.engine.containers import verbs as containers
+
+        processes.get_running(context.engine, name)
+        return containers.exec(context.engine, name, ["ps", *words])
+    from strata.cli.format import render_table, write_lines
+
+    heading, *rows = processes.top(context.engine, name, words)
+    write_lines(render_table(heading, rows))
+    return 0
+
+
+# -- stats -----------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    ("ID", "ID"), ("NAME", "Name"), ("CPU %", "CPUPerc"), ("MEM USAGE / LIMIT", "MemUsage"),
+    ("MEM %", "MemPerc"), ("NET IO", "NetIO"), ("BLOCK IO", "BlockIO"), ("PIDS", "PIDS"),
+    ("CPU TIME", "CPUTime"), ("AVG CPU %", "AvgCPU"),
+)  # fmt: skip
+_CLEAR = "\33[2J\33[H"
+
+
+def stats(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show what containers use, until interrupted or, with --no-stream, once."""
+    from strata.cli.format import normalise, show_rows
+    from strata.engine.containers.statistics import Meter
+
+    format = normalise(options.text("format"))
+    seconds = options.number("interval") or 0
+    if seconds < 1:
+        raise UsageError("invalid interval, must be a positive number greater zero")
+    if options.flag("all") and (arguments or options.flag("latest")):
+        raise UsageError("--all, --latest and containers cannot be used together")
+    meter = Meter()
+    once = options.flag("no-stream")
+    clears = not (once or options.flag("no-reset") or format) and sys.stdout.isatty()
+    while True:
+        records = _list_measured(context, options, arguments)
+        rows = [meter.measure(context.engine, record) for record in records]
+        if clears:
+            sys.stdout.write(_CLEAR)
+        shown = [_describe_use(row, full=options.flag("no-trunc")) for row in rows]
+        raw = [_describe_use_json(row) for row in shown]
+        show_rows(shown, _COLUMNS, format=format, raw=raw)
+        sys.stdout.flush()
+        if once:
+            return 0
+        time.sleep(seconds)
+
+
+def _list_measured(context: Context, options: Options, arguments: list[str]) -> list[Row]:
+    """The records of the containers that are named, or of all (that run)."""
+    from strata.engine.containers.listing import list_containers
+    from strata.engine.names import get_container
+
+    e = context.engine
+    if arguments or options.flag("latest"):
+        chosen = choose(context, options, arguments)
+        return [get_container(e, name) for name in chosen]
+    rows = list_containers(e, all=options.flag("all"))
+    found = [e.records.find("container", row["Id"]) for row in rows]
+    return [record for record in found if record is not None]
+
+
+def _describe_use(row: Row, *, full: bool) -> Row:
+    """A row of ``stats`` with Podman's field names in their human form."""
+    from strata.engine.containers.processes import go_duration
+
+    percents = {key: f"{row[key]:.2f}%" for key in ("CPU", "AvgCPU", "MemPerc")}
+    live = row["Live"]
+    return {
+        **row,
+        "ID": row["Id"] if full else row["Id"][:12],
+        "ContainerID": row["Id"],
+        "CPU": percents["CPU"] if live else "--",
+        "CPUPerc": percents["CPU"] if live else "--",
+        "AvgCPU": percents["AvgCPU"] if live else "--",
+        "CPUTime": go_duration(row["CPUNano"] / 1e9),
+        "MemPerc": percents["MemPerc"] if live else "--",
+        "MemUsage": _pair(row["Memory"], row["MemLimit"]) if live else "-- / --",
+        "MemUsageBytes": f"{_binary(row['Memory'])} / {_binary(row['MemLimit'])}",
+        "NetIO": _pair(row["NetInput"], row["NetOutput"]) if live else "-- / --",
+        "BlockIO": _pair(row["BlockInput"], row["BlockOutput"]) if live else "-- / --",
+        "PIDS": str(row["PIDs"]) if live else "--",
+        "Up": go_duration(row["UpTime"] / 1e9),
+        "UpTime": go_duration(row["UpTime"] / 1e9),
+        "Duration": row["UpTime"],
+    }
+
+
+def _describe_use_json(row: Row) -> Row:
+    """The keys of Podman's ``stats --format json``."""
+    return {
+        "id": row["Id"][:12], "name": row["Name"], "cpu_time": row["CPUTime"],
+        "cpu_percent": row["CPU"], "avg_cpu": row["AvgCPU"], "mem_usage": row["MemUsage"],
+        "mem_percent": row["MemPerc"], "net_io": row["NetIO"], "block_io": row["BlockIO"],
+        "pids": row["PIDS"],
+    }  # fmt: skip
+
+
+def _size(size: float) -> str:
+    """Bytes with four digits and decimal units, as Go's units.HumanSize: 593.9kB."""
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.4g}{units[0]}"
+
+
+def _binary(size: float) -> str:
+    """Bytes with four digits and binary units: 580KiB."""
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.4g}{units[0]}"
+
+
+def _pair(one: float, other: float) -> str:
+    return f"{_size(one)} / {_size(other)}"

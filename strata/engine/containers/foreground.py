@@ -1,4 +1,4 @@
-"""Verbs that stay with a container: run, start --attach, attach, exec, logs.
+"""Verbs that stay with a container: run, start --attach, attach, exec.
 
 The process that runs a container in the foreground is its owner: it waits, settles the container
 and (with ``--rm``) removes it, so conmon's exit command need not start an interpreter. When the
@@ -15,8 +15,6 @@ from strata.engine.containers import create, life, removal
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
 from strata.errors import StateImproper, StrataError, UsageError
-from strata.linux import process
-from strata.linux.write import write_all
 from strata.runtime import attach as attaching
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
@@ -170,44 +168,6 @@ def exec_in(
     if not detach:
         events.emit_container(e, "exec_died", record, exit_code=code)
     return code
-
-
-def show_logs(
-    e: Engine, record: Record, *, follow: bool, since: float | None, until: float | None,
-    tail: int | None, timestamps: bool, show_name: bool,
-) -> None:  # fmt: skip
-    """Write a container's output to the standard streams, each part to the one it was for."""
-    from strata.runtime.logs import read_logs
-
-    config = record["config"]
-    if config["log_driver"] == "none":
-        raise UsageError(
-            f"container {record['name']} keeps no log: it was made with --log-driver none"
-        )
-    end = -1
-    live = lifecycle.derive(record) in lifecycle.LIVE
-    if follow and live:
-        try:
-            end = process.open_pidfd(record["state"]["conmon_pid"])
-        except ProcessLookupError:
-            live = False
-    try:
-        entries = read_logs(
-            config["log_path"], tail=tail, since=int((since or 0) * 1e9),
-            until=int((until or 0) * 1e9), follow=follow and live, end=end if end >= 0 else None,
-        )  # fmt: skip
-        begins = {1: True, 2: True}
-        for entry in entries:
-            fd = 2 if entry.stream == "stderr" else 1
-            prefix = b""
-            if begins[fd]:
-                prefix += f"{record['id'][:12]} ".encode() if show_name else b""
-                prefix += f"{entry.stamp} ".encode() if timestamps else b""
-            begins[fd] = not entry.partial
-            write_all(fd, prefix + entry.text)
-    finally:
-        if end >= 0:
-            os.close(end)
 
 
 def finish(e: Engine, record: Record) -> int:

@@ -138,18 +138,19 @@ def attach(
 
 
 def logs(
-    e: Engine, name: str, *, follow: bool = False, since: float | None = None,
+    e: Engine, which: Sequence[str], *, follow: bool = False, since: float | None = None,
     until: float | None = None, tail: int | None = None, timestamps: bool = False,
-    names: bool = False,
+    show_names: bool = False, colour: bool = False,
 ) -> None:  # fmt: skip
-    """Write a container's output to the standard streams."""
-    from strata.engine.containers import foreground
-    from strata.engine.names import get_container
+    """Write containers' output to the standard streams; of several, each line says whose it is."""
+    from strata.engine.containers.output import Choice, show
 
-    foreground.show_logs(
-        e, get_container(e, name), follow=follow, since=since, until=until, tail=tail,
-        timestamps=timestamps, show_name=names,
+    records = [names.get_container(e, text) for text in which]
+    choice = Choice(
+        follow=follow, since=since, until=until, tail=tail, timestamps=timestamps,
+        show_names=show_names, colour=colour,
     )  # fmt: skip
+    show(e, records, choice)
 
 
 def exists(e: Engine, name: str) -> bool:
