@@ -50,7 +50,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
     for key, sentence in _NOT_NEEDED.items():
         if options.given(key):
             os.write(2, f"WARN: {sentence}\n".encode())
-    _read_platform(described, options)
+    if any(options.given(key) for key in ("platform", "os", "arch", "variant")):
+        described["platform"] = read_platform(options)
     _read_environment(described, options)
 
 
@@ -65,18 +66,20 @@ def _read_environment(described: Description, options: Options) -> None:
     ]
 
 
-def _read_platform(described: Description, options: Options) -> None:
-    parts = [options.text(key) for key in ("os", "arch", "variant")]
-    if not any(parts):
-        return
-    if described["platform"]:
-        raise UsageError("--platform option can not be specified with --arch or --os")
+def read_platform(options: Options) -> str | None:
+    """The platform of ``--platform``, or of ``--os``, ``--arch`` and ``--variant``; None: ours."""
     from strata.cli.values import parse_platform
 
+    parts = [options.text(key) for key in ("os", "arch", "variant")]
+    whole = options.text("platform")
+    if not any(parts):
+        return parse_platform(whole) if whole else None
+    if whole:
+        raise UsageError("--platform option can not be specified with --arch or --os")
     machine = os.uname().machine
     own = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
     words = [parts[0] or "linux", parts[1] or own, *([parts[2]] if parts[2] else [])]
-    described["platform"] = parse_platform("/".join(words))
+    return parse_platform("/".join(words))
 
 
 def parse_groups(items: list[str]) -> list[str]:

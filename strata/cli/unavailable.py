@@ -56,8 +56,47 @@ OPTIONS: dict[str, str] = {
     "--decryption-key": "there are no encrypted images",
 }
 
+_CERTIFICATES = "certificates are read from /etc/containers/certs.d and /etc/docker/certs.d"
+OPTIONS |= {
+    **dict.fromkeys(("--cert-dir", "pull --cert-dir"), _CERTIFICATES),
+    **dict.fromkeys(("--retry", "--retry-delay"), "pull the image first, with these options"),
+    "--seccomp-policy": "the policy is chosen by --security-opt seccomp=",
+    "--rmi": "remove the image with rmi",
+    "--no-session": "exec sessions leave nothing behind",
+    "commit --include-volumes": "a volume is kept by a snapshot or clone of its own",
+    "commit --squash": "a commit is a snapshot over the layers it shares",
+    "save --uncompressed": "layers are written uncompressed unless --compress is given",
+    "images --history": "'strata history' and tag history are apart",
+    "image list --history": "'strata history' and tag history are apart",
+    "image tree --whatrequires": "every layer of the tree names the images that end there",
+    "image prune --external": "there are no containers of other programs in the store",
+    "container exists --external": "there are no containers of other programs in the store",
+    "rmi --no-prune": "a layer goes when nothing needs it, by collection",
+    "rm --no-prune": "a layer goes when nothing needs it, by collection",
+    **dict.fromkeys(("import --arch", "import --os", "import --variant"),
+                    "the tar's programs are of this machine"),
+    **dict.fromkeys(("volume create --uid", "volume create --gid"),
+                    "a new volume takes owner and mode of the image's directory"),
+    **dict.fromkeys(("system check --quick", "system check --max", "system check --force"),
+                    "a check looks at everything; --repair never loses data"),
+    **dict.fromkeys(("container cleanup --exec", "container cleanup --rmi",
+                     "container cleanup --latest", "container cleanup --all"),
+                    "cleaning up is done by whoever sees a container end"),
+}  # fmt: skip
+
+_SIGNING = "there are no signatures"
+
 #: command, or first word of a group of commands -> why it is not here
 COMMANDS: dict[str, str] = {
+    "artifact": "only images are kept",
+    "container runlabel": "a label of an image may not choose what the host runs",
+    "image scp": "save on one host, load on the other",
+    "image sign": _SIGNING,
+    "image trust set": _SIGNING,
+    "image trust show": _SIGNING,
+    "system connection": "there is no remote client",
+    "system service": "there is no API socket",
+    "unshare": "there are no rootless users",
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     **dict.fromkeys(("network", "port"), _NETWORK),
@@ -76,7 +115,7 @@ def find_command_reason(path: str) -> str:
     """Why a command of Podman is not here; empty when that is not known."""
     group, _, word = path.rpartition(" ")
     top = path.partition(" ")[0]
-    for key in (path, top if group not in ("container", "image") else word):
+    for key in (path, group, top if group not in ("container", "image") else word):
         if key in COMMANDS:
             return COMMANDS[key]
     return ""

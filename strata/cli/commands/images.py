@@ -25,6 +25,12 @@ COMMANDS = (
                 "Credentials for the registry; - reads them from standard input",
                 "USER[:PASSWORD]",
             ),
+            Option("--arch", "string", "Architecture to choose", "ARCH"),
+            Option("--os", "string", "Operating system to choose", "OS"),
+            Option("--variant", "string", "Variant of the architecture to choose", "VARIANT"),
+            Option("--disable-content-trust", "flag", "Accepted and without effect, as in Podman"),
+            Option("--retry", "int", "How often to try again what failed in passing", "TIMES", 4),
+            Option("--retry-delay", "duration", "Pause before the first time", "TIME"),
             Option("--platform", "string", "Platform to choose", "OS/ARCH[/VARIANT]"),
             Option(
                 "--policy",

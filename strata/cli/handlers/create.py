@@ -35,7 +35,7 @@ _THEMES = {
     "process": frozenset((
         "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
         "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
-        "arch", "variant",
+        "arch", "variant", "platform",
     )),
 }  # fmt: skip
 
@@ -179,8 +179,6 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
         from strata.linux.signals import parse_signal
 
         described["stop_signal"] = parse_signal(options.text("stop-signal"))
-    if options.given("platform"):
-        described["platform"] = values.parse_platform(options.text("platform"))
 
 
 def _inherit(options: Options, host: Mapping[str, str]) -> list[str]:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 def pull(context: Context, options: Options, arguments: list[str]) -> int:
     """Pull images and print their ids."""
+    from strata.cli.process import read_platform
     from strata.cli.progress import make_progress
     from strata.engine.images import pull as pulling
 
-    platform = options.maybe("platform")
-    chosen = values.parse_platform(platform) if platform else None
+    chosen = read_platform(options)
+    if (options.number("retry") or 0) < 0:
+        raise UsageError("invalid --retry: must be 0 or more")
     creds = options.maybe("creds")
     if creds == "-":
         # A password on the command line is seen by everybody who lists processes.
@@ -40,6 +42,8 @@ def pull(context: Context, options: Options, arguments: list[str]) -> int:
             creds=creds,
             tls_verify=options.tristate("tls-verify"),
             policy=options.text("policy"),
+            retry=options.number("retry"),
+            retry_delay=options.real("retry-delay"),
             progress=make_progress(quiet=quiet),
         )
         say(image_id)

@@ -43,12 +43,13 @@ SUITES = {
 def pull(
     e: Engine, name: str, *, platform: str | None = None, authfile: str | None = None,
     creds: str | None = None, tls_verify: bool | None = None, policy: str = "always",
-    progress: Any = None,
+    retry: int | None = None, retry_delay: float | None = None, progress: Any = None,
 ) -> str:  # fmt: skip
     """Bring an image into the store and return its id.
 
     ``policy``: always, missing (only when no such image is here), newer (when the registry's
-    differs), never.
+    differs), never. ``retry`` is how often more a request is made that failed in passing,
+    ``retry_delay`` the seconds before the first time; each later pause is twice as long.
     """
     if policy not in PULL_POLICIES:
         raise UsageError(f"invalid pull policy {policy!r}", hint=f"one of {PULL_POLICIES}")
@@ -59,11 +60,18 @@ def pull(
         if policy == "never":
             raise NotFound(f"{name}: image not known", hint="`strata pull` brings it here")
     from strata.registry.client import open_source
+    from strata.registry.transport import Policy
 
+    patience = Policy()
+    if retry is not None:
+        patience.attempts = retry + 1
+    if retry_delay is not None:
+        patience.backoff = retry_delay
     reference = references.parse(name)
     with open_source(
-        reference, platform=platform, authfile=authfile, credentials=creds, tls_verify=tls_verify
-    ) as source:
+        reference, platform=platform, authfile=authfile, credentials=creds, tls_verify=tls_verify,
+        policy=patience,
+    ) as source:  # fmt: skip
         raw, media_type = source.get_manifest()
         manifest = manifests.parse_manifest(raw, media_type)
         kept = {manifest.digest, source.top_digest or manifest.digest}
