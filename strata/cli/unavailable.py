@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 _NETWORK = "containers use the host's network or none"
 _HEALTH = "there are no health checks"
-_NAMESPACE = "this namespace cannot be chosen"
 _USERS = "there are no user namespaces"
 _PODS = "there are no pods"
 _SECRETS = "there are no secrets"
@@ -31,7 +30,6 @@ OPTIONS: dict[str, str] = {
     },
     "--rdt-class": "this kernel interface (resctrl) is not used",
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
-    **dict.fromkeys("--cgroupns --ipc --pid --uts".split(), _NAMESPACE),
     **dict.fromkeys(
         "--userns --uidmap --gidmap --subuidname --subgidname --passwd --passwd-entry "
         "--group-entry".split(),

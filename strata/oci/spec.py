@@ -45,6 +45,9 @@ MORE_LIMITS = frozenset((
     "cgroup_parent", "cgroup_conf", "devices", "device_rules", "sysctls",
 ))  # fmt: skip
 
+#: config keys that `strata.oci.namespaces` brings into a spec
+NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "cgroupns"))
+
 
 class User:
     """Who the process is: numbers, and the home directory of that line of passwd."""
@@ -64,7 +67,7 @@ class HostFacts:
 
     __slots__ = (
         "bounding", "can_raise_limits", "cgroup", "devices", "given_devices", "hostname",
-        "init_program", "numbers", "rlimits", "swap_limit",
+        "init_program", "joined", "numbers", "rlimits", "swap_limit",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +88,8 @@ class HostFacts:
         self.init_program = init_program
         #: the nodes of ``--device``: OCI entries with their ``access``
         self.given_devices: list[dict[str, Any]] = []
+        #: namespaces of others that it joins: name in the spec -> path
+        self.joined: dict[str, str] = {}
         #: device numbers of block devices whose I/O is limited
         self.numbers: dict[str, tuple[int, int]] = {}
 
@@ -132,6 +137,10 @@ def build_spec(
         from strata.oci import resources
 
         resources.add(spec, record, host)
+    if not NAMESPACE_KEYS.isdisjoint(config):
+        from strata.oci import namespaces
+
+        namespaces.change(spec, config, host, bundle)
     return spec, warnings
 
 
@@ -144,11 +153,14 @@ def wants_seccomp(config: Mapping[str, Any]) -> str | None:
 
 
 def container_hostname(record: Mapping[str, Any], host: str) -> str:
-    """The UTS host name: the given one, the host's on its network, else the short id."""
+    """The UTS host name: the given one, the host's on its network, that of the namespace it joins
+    (``host`` in both cases), else the short id."""
     config = record["config"]
     if config.get("hostname"):
         return str(config["hostname"])
-    return host if config.get("network") == "host" else str(record["id"])[:12]
+    if config.get("network") == "host" or config.get("uts_mode", "private") != "private":
+        return host
+    return str(record["id"])[:12]
 
 
 def make_process(

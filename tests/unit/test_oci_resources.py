@@ -13,8 +13,10 @@ def build(**config: Any) -> dict[str, Any]:
                      rlimits={})  # fmt: skip
     host.given_devices = config.pop("given", [])
     host.numbers = {"/dev/sda": (8, 0)}
+    joined = config.pop("joined", {})
     record = {"id": "f" * 64, "name": "x", "config": {"command": ["true"], "network": "none",
                                                       **config}}  # fmt: skip
+    host.joined = joined
     document, _ = spec.build_spec(record, user=User(0, 0), mounts=[], host=host, bundle="/b")
     return document
 
@@ -72,3 +74,22 @@ def test_the_process_has_its_mask_and_environment() -> None:
 def test_a_time_zone_is_a_file_over_the_images() -> None:
     found = [m for m in build(timezone="local")["mounts"] if m["destination"] == "/etc/localtime"]
     assert [m["source"] for m in found] == ["/b/localtime"]
+
+
+def test_namespaces_of_others() -> None:
+    document = build(pid_mode="container:x", ipc_mode="host", uts_mode="host", cgroupns="private",
+                     joined={"pid": "/proc/7/ns/pid"})  # fmt: skip
+    assert document["linux"]["namespaces"] == [
+        {"type": "pid", "path": "/proc/7/ns/pid"}, {"type": "mount"}, {"type": "network"},
+        {"type": "cgroup"},
+    ]  # fmt: skip
+    assert "hostname" not in document
+    assert "HOSTNAME=h" in document["process"]["env"]
+    places = {mount["destination"]: mount for mount in document["mounts"]}
+    assert places["/dev/shm"]["source"] == "/dev/shm"
+    joined = build(ipc_mode="container:x", joined={"ipc": "/proc/7/ns/ipc"})
+    places = {mount["destination"]: mount for mount in joined["mounts"]}
+    assert places["/dev/shm"]["source"] == "/b/shm"
+    none = build(ipc_mode="none")
+    assert {"type": "ipc"} in none["linux"]["namespaces"]
+    assert "/dev/shm" not in [mount["destination"] for mount in none["mounts"]]

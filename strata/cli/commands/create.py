@@ -15,6 +15,9 @@ CONTAINER_OPTIONS = (
     Option("--cap-drop", "csv", "Drop a capability, or ALL", "CAPABILITY"),
     Option("--cgroup-conf", "csv", "Write a file of the cgroup (v2 only)", "KEY=VALUE"),
     Option("--cgroup-parent", "string", "Parent of the container's cgroup", "PATH"),
+    Option(
+        "--cgroupns", "string", "Cgroup namespace: private, host, container:NAME, ns:PATH", "MODE"
+    ),
     Option("--cgroups", "string", "enabled, disabled or no-conmon", "MODE", "enabled"),
     Option(
         "--cidfile", "string", "Write the container's id to a new file", "PATH", complete="file"
@@ -93,6 +96,12 @@ CONTAINER_OPTIONS = (
     ),
     Option("--interactive -i", "flag", "Keep standard input open"),
     Option(
+        "--ipc",
+        "string",
+        "IPC namespace: shareable, private, host, none, container:NAME, ns:PATH",
+        "MODE",
+    ),
+    Option(
         "--isolation",
         "string",
         "Accepted and without effect, as on Docker for Linux",
@@ -135,6 +144,7 @@ CONTAINER_OPTIONS = (
     Option("--oom-kill-disable", "flag", "Do not kill when memory runs out (cgroup v1)"),
     Option("--oom-score-adj", "int", "Which to kill first, -1000 to 1000", "NUMBER"),
     Option("--os", "string", "Operating system of the image to choose", "OS"),
+    Option("--pid", "string", "PID namespace: private, host, container:NAME, ns:PATH", "MODE"),
     Option(
         "--pidfile",
         "string",
@@ -194,6 +204,7 @@ CONTAINER_OPTIONS = (
     Option("--unsetenv", "list", "Leave out a variable of the image or a default", "NAME"),
     Option("--unsetenv-all", "flag", "Leave out all variables of the image and the defaults"),
     Option("--user -u", "string", "User, and group, to run as", "USER[:GROUP]"),
+    Option("--uts", "string", "UTS namespace: private, host, container:NAME, ns:PATH", "MODE"),
     Option("--variant", "string", "Variant of the architecture to choose", "VARIANT"),
     Option(
         "--volume -v",

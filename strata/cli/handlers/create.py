@@ -28,6 +28,7 @@ _THEMES = {
         "cgroup-parent", "cgroup-conf",
     )),
     "devices": frozenset(("device", "device-cgroup-rule", "sysctl", "gpus")),
+    "namespaces": frozenset(("pid", "ipc", "uts", "cgroupns")),
     "health": frozenset((
         "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",

@@ -55,6 +55,9 @@ OPTIONAL: Record = {
     "oom_score_adj": None,
     # enabled, disabled or no-conmon; a path below the root of the cgroups; files of v2
     "cgroups": "enabled", "cgroup_parent": "", "cgroup_conf": {},
+    # -- namespaces: private, host, container:ID or ns:PATH; ipc also shareable and none; cgroupns
+    # "": private with cgroup v2, the host's with v1
+    "pid_mode": "private", "ipc_mode": "shareable", "uts_mode": "private", "cgroupns": "",
     # -- devices: {"source", "destination", "permissions"}; rules as in "c 189:* rwm"
     "devices": [], "device_rules": [], "sysctls": {},
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:

@@ -11,11 +11,15 @@ import os
 from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, StateImproper, UsageError
+from strata.oci import namespaces
+from strata.oci.spec import NAMESPACE_KEYS, container_hostname
 from strata.runtime import limits
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from strata.linux.mount import MountStep
+    from strata.oci.spec import HostFacts
     from strata.runtime.launch import Launched
 
 
@@ -24,6 +28,18 @@ def resolve(e: Engine, config: Record) -> None:
     limits.check(config, e.driver.name)
     if "requires" in config:
         config["requires"] = [names.get_container(e, text)["id"] for text in config["requires"]]
+    for key in NAMESPACE_KEYS & config.keys():
+        kind, _, name = config[key].partition(":")
+        if kind == "container":
+            other = names.get_container(e, name)
+            config[key] = f"container:{other['id']}"
+            if key == "ipc_mode" and other["config"].get(key) in ("private", "none"):
+                raise UsageError(
+                    f"IPC mode of container {other['name']} is not shareable",
+                    hint="make it with --ipc shareable, the default",
+                )
+        elif kind == "ns" and not os.path.exists(name):
+            raise UsageError(f"the namespace {name} does not exist")
 
 
 def prepare(e: Engine, record: Record) -> None:
@@ -32,20 +48,55 @@ def prepare(e: Engine, record: Record) -> None:
     if lifecycle.derive(record) in lifecycle.LIVE:
         return
     limits.check(config, e.driver.name)
-    if "requires" in config:
-        start_required(e, record)
+    start_required(e, record)
+
+
+def list_required(config: Record) -> list[str]:
+    """Ids of the containers that must run before this one starts."""
+    found = list(config.get("requires", ()))
+    for key in sorted(NAMESPACE_KEYS & config.keys()):
+        kind, _, container_id = config[key].partition(":")
+        if kind == "container":
+            found.append(container_id)
+    return list(dict.fromkeys(found))
+
+
+def join(e: Engine, record: Record, host: HostFacts) -> list[MountStep]:
+    """Look up the namespaces a container joins; the mounts that come with them."""
+    config = record["config"]
+    steps: list[MountStep] = []
+    for key in sorted(NAMESPACE_KEYS & config.keys()):
+        kind, _, rest = config[key].partition(":")
+        name = namespaces.KINDS[key]
+        if kind == "ns":
+            host.joined[name] = rest
+        if kind != "container":
+            continue
+        other = e.records.get("container", rest)
+        if lifecycle.derive(other) not in lifecycle.LIVE:
+            raise StateImproper(f"container {other['name']} is not running, so none can join it")
+        pid = int(other["state"]["pid"])
+        host.joined[name] = f"/proc/{pid}/ns/{name}"
+        if name == "uts":
+            host.hostname = container_hostname(other, host.hostname)
+        if name == "ipc":
+            from strata.linux.borrow import BorrowStep
+
+            target = f"{e.paths.bundle(record['id'])}/{namespaces.SHM}"
+            steps.append(BorrowStep(pid, "/dev/shm", target))
+    return steps
 
 
 def start_required(e: Engine, record: Record, above: tuple[str, ...] = ()) -> None:
     """Start the containers that this one requires, and theirs first. Idempotent."""
     from strata.engine.containers import life
 
-    for needed in record["config"].get("requires", ()):
+    for needed in list_required(record["config"]):
         other = e.records.find("container", needed)
         if other is None:
             raise NotFound(
                 f"container {record['name']} requires container {needed[:12]}, which is gone",
-                hint="make it anew without --requires",
+                hint="make it anew without it",
             )
         if other["id"] in (*above, record["id"]):
             raise StateImproper(f"containers require each other: {record['name']}, {other['name']}")

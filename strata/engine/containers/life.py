@@ -15,7 +15,7 @@ from strata.engine import events, volumes
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
-from strata.oci.spec import MORE_LIMITS
+from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 from strata.times import format_time
@@ -24,13 +24,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strata.linux.mount import MountStep
     from strata.oci.spec import HostFacts
     from strata.runtime.launch import Launched
 
 _STOP_POLL = 10.0
 _KILL = 9
 #: config keys that `strata.engine.containers.extras` has to see to before a start
-MORE = MORE_LIMITS | {"requires", "pidfile", "conmon_pidfile", "group_add", "init_path"}
+MORE = (
+    MORE_LIMITS
+    | NAMESPACE_KEYS
+    | {"requires", "pidfile", "conmon_pidfile", "group_add", "init_path"}
+)
 
 
 def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
@@ -95,11 +100,16 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         config = record["config"]
         mounts = _resolve_mounts(e, held, record)
         host = read_host(config)
+        more: list[MountStep] = []
+        if not NAMESPACE_KEYS.isdisjoint(config):
+            from strata.engine.containers import extras
+
+            more += extras.join(e, record, host)
         bundle = e.paths.bundle(record["id"])
         step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
         plan = runtime.LaunchPlan(
             id=record["id"], name=record["name"], bundle=bundle,
-            runtime=get_runtime(e, record), mounts=[step],
+            runtime=get_runtime(e, record), mounts=[step, *more],
             make_spec=lambda root: _make_spec(e, record, root, mounts, host, bundle),
             log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
             tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
