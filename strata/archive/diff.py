@@ -89,12 +89,16 @@ class _Sink:
 
 
 class _Level:
-    """A directory being walked: emitted only once something in it is."""
+    """A directory being walked: emitted only once something in it is; ``fresh`` when the other
+    tree has none there."""
 
-    __slots__ = ("emitted", "fd", "info", "path")
+    __slots__ = ("emitted", "fd", "fresh", "info", "path")
 
-    def __init__(self, path: bytes, fd: int, info: os.stat_result, emitted: bool) -> None:
+    def __init__(
+        self, path: bytes, fd: int, info: os.stat_result, emitted: bool, fresh: bool = False
+    ) -> None:
         self.path = path
+        self.fresh = fresh
         self.fd = fd
         self.info = info
         self.emitted = emitted
@@ -102,6 +106,9 @@ class _Level:
 
 class _Walker:
     """Compares a tree with another one, or with nothing, and feeds a sink."""
+
+    #: whether the tar is to be a layer, in which some names mark deletions
+    _is_layer = True
 
     def __init__(self, sink: _Sink, racy: int, limits: tar.Limits) -> None:
         self._sink = sink
@@ -139,14 +146,14 @@ class _Walker:
             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISSOCK(info.st_mode):
                 continue
-            if name.startswith(b".wh."):
+            if self._is_layer and name.startswith(b".wh."):
                 raise ArchiveError(
                     f"{_show(prefix + name)} cannot be stored in a layer: its name is reserved",
                     hint="remove or rename the file; names starting with .wh. mark deletions",
                 )
             found.append((name, info))
         gone = lower_names.difference(name for name, _ in found)
-        if len(gone) > 1 and len(gone) == len(lower_names):
+        if self._is_layer and len(gone) > 1 and len(gone) == len(lower_names):
             self._whiteout(prefix + _OPAQUE)
             # Nothing of it shines through any more.
             lower_names = set()
@@ -172,7 +179,7 @@ class _Walker:
                 there = os.stat(name, dir_fd=below, follow_symlinks=False)
                 if stat.S_ISDIR(there.st_mode):
                     lower = os.open(name, _DIRECTORY, dir_fd=below)
-            self._levels.append(_Level(path, fd, info, emitted=False))
+            self._levels.append(_Level(path, fd, info, emitted=False, fresh=lower is None))
             if (
                 lower is None
                 or _metadata(info) != _metadata(there)
@@ -399,3 +406,76 @@ def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None 
         if lower is not None:
             os.close(lower)
     return Diff(f"sha256:{digest.hexdigest()}", sink.size, sink.entries)
+
+
+class _Lister(_Walker):
+    """Notes what differs instead of writing it: kind (``C``, ``A``, ``D``) and path."""
+
+    _is_layer = False
+
+    def __init__(self, racy: int) -> None:
+        super().__init__(_Sink(lambda data: None, Writer(lambda data: None)), racy, tar.Limits())
+        self.found: list[tuple[str, bytes]] = []
+        self._replaced: set[bytes] = set()
+
+    def _is_same(self, fd: int, below: int, name: bytes, info: os.stat_result) -> bool:
+        same = super()._is_same(fd, below, name, info)
+        if not same:
+            self._replaced.add(self._levels[-1].path + b"/" + name)
+        return same
+
+    def _emit_levels(self) -> None:
+        for level in self._levels:
+            if not level.emitted:
+                level.emitted = True
+                if level.path:
+                    self.found.append(("A" if level.fresh else "C", b"/" + level.path))
+
+    def _whiteout(self, path: bytes) -> None:
+        self._emit_levels()
+        folder, _, name = path.rpartition(b"/")
+        self.found.append(("D", (b"/" + folder).rstrip(b"/") + b"/" + name.removeprefix(b".wh.")))
+
+    def _emit_leaf(self, fd: int, name: bytes, path: bytes, info: os.stat_result) -> None:
+        replaced = self._levels[-1].path + b"/" + name in self._replaced
+        self.found.append(("C" if replaced else "A", b"/" + path))
+
+
+class _Exporter(_Walker):
+    """Everything in a tree, whatever it is called."""
+
+    _is_layer = False
+
+
+def list_changes(tree: str, parent_tree: str | None) -> list[tuple[str, bytes]]:
+    """What differs between the ``rootfs`` of two datasets, or what one holds (None): kind and
+    path, ``C`` changed, ``A`` added, ``D`` deleted, parents of a change included. In the order
+    of the walk. Nothing but files that could differ unseen is read."""
+    lower = None
+    fd = os.open(f"{tree}/rootfs", _DIRECTORY)
+    try:
+        racy = 0
+        if parent_tree is not None:
+            lower = os.open(f"{parent_tree}/rootfs", _DIRECTORY)
+            racy = _newest(parent_tree) - _RACE
+        walker = _Lister(racy)
+        walker.walk(fd, lower)
+        return walker.found
+    finally:
+        os.close(fd)
+        if lower is not None:
+            os.close(lower)
+
+
+def export_tree(rootfs: str, output: Callable[[bytes], object]) -> None:
+    """Write a directory as a tar: every file with its owner, mode, times and attributes.
+
+    It must not change meanwhile (`ArchiveError`): give a snapshot of a running container.
+    """
+    fd = os.open(rootfs, _DIRECTORY)
+    try:
+        sink = _Sink(output, Writer(lambda data: None))
+        _Exporter(sink, 0, tar.Limits()).walk(fd, None)
+        sink.raw(tar.END)
+    finally:
+        os.close(fd)

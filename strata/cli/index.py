@@ -40,6 +40,7 @@ MODULES: dict[str, str] = {
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
+    **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
     **dict.fromkeys(
         "events|system events|top|container top|stats|container stats".split("|"), "watching"
     ),
@@ -50,7 +51,7 @@ MODULES: dict[str, str] = {
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }
 
-TABLES = ("create", "containers", "watching", "images", "volumes", "snapshots", "system")
+TABLES = ("create", "containers", "watching", "files", "images", "volumes", "snapshots", "system")
 
 
 def load_table(name: str) -> tuple[Command, ...]:

@@ -100,7 +100,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("network", "port"), _NETWORK),
     "pod": _PODS,
     **dict.fromkeys(("update",), "not implemented"),
-    **dict.fromkeys(("diff", "export", "mount", "unmount", "umount"), "not implemented"),
+    **dict.fromkeys(("mount", "unmount", "umount"), "not implemented"),
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
     **dict.fromkeys(("healthcheck",), _HEALTH),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from strata.cli.context import Context, say
+from strata.cli.handlers.choosing import choose_one
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -46,4 +50,76 @@ def copy(context: Context, options: Options, arguments: list[str]) -> int:
         overwrite=options.flag("overwrite"),
         follow=options.flag("follow"),
     )
+    return 0
+
+
+def diff(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show what a container or image changed."""
+    return _show_changes(context, options, arguments, "")
+
+
+def diff_container(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show what a container changed."""
+    return _show_changes(context, options, arguments, "container")
+
+
+def diff_image(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show what the top layer of an image changed."""
+    return _show_changes(context, options, arguments, "image")
+
+
+def _show_changes(context: Context, options: Options, arguments: list[str], kind: str) -> int:
+    from strata.cli.format import show_json, write_lines
+    from strata.cli.messages import clean
+    from strata.engine.containers.changes import list_changes
+
+    format = options.text("format")
+    if format not in ("", "json"):
+        raise UsageError("only supported value for '--format' is 'json'")
+    if options.flag("latest"):
+        arguments = [choose_one(context, options, arguments)]
+    if not arguments:
+        raise UsageError("you must provide the name or id of a container or image")
+    found = list_changes(context.engine, *arguments, kind=kind)
+    if format == "json":
+        named = {"C": "changed", "A": "added", "D": "deleted"}
+        shown: dict[str, list[str]] = {}
+        for what, path in found:
+            shown.setdefault(named[what], []).append(path)
+        show_json(shown)
+    else:
+        write_lines([f"{what} {clean(path)}" for what, path in found])
+    return 0
+
+
+def export(context: Context, options: Options, arguments: list[str]) -> int:
+    """Write a container's files as a tar to a file or standard output."""
+    from strata.engine.containers.changes import export as export_files
+    from strata.linux.write import write_all
+
+    name = choose_one(context, options, arguments)
+    output = options.text("output")
+    if not output:
+        if os.isatty(1):
+            raise UsageError(
+                "refusing to export to terminal. Use -o flag or redirect",
+                hint="strata export -o files.tar CONTAINER",
+            )
+        sys.stdout.flush()
+        export_files(context.engine, name, lambda data: write_all(1, data))
+        return 0
+    if ":" in output:
+        raise UsageError(f'invalid filename (should not contain ":") "{output}"')
+    _ = context.engine.records.resolve("container", name)
+    staging = f"{output}.{os.getpid()}"
+    fd = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            export_files(context.engine, name, lambda data: write_all(fd, data))
+        finally:
+            os.close(fd)
+        os.rename(staging, output)
+    except BaseException:
+        os.unlink(staging)
+        raise
     return 0

@@ -1,0 +1,66 @@
+"""Tables of the commands on the files of containers and images: diff, export."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+_LATEST = Option("--latest -l", "flag", "The container created last")
+_FORMAT = Option("--format", "string", "json", "FORMAT", choices=("json",))
+_MEANING = "C means changed, A added, D deleted; parents of a change count as changed."
+
+COMMANDS = (
+    Command(
+        ("diff",),
+        "Show what a container or image changed",
+        "files:diff",
+        "CONTAINER|IMAGE [CONTAINER|IMAGE]",
+        0,
+        2,
+        (_FORMAT, _LATEST),
+        text=f"{_MEANING}\nCompared with the layer below, or with the second one named.",
+        complete="object",
+    ),
+    Command(
+        ("container diff",),
+        "Show what a container changed",
+        "files:diff_container",
+        "CONTAINER [CONTAINER]",
+        0,
+        2,
+        (_FORMAT, _LATEST),
+        text=_MEANING,
+        complete="container",
+    ),
+    Command(
+        ("image diff",),
+        "Show what the top layer of an image changed",
+        "files:diff_image",
+        "IMAGE [IMAGE]",
+        1,
+        2,
+        (_FORMAT,),
+        text=_MEANING,
+        complete="image",
+    ),
+    Command(
+        ("export", "container export"),
+        "Write a container's files as a tar archive",
+        "files:export",
+        "CONTAINER",
+        0,
+        1,
+        (
+            _LATEST,
+            Option(
+                "--output -o",
+                "string",
+                "File to write, instead of standard output",
+                "PATH",
+                complete="file",
+            ),
+        ),
+        text="Of a running container, the files are those of one moment.",
+        examples=("strata export -o web.tar web", "strata export web | tar -t"),
+        complete="container",
+    ),
+)
