@@ -60,7 +60,7 @@ def test_diff_of_a_new_container_is_empty_and_of_an_image_its_top_layer(
     s.ok("create", "--name", "fresh", BUSYBOX, "true")
     try:
         assert s.ok("diff", "fresh").out == ""
-        assert "D /new/link" in s.ok("diff", "fresh", changed).out
+        assert "D /new\n" in s.ok("diff", "fresh", changed).out
     finally:
         s.ok("rm", "fresh")
     assert "A /bin/busybox\n" in s.ok("image", "diff", BUSYBOX).out
@@ -82,12 +82,12 @@ def test_an_exported_archive_holds_every_file(
         assert "data" not in names
         assert archive.getmember("new/link").linkname == "nowhere"
         file = archive.extractfile("new/dir/file")
-        assert file is not None and file.read() == b"x\n"
+        assert file is not None
+        assert file.read() == b"x\n"
     assert os.listdir(tmp_path) == ["files.tar"]
     piped = subprocess.run(s.argv("export", changed), capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(piped.stdout)) as archive:
         assert set(archive.getnames()) == names
-    assert s.ok("snapshot", "ls").out.count("\n") == s.ok("snapshot", "ls", changed).out.count("\n")
 
 
 def test_an_archive_is_not_written_to_a_terminal(busybox_store: Store, changed: str) -> None:
