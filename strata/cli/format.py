@@ -33,6 +33,15 @@ def human_size(size: float) -> str:
     return f"{value:.3g} {_UNITS[unit]}"
 
 
+def short_size(size: float, digits: int = 3) -> str:
+    """Return bytes as `human_size` does, without a blank: 1.98MB in ``ps``, 2.018MB in ``df``."""
+    value, unit = float(size), 0
+    while abs(value) >= 1000 and unit < len(_UNITS) - 1:
+        value /= 1000
+        unit += 1
+    return f"{value:.{digits}g}{_UNITS[unit]}"
+
+
 def human_duration(seconds: float) -> str:
     """Return a duration in words, as Docker and Podman do: About an hour, 3 days."""
     whole = int(seconds)
@@ -80,9 +89,14 @@ def go_time(moment: Any) -> str:
     seconds = to_seconds(moment)
     if seconds is None:
         return ""
+    fraction = ""
+    if isinstance(moment, str) and moment[19:20] == ".":
+        digits = moment[20 : len(moment) - len(moment[20:].lstrip("0123456789"))].rstrip("0")
+        fraction = f".{digits}" if digits else ""
     import time
 
-    return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(seconds))
+    text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(int(seconds)))
+    return f"{text}{fraction} +0000 UTC"
 
 
 def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -130,7 +130,7 @@ def parse_filters(items: Iterable[str]) -> dict[str, list[str]]:
         key, equals, value = item.partition("=")
         if not key or not equals:
             raise UsageError(
-                f'filter input must be in the form of filter=value: "{item}" is invalid'
+                f'invalid filter "{item}"', hint="filters look like KEY=VALUE, as in name=web"
             )
         filters.setdefault(key, []).append(value)
     return filters

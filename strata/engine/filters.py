@@ -1,7 +1,7 @@
 """``--filter key=value`` of listings and prunes, from a table of tests.
 
-Different keys must all match. Of several values of one key any may match, except of labels and
-of ``until``, where all must.
+Different keys must all match. Of several values of one key any may match, except of labels,
+``before`` and ``until``, where all must. ``KEY!=VALUE`` is a key of its own, ``KEY!``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     Filters = Mapping[str, Sequence[str]]
     Test = Callable[[Any, str], bool]
 
-_ALL = frozenset(("label", "until"))
+_ALL = frozenset(("before", "label", "label!", "until"))
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_HEX = frozenset("0123456789abcdefABCDEF")
 _TRUE = frozenset(("true", "1"))
+_FALSE = frozenset(("false", "0"))
 
 
 def make_filter(
@@ -35,7 +38,7 @@ def make_filter(
         if key not in tests:
             *keys, last = tests
             raise UsageError(
-                f"invalid {what} filter {key!r}", hint=f"use {', '.join(keys)} or {last}"
+                f'"{key}" is an invalid {what} filter', hint=f"use {', '.join(keys)} or {last}"
             )
         chosen.append((tests[key], values, all if key in _ALL else any))
 
@@ -48,9 +51,37 @@ def make_filter(
 
 
 def has_label(labels: Mapping[str, str] | None, text: str) -> bool:
-    """Whether there is a label ``KEY``, or ``KEY=VALUE`` with this value."""
-    key, equals, value = text.partition("=")
-    return labels is not None and key in labels and (not equals or labels[key] == value)
+    """Whether there is a label ``KEY``, or ``KEY=VALUE`` with this value; ``*`` stands for any."""
+    key, _, value = text.partition("=")
+    if not labels:
+        return False
+    if "*" in key:
+        from fnmatch import fnmatchcase
+
+        return any(
+            fnmatchcase(known, f"*{key}*") and (not value or value == found)
+            for known, found in labels.items()
+        )
+    return key in labels and (not value or labels[key] == value)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a regular expression is found in a text; one that is none matches nothing."""
+    if _PLAIN.issuperset(pattern):
+        return pattern in text
+    import re
+
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
+
+
+def is_id(wanted: str, object_id: str) -> bool:
+    """Whether an id starts with the digits, or matches the regular expression, a user gave."""
+    if _HEX.issuperset(wanted):
+        return object_id.startswith(wanted.lower())
+    return matches(wanted, object_id)
 
 
 def is_before(seconds: float, text: str) -> bool:
@@ -58,6 +89,10 @@ def is_before(seconds: float, text: str) -> bool:
     return seconds < parse_moment(text, time.time())
 
 
-def is_true(text: str) -> bool:
-    """Whether a filter's value says yes."""
+def is_true(text: str, what: str = "dangling") -> bool:
+    """Whether a filter's value says yes; `UsageError` when it says neither yes nor no."""
+    if text.lower() not in _TRUE | _FALSE:
+        raise UsageError(
+            f'"{text}" is not a valid value for the "{what}" filter - must be true or false'
+        )
     return text.lower() in _TRUE

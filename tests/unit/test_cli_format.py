@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strata.cli import format as formats
-from strata.cli.handlers import containers, images
+from strata.cli.handlers import images, ps
 from strata.errors import UsageError
 
 NOW = 1_700_000_000.0
@@ -29,9 +29,19 @@ ROW: dict[str, Any] = {
     "State": "running",
     "Labels": {"app": "x", "tier": "front"},
     "Mounts": ["/data"],
-    "Networks": ["host"],
+    "Volumes": ["data"],
+    "Networks": [],
+    "NetworkMode": "host",
+    "Ports": [],
+    "ExposedPorts": [],
     "AutoRemove": False,
+    "Restarts": 0,
+    "RestartPolicy": "no",
+    "Health": "",
     "Size": None,
+    "Dataset": "containers/web.0123",
+    "Namespaces": {"MNT": "1", "Cgroup": "", "IPC": "2"},
+    "CreatedAt": "2023-11-14T22:10:50.5Z",
 }
 
 
@@ -111,9 +121,9 @@ def test_columns_are_laid_out_as_podman_does() -> None:
 
 
 def show(capsys: pytest.CaptureFixture[str], *, format: str = "", **more: Any) -> str:
-    rows = [containers.describe_row(ROW, NOW, full=False)]
+    rows = [ps.describe_fields(ROW, NOW, full=False)]
     columns = [("CONTAINER ID", "ID"), ("NAMES", "Names"), ("STATUS", "Status")]
-    formats.show_rows(rows, columns, format=format, raw=[ROW], **more)
+    formats.show_rows(rows, columns, format=format, raw=[ps.make_json(ROW, NOW)], **more)
     return capsys.readouterr().out
 
 
@@ -124,8 +134,20 @@ def test_a_table_has_podmans_headings(capsys: pytest.CaptureFixture[str]) -> Non
     assert show(capsys, heading=False) == "0123456789ab  web         Up 2 minutes\n"
 
 
-def test_json_is_what_the_engine_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(show(capsys, format="json")) == [ROW]
+def test_json_has_podmans_keys_and_types(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of ``podman ps --format json`` (4.3), and what 5 added: CIDFile, ExposedPorts."""
+    for format in ("json", "{{json .}}", "{{ json }}"):
+        [row] = json.loads(show(capsys, format=format))
+        assert set(row) == {
+            "AutoRemove", "CIDFile", "Command", "Created", "CreatedAt", "ExitCode", "Exited",
+            "ExitedAt", "ExposedPorts", "Id", "Image", "ImageID", "IsInfra", "Labels", "Mounts",
+            "Names", "Namespaces", "Networks", "Pid", "Pod", "PodName", "Ports", "Restarts",
+            "Size", "StartedAt", "State", "Status",
+        }  # fmt: skip
+        assert row["Created"] == int(NOW) - 150
+        assert row["StartedAt"] == int(NOW) - 120
+        assert row["ExitedAt"] == -62135596800
+        assert row["Namespaces"] == {"IPC": "2", "MNT": "1"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +161,25 @@ def test_json_is_what_the_engine_said(capsys: pytest.CaptureFixture[str]) -> Non
         ),
         ("{{json .Names}}", '"web"\n'),
         ("{{.Command}}", "sh -c echo a rath...\n"),
-        ("{{.RunningFor}}|{{.Labels}}|{{.Mounts}}", "2 minutes ago|app=x,tier=front|/data\n"),
+        (
+            "{{.RunningFor}}|{{.Labels}}|{{.Mounts}}",
+            "2 minutes ago|map[app:x tier:front]|[/data]\n",
+        ),
+        ('{{.Label "app"}}{{.Labels.tier}}{{index .Labels "no"}}', "xfront\n"),
+        ("{{.CreatedAt}}", "2023-11-14 22:10:50.5 +0000 UTC\n"),
+        ("{{range .}}{{.Names}};{{end}}", "web;\n"),
+        ("{{range . }}{{.Names}}\\n{{end -}}", "web\n"),
+        ("{{if .Exited}}gone{{else}}{{.State}}{{end}} {{.Namespaces.IPC}}", "running 2\n"),
+        (
+            "table {{.Names}} {{.RunningFor}} {{.ExitCode}}",
+            "NAMES       RUNNING FOR    EXIT CODE\nweb         2 minutes ago  0\n",
+        ),
+        ("table {{.ImageID}}\\t{{.IsInfra}}", "IMAGE ID      IS INFRA\nffffffffffff  false\n"),
+        ('table {{.ID}} {{join .Mounts ", "}}', "CONTAINER ID  MOUNTS\n0123456789ab  /data\n"),
+        (
+            "table {{.Names}}\\t{{range .Mounts}}{{.}} {{end}}",
+            "NAMES       MOUNTS\nweb         /data\n",
+        ),
     ],
 )
 def test_formats(capsys: pytest.CaptureFixture[str], format: str, text: str) -> None:
@@ -159,12 +199,41 @@ def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         ({}, "Up 2 minutes"),
         ({"State": "created"}, "Created"),
         ({"State": "exited", "ExitCode": 3, "ExitedAt": NOW - 7200}, "Exited (3) 2 hours ago"),
-        ({"State": "removing"}, "Removal In Progress"),
+        ({"State": "removing"}, "Removing"),
+        ({"Health": "healthy"}, "Up 2 minutes (healthy)"),
+        ({"State": "paused"}, "Paused"),
         ({"State": "stopping"}, "Stopping"),
     ],
 )
 def test_a_status_in_words(change: dict[str, Any], status: str) -> None:
-    assert containers.describe_status({**ROW, **change}, NOW) == status
+    assert ps.describe_status({**ROW, **change}, NOW) == status
+
+
+@pytest.mark.parametrize(
+    ("ports", "exposed", "text"),
+    [
+        ([], [], ""),
+        ([{"host_ip": "", "host_port": 8080, "container_port": 80}], [], "0.0.0.0:8080->80/tcp"),
+        (
+            [
+                {"host_ip": "127.0.0.1", "host_port": 53, "container_port": 53, "protocol": "udp"},
+                {"host_port": 2000, "container_port": 3000, "range": 7, "protocol": "tcp"},
+            ],
+            ["3001/tcp", "443"],
+            "127.0.0.1:53->53/udp, 0.0.0.0:2000-2006->3000-3006/tcp, 443/tcp",
+        ),
+    ],
+)
+def test_ports_in_words(ports: list[dict[str, Any]], exposed: list[str], text: str) -> None:
+    assert ps.describe_ports(ports, exposed) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "digits", "text"),
+    [(12, 3, "12B"), (0, 3, "0B"), (1_982_725, 3, "1.98MB"), (2_018_411, 4, "2.018MB")],
+)
+def test_short_sizes(size: int, digits: int, text: str) -> None:
+    assert formats.short_size(size, digits) == text
 
 
 def test_an_image_has_a_row_for_every_name() -> None:

@@ -141,7 +141,7 @@ def test_labels_and_filters() -> None:
     assert values.parse_label_file("a=1\n# x\n\n b=2 \n") == {"a": "1", "b": "2"}
     assert values.parse_filters(["a=1", "a=2", "b=c=d"]) == {"a": ["1", "2"], "b": ["c=d"]}
     for item in ("a", "=a", ""):
-        with pytest.raises(UsageError, match="filter input"):
+        with pytest.raises(UsageError, match="invalid filter"):
             values.parse_filters([item])
     with pytest.raises(UsageError, match="the key is empty"):
         values.parse_pairs(["=x"], "--label")

@@ -127,19 +127,50 @@ COMMANDS = (
     Command(
         ("ps", "container ls", "container list", "container ps"),
         "List containers",
-        "containers:ps",
+        "ps:ps",
         options=(
             Option("--all -a", "flag", "Also those that do not run"),
+            Option("--external", "flag", "Accepted; no other tool keeps containers in the store"),
             _FILTER,
             _FORMAT,
             Option("--last -n", "int", "The last NUMBER created, in any state", "NUMBER"),
             Option("--latest -l", "flag", "The one created last, in any state"),
+            Option("--namespace --ns", "flag", "Show the namespaces of each"),
             _NO_TRUNC,
             Option("--noheading", "flag", "Leave out the heading"),
+            Option("--pod -p", "flag", "Show the pod of each"),
             Option("--quiet -q", "flag", "Ids only"),
             Option("--size -s", "flag", "Show sizes"),
+            Option(
+                "--sort",
+                "string",
+                "Sort by",
+                "FIELD",
+                "created",
+                choices=(
+                    "command",
+                    "created",
+                    "id",
+                    "image",
+                    "names",
+                    "runningfor",
+                    "size",
+                    "status",
+                ),
+            ),
+            Option("--sync", "flag", "Accepted; the state is always that of the processes"),
+            Option("--watch -w", "int", "Show it again every so many seconds", "SECONDS"),
         ),
-        text="Filters: id, name, status, ancestor, label, exited, volume, network, until.",
+        text=(
+            "Filters: id and name (regular expressions), label and label! (with * for any), "
+            "status, exited,\nancestor, before, since, until, volume, network, health, "
+            "restart-policy, command, pod,\nshould-start-on-boot. Several of one key mean any of "
+            "them, of label, before and until all."
+        ),
+        examples=(
+            "strata ps -a --filter status=exited --format '{{.ID}} {{.Names}} {{.ExitCode}}'",
+            "strata ps --format 'table {{.Names}}\\t{{.Ports}}' --sort names",
+        ),
     ),
     Command(
         ("logs", "container logs"),

@@ -12,7 +12,6 @@ import marshal
 import os
 
 from strata.engine.core import Engine, Record
-from strata.engine.filters import has_label, is_before, make_filter
 from strata.errors import NoSpace, RecordError
 from strata.store import files, lifecycle
 from strata.times import parse_time
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from strata.engine.filters import Filters
 
-_VERSION = 2
+_VERSION = 3
 
 
 def make_row(record: Record) -> Record:
@@ -44,14 +43,34 @@ def make_row(record: Record) -> Record:
         "State": state["status"],
         "Labels": config["labels"],
         "Mounts": [item["destination"] for item in config["mounts"]],
+        "MountPairs": [[item["source"], item["destination"]] for item in config["mounts"]],
         "Volumes": [item["source"] for item in config["mounts"] if item.get("volume")],
-        "Networks": [config["network"]],
+        "Networks": name_networks(config),
+        "NetworkMode": config["network"],
+        "Ports": config.get("ports") or [],
+        "ExposedPorts": config.get("expose") or [],
         "AutoRemove": config["remove"],
+        "Restarts": state.get("restarts", 0),
+        "RestartPolicy": (config.get("restart") or {}).get("policy", "no"),
+        "Health": get_health(record),
         "Size": None,
         "Dataset": record["dataset"],
         "_start": state["pid_start"],
         "_boot": state.get("boot_id", ""),
     }
+
+
+def name_networks(config: Record) -> list[str]:
+    """The names of the networks a container is connected to; none with a mode such as host."""
+    return [str(item["name"]) for item in config.get("networks") or ()]
+
+
+def get_health(record: Record) -> str:
+    """What the health check last found (starting, healthy, unhealthy), or "" without one."""
+    if not (record["config"].get("health") or {}).get("test"):
+        return ""
+    known = record["state"].get("health")
+    return str(known.get("status") or "starting") if isinstance(known, dict) else "starting"
 
 
 def read_rows(e: Engine) -> list[Record]:
@@ -126,25 +145,22 @@ def list_containers(
 
 def make_row_filter(e: Engine, filters: Filters | None) -> Callable[[Record], bool]:
     """Whether a row passes ``ps``-style filters; for ``until`` it is when it was created."""
-    return make_filter("container", filters, {
-        "id": lambda row, value: row["Id"].startswith(value),
-        "name": lambda row, value: value in row["Names"][0],
-        "status": lambda row, value: row["State"] == value,
-        "label": lambda row, value: has_label(row["Labels"], value),
-        "exited": lambda row, value: (
-            row["State"] == lifecycle.EXITED and str(row["ExitCode"]) == value
-        ),
-        "ancestor": lambda row, value: _is_ancestor(e, row, value),
-        "volume": lambda row, value: value in row["Volumes"] or value in row["Mounts"],
-        "network": lambda row, value: value in row["Networks"],
-        "until": lambda row, value: is_before(row["Created"], value),
-    })  # fmt: skip
+    if not filters:
+        return lambda row: True
+    from strata.engine.containers.filtering import make_container_filter
+
+    return make_container_filter(e, filters)
 
 
-def _is_ancestor(e: Engine, row: Record, text: str) -> bool:
-    if row["ImageID"].startswith(text) or row["Image"] == text:
-        return True
-    from strata.engine.names import find_image
+def read_row_namespaces(row: Record) -> Record:
+    """The namespaces of a row's process under Podman's names: inode numbers, "" without any."""
+    from strata.engine.containers.life import read_namespaces
 
-    found = find_image(e, text)
-    return found is not None and found[0]["id"] == row["ImageID"]
+    found = read_namespaces(row["Pid"]) if row["Pid"] else {}
+    return {name: found.get(kind, "") for name, kind in _NAMESPACES}
+
+
+_NAMESPACES = (
+    ("MNT", "mnt"), ("Cgroup", "cgroup"), ("IPC", "ipc"), ("NET", "net"), ("PIDNS", "pid"),
+    ("UTS", "uts"), ("User", "user"),
+)  # fmt: skip

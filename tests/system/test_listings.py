@@ -1,0 +1,134 @@
+"""What the listings answer: fields, filters, order, and refusals, as podman-ps(1) has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from helpers.store import BUSYBOX, Store, open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Iterator[Store]:
+    """Three containers: two never started, one that ended with 3."""
+    with open_store() as store:
+        store.add_busybox()
+        store.ok("create", "--name", "first", "-l", "tier=front", "-v", "data:/d", "-v", "/tmp:/t",
+                 BUSYBOX, "echo", "a rather long command")  # fmt: skip
+        store.strata("run", "--name", "second", "-l", "tier=back", BUSYBOX, "sh", "-c", "exit 3")
+        store.ok("create", "--name", "third-one", BUSYBOX, "true")
+        yield store
+
+
+def names(store: Store, *filters: str) -> list[str]:
+    words = [word for item in filters for word in ("--filter", item)]
+    return store.ok("ps", "-a", "--format", "{{.Names}}", *words).out.split()
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), ["first", "second", "third-one"]),
+        (("name=ir",), ["first", "third-one"]),
+        (("name=^first$", "name=sec"), ["first", "second"]),
+        (("name=d$",), ["second"]),
+        (("label=tier",), ["first", "second"]),
+        (("label=tier=front",), ["first"]),
+        (("label!=tier",), ["third-one"]),
+        (("label=ti*=back",), ["second"]),
+        (("status=exited",), ["second"]),
+        (("status=stopped", "status=created"), ["first", "second", "third-one"]),
+        (("status=paused",), []),
+        (("exited=3",), ["second"]),
+        (("exited=0",), []),
+        (("ancestor=busybox",), ["first", "second", "third-one"]),
+        (("ancestor=nobody",), []),
+        (("before=second",), ["first"]),
+        (("since=second",), ["third-one"]),
+        (("volume=data",), ["first"]),
+        (("volume=/t",), ["first"]),
+        (("volume=data:/d",), ["first"]),
+        (("volume=/tmp:/d",), []),
+        (("network=host",), ["first", "second", "third-one"]),
+        (("health=healthy",), []),
+        (("restart-policy=no",), ["first", "second", "third-one"]),
+        (("command=^(sh|true)$",), ["second", "third-one"]),
+        (("until=1h",), []),
+        (("pod=any",), []),
+        (("label=tier", "name=first"), ["first"]),
+    ],
+)
+def test_filters_choose(shelf: Store, filters: tuple[str, ...], found: list[str]) -> None:
+    assert names(shelf, *filters) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--filter", "color=red"), '"color" is an invalid container filter'),
+        (("--filter", "name"), 'invalid filter "name"'),
+        (("--filter", "status=asleep"), "unknown container state: asleep"),
+        (("--filter", "exited=x"), 'exited code out of range "x"'),
+        (("--filter", "before=nobody"), "no container with name or ID 'nobody' found"),
+        (("--filter", "until=yesterday"), 'failed to parse "yesterday"'),
+        (("--filter", "restart-policy=maybe"), "maybe invalid restart policy"),
+        (("--sort", "colour"), 'invalid argument "colour"'),
+        (("--last", "1", "--latest"), "last and latest are mutually exclusive"),
+        (("--quiet", "--size"), "quiet conflicts with size and namespace"),
+        (("--size", "--ns"), "size and namespace options conflict"),
+        (("--format", "{{.Colour}}"), "can't evaluate field Colour"),
+        (("--format", "{{.ID"), "unclosed action"),
+        (("--format", "wide"), 'unknown format "wide"'),
+    ],
+)
+def test_what_ps_refuses(shelf: Store, words: tuple[str, ...], message: str) -> None:
+    outcome = shelf.strata("ps", "-a", *words)
+    assert (outcome.rc, outcome.out) == (125, "")
+    assert message in outcome.err.splitlines()[0]
+
+
+def test_the_last_ones_and_the_order(shelf: Store) -> None:
+    def listed(*words: str) -> list[str]:
+        return shelf.ok("ps", "--format", "{{.Names}}", *words).out.split()
+
+    assert listed() == []
+    assert listed("-n", "2") == ["second", "third-one"]
+    assert listed("-l") == ["third-one"]
+    assert listed("-a", "--sort", "names") == ["first", "second", "third-one"]
+    assert listed("-a", "--sort", "command") == ["first", "second", "third-one"]
+    assert listed("-a", "--sort", "status") == ["first", "third-one", "second"]
+    assert listed("-a", "--sort", "size")
+
+
+def test_tables(shelf: Store) -> None:
+    lines = shelf.ok("ps", "-a").out.splitlines()
+    assert [part.strip() for part in lines[0].split("  ") if part] == [
+        "CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES",
+    ]  # fmt: skip
+    assert "echo a rather lon..." in lines[1]
+    assert "Exited (3) " in lines[2]
+    bare = shelf.ok("ps", "-a", "--noheading").out.splitlines()
+    assert [line.split()[0] for line in bare] == [line.split()[0] for line in lines[1:]]
+    assert "echo a rather long command" in shelf.ok("ps", "-a", "--no-trunc").out
+    assert shelf.ok("ps", "-a", "--ns").out.split()[:11] == [
+        "CONTAINER", "ID", "NAMES", "PID", "CGROUPNS", "IPC", "MNT", "NET", "PIDNS", "USERNS",
+        "UTS",
+    ]  # fmt: skip
+    assert shelf.ok("ps", "-a", "--pod").out.splitlines()[0].endswith("POD ID      PODNAME")
+    assert "virtual" in shelf.ok("ps", "-a", "--size").out
+    assert shelf.ok("ps", "-a", "--external", "--sync", "-q").out.split() == [
+        row["Id"][:12] for row in shelf.ok("ps", "-a", "--format", "json").json
+    ]
+
+
+def test_docker_style_formats(shelf: Store) -> None:
+    table = shelf.ok("ps", "-a", "--format", r"table {{.Names}}\t{{.State}}\t{{.RunningFor}}")
+    assert table.out.splitlines()[0].split() == ["NAMES", "STATE", "RUNNING", "FOR"]
+    line = shelf.ok("ps", "-a", "-f", "name=first", "--format",
+                    '{{.Label "tier"}} {{json .Names}} {{.LocalVolumes}}').line  # fmt: skip
+    assert line == 'front "first" 1'
+    for line in shelf.ok("ps", "-a", "--format", "{{.|json}}").out.splitlines():
+        assert json.loads(line)["State"] in ("created", "exited")
