@@ -141,3 +141,9 @@ class RuntimeFailure(StrataError):
     """The OCI runtime could not start the process (126 cannot run, 127 not found, else 125)."""
 
     id = "runtime"
+
+
+class NetworkError(StrataError):
+    """Links, addresses or rules could not be made as planned."""
+
+    id = "network"

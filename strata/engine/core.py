@@ -60,7 +60,7 @@ class Engine:
         self.trash = Trash(f"{self.records.folder}/trash")
         self.journal = Journal(f"{self.records.folder}/journal", paths.locks, self._undo)
 
-    # -- locks, always taken in this order: store, image, container, volume ----------------------
+    # -- locks, always taken in this order: store, image, networks, container, volume, links -----
 
     def lock_store(self, *, shared: bool = False, timeout: float = 120) -> locks.Lock:
         """The lock of verbs that act on everything (rebuild, reset, check --repair)."""
@@ -80,6 +80,16 @@ class Engine:
         """One container's life."""
         return locks.lock(f"{self.paths.locks}/2-container.{object_id}", timeout=timeout,
                           what=f"container {name or object_id[:12]}")  # fmt: skip
+
+    def lock_networks(self, *, shared: bool = False, timeout: float = 60) -> locks.Lock:
+        """Which networks there are; shared by who makes a container that uses one."""
+        return locks.lock(f"{self.paths.locks}/1-networks", shared=shared, timeout=timeout,
+                          what="the list of networks")  # fmt: skip
+
+    def lock_links(self, *, shared: bool = False, timeout: float = 60) -> locks.Lock:
+        """Bridges and rules of the host, after all other locks; shared by who adds to them."""
+        return locks.lock(f"{self.paths.locks}/4-links", shared=shared, timeout=timeout,
+                          what="the host's side of the networks")  # fmt: skip
 
     def lock_volume(self, object_id: str, *, name: str = "", timeout: float = 60) -> locks.Lock:
         """One volume's head, branches and mountpoint."""

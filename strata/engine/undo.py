@@ -18,6 +18,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-image-removal ID``
 ``settle-layer DATASET``                   finish a committed layer from its own copy
 ``unspool OPERATION``                      what it kept to read once
+``settle-network ID NAME LINK``            finish removing a network
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
 =========================================  =====================================================
@@ -71,6 +72,10 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.containers import pausing
 
             pausing.settle(e, container_id)
+        case ["settle-network", network_id, name, interface]:
+            from strata.engine.networks import verbs as networks
+
+            networks.settle_removal(e, network_id, name, interface)
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

@@ -19,18 +19,23 @@ SHORT_ID = 12
 class Paths:
     """The directories of one store. Nothing is made here; see `ensure_runroot`."""
 
-    __slots__ = ("bundles", "locks", "root", "runroot", "volumes")
+    __slots__ = ("bundles", "locks", "net", "root", "runroot", "volumes")
 
     def __init__(self, root: str, runroot: str) -> None:
         self.root = os.path.abspath(root)
         self.runroot = os.path.abspath(runroot)
         self.locks = f"{self.runroot}/locks"
         self.bundles = f"{self.runroot}/c"
+        self.net = f"{self.runroot}/net"
         self.volumes = f"{self.root}/volumes"
 
     def bundle(self, container_id: str) -> str:
         """The volatile directory of a container: bundle, sockets, exit file."""
         return f"{self.bundles}/{container_id[:SHORT_ID]}"
+
+    def netns(self, container_id: str) -> str:
+        """Where a container's network namespace is pinned."""
+        return f"{self.runroot}/netns/{container_id[:SHORT_ID]}"
 
     def volume_mountpoint(self, name: str) -> str:
         """The host path of a volume's data, stable over rollbacks."""

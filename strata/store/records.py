@@ -2,7 +2,7 @@
 
     records/
       containers/<id>.json   images/<id>.json   layers/<id>.json   volumes/<id>.json
-      trash/<id>.json        journal/<operation>.json
+      networks/<id>.json     trash/<id>.json    journal/<operation>.json
       names/container/<name> -> <id>      names/volume/<name> -> <id>
       names/image/<name>     -> <id>      names/chain/<hex>   -> <layer id>
 
@@ -31,15 +31,24 @@ if TYPE_CHECKING:
     from strata.store.files import Record
 
 SCHEMA = 1
-KINDS = {"container": "containers", "image": "images", "layer": "layers", "volume": "volumes"}
+KINDS = {"container": "containers", "image": "images", "layer": "layers", "volume": "volumes",
+         "network": "networks"}  # fmt: skip
 FOLDERS = (*KINDS.values(), "trash", "journal")
-NAME_KINDS = ("container", "volume", "image", "chain")
+NAME_KINDS = ("container", "volume", "image", "chain", "network")
 _HEX = frozenset("0123456789abcdef")
 _REQUIRED: dict[str, tuple[tuple[str, type], ...]] = {
     "container": (("name", str), ("dataset", str), ("config", dict), ("state", dict)),
     "image": (("layers", list), ("config", dict)),
     "layer": (("chain_id", str), ("diff_id", str)),
     "volume": (("name", str), ("dataset", str)),
+    "network": (
+        ("name", str),
+        ("driver", str),
+        ("interface", str),
+        ("subnets", list),
+        ("options", dict),
+        ("routes", list),
+    ),
 }
 
 
@@ -216,9 +225,13 @@ class Records:
                         f"more than one {noun} has an id that starts with {text!r}",
                         hint="give more digits of the id",
                     )
-        listing = {"container": "strata ps -a", "volume": "strata volume ls"}.get(kind)
+        listing = {"container": "strata ps -a", "volume": "strata volume ls",
+                   "network": "strata network ls"}.get(kind)  # fmt: skip
+        sentences = {
+            "container": f"no container with name or ID {text!r} found: no such container",
+            "network": f'unable to find network with name or ID "{text}": network not found',
+        }
         raise NotFound(
-            f"no such {noun}: {text!r}" if noun != "container"
-            else f"no container with name or ID {text!r} found: no such container",
+            sentences.get(noun, f"no such {noun}: {text!r}"),
             hint=f"`{listing}` lists them" if listing else "",
         )  # fmt: skip

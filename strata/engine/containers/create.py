@@ -15,6 +15,7 @@ from strata.engine import events, names, volumes, words
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
+from strata.engine.networks import choose as networks
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
@@ -40,6 +41,7 @@ DEFAULTS: Record = {
     "cpus": None, "pids_limit": None, "shm_size": None, "stop_signal": 15, "stop_timeout": 10,
     "network": "host", "runtime": "crun", "log_driver": "k8s-file", "log_path": "", "labels": {},
     "annotations": {}, "add_hosts": [], "tmpfs": {}, "mounts": [], "remove": False, "storage": {},
+    "networks": [], "ports": [],
 }  # fmt: skip
 
 #: Keys that a record's ``config`` has only when they were given, and what holds without them.
@@ -214,7 +216,12 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
     container_id = new_id()
     layer = image["layers"][-1] if image["layers"] else ""
     keep = [layer] if layer else None
-    with volumes.Held(e) as held, e.begin("create", keep=keep) as operation:
+    e.recover()  # before the lock of the networks, as it may finish removing one
+    with (
+        networks.settle(e, config),
+        volumes.Held(e) as held,
+        e.begin("create", keep=keep) as operation,
+    ):
         if not os.path.exists(e.records.path("image", image["id"])):
             # Removed before its layers were leased to us.
             raise NotFound(f"{options['image']}: image not known", hint="it was just removed")

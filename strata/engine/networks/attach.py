@@ -1,0 +1,341 @@
+"""Connecting a container to its networks before it runs, and giving back what that took.
+
+The order is what makes it safe to be killed anywhere: first the file its namespace will be pinned
+at, as the sign that something may be held; then addresses and ports, each a link with the id of
+the container; then all of it is written down; only then links and rules. Whoever finds the
+sign (the next start, the settling, a removal, ``system check``) gives everything back.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata import trace
+from strata.engine.core import Engine, Record
+from strata.engine.networks import host
+from strata.errors import AlreadyExists, NetworkError, NotFound, StrataError, UsageError
+from strata.linux import network as kernel
+from strata.network import act, leases, nft, plan
+from strata.network.addresses import V4, V6, get_family, parse_address, parse_subnet
+from strata.store import files, lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strata.network.plan import Link
+
+
+class Attached:
+    """An attached container: the path of its namespace, and what is written down of it."""
+
+    __slots__ = ("netns", "state")
+
+    def __init__(self, netns: str, state: Record) -> None:
+        self.netns = netns
+        self.state = state
+
+
+def wants(record: Record) -> bool:
+    """Whether a container gets a namespace with networks of ours."""
+    return str(record["config"]["network"]) == "bridge"
+
+
+def attach(e: Engine, record: Record) -> Attached:
+    """Connect a container that is about to start. The caller has its lock.
+
+    `NotFound` when a network is gone, `AlreadyExists` when an address or port is taken,
+    `NetworkError`. When it fails nothing stays.
+    """
+    detach(e, record)
+    config = record["config"]
+    networks = [_get_network(e, item) for item in config["networks"]]
+    pin = e.paths.netns(record["id"])
+    _make_sign(pin)
+    trace.point("attach:begun")
+    try:
+        links: list[Link] = []
+        for network, item in zip(networks, config["networks"], strict=True):
+            links.append((network, _lease(e, record, network, item, links)))
+        trace.point("attach:leased")
+        targets = find_targets(links)
+        ports = _take_ports(e, record, networks, targets)
+        state: Record = {
+            "netns": pin, "mode": "bridge",
+            "networks": {network["name"]: attachment for network, attachment in links},
+            "ports": ports, "targets": targets,
+        }  # fmt: skip
+        write_state(e, record, state)
+        trace.point("attach:recorded")
+        with host.holding(e, networks):
+            _connect(e, pin, links, nft.port_elements(ports, *targets))
+    except BaseException:
+        detach(e, record)
+        raise
+    trace.point("attach:done")
+    return Attached(pin, state)
+
+
+def _make_sign(pin: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(pin, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(pin), 0o700, exist_ok=True)
+        fd = os.open(pin, flags, 0o600)
+    os.close(fd)
+
+
+def write_state(e: Engine, record: Record, state: Record) -> None:
+    """Write down what a container holds."""
+    path = host.state_path(e, record["id"])
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    files.write_json(path, state, durable=False)
+
+
+def _get_network(e: Engine, item: Record) -> Record:
+    network = e.records.find("network", item["id"])
+    if network is None:
+        raise NotFound(
+            f'unable to find network with name or ID "{item["name"]}": network not found',
+            hint="it was removed; make it and the container anew, or disconnect the container",
+        )
+    return network
+
+
+def _connect(e: Engine, pin: str, links: list[Link], ports: list[nft.Element]) -> None:
+    """Namespace, links and rules: two ``ip`` and, when ports are published, one ``nft``."""
+    rules = None
+    if ports:
+        rules = act.start(act.NFT, nft.add_ports(host.get_table(e), ports))
+    try:
+        inside = act.Inside(pin, make=True)
+        text = plan.inside(links)
+        try:
+            trace.point("attach:namespace-made")
+            act.run(act.IP, plan.host_side(links, pin))
+            trace.point("attach:links-made")
+        except BaseException:
+            inside.feed("").abandon()
+            raise
+        inside.feed(text).finish()
+    except BaseException:
+        if rules is not None:
+            rules.abandon()
+        raise
+    if rules is not None:
+        _finish_rules(e, rules)
+
+
+def _finish_rules(e: Engine, rules: act.Running) -> None:
+    """When one element cannot be changed, the table is not as it should be: write it anew."""
+    try:
+        rules.finish()
+    except StrataError:
+        act.run(act.NFT, host.table_text(e))
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def _lease(
+    e: Engine, record: Record, network: Record, item: Mapping[str, object], links: list[Link]
+) -> Record:  # fmt: skip
+    """Take a container's addresses on one network; the attachment that is planned."""
+    folder = host.lease_folder(e, network["id"])
+    wanted = [str(text) for text in item.get("ips") or ()]  # type: ignore[attr-defined]
+    addresses = []
+    for subnet in network["subnets"]:
+        parsed = parse_subnet(subnet["subnet"])
+        given = [text for text in wanted if parsed.holds(*parse_address(text))]
+        for text in given:
+            wanted.remove(text)
+            _take_static(e, network, f"{folder}/{text}", text, record["id"])
+        if not given and network["ipam"] != "none":
+            given = [_take_next(folder, subnet, record["id"])]
+        addresses += [plan.with_prefix(text, parsed) for text in given]
+    if wanted:
+        raise UsageError(
+            f"requested static ip {wanted[0]} not in any subnet on network {network['name']}",
+            hint=f"its subnets are {', '.join(s['subnet'] for s in network['subnets'])}",
+        )
+    taken = {str(attachment["interface"]) for _, attachment in links}
+    first = addresses[0].partition("/")[0] if addresses else "0.0.0.0"
+    return {
+        "id": network["id"],
+        "interface": item.get("interface") or plan.find_free_name("eth", taken),
+        "host_interface": find_host_end(record["id"], {str(a["host_interface"]) for _, a in links}),
+        "addresses": addresses, "gateways": plan.list_gateways(network),
+        "mac": item.get("mac") or plan.make_mac(first),
+        "aliases": list(item.get("aliases") or ()),  # type: ignore[call-overload]
+    }  # fmt: skip
+
+
+def find_host_end(container_id: str, planned: set[str]) -> str:
+    """A free name for the host's end of a link; that of the last run may just be vanishing."""
+    prefix = f"sv{container_id[:8]}"
+    number = 0
+    while f"{prefix}{number}" in planned or kernel.find_link(f"{prefix}{number}") is not None:
+        number += 1
+    return f"{prefix}{number}"
+
+
+def _take_next(folder: str, subnet: Record, holder: str) -> str:
+    parsed = parse_subnet(subnet["subnet"])
+    first, last = leases.find_range(parsed, subnet["lease_range"])
+    gateway = subnet.get("gateway")
+    never = frozenset([parse_address(gateway)[1]] if gateway else [])
+    try:
+        return leases.allocate(folder, first, last, never, holder, parsed.family)
+    except leases.Exhausted:
+        from strata.network.addresses import format_address
+
+        raise NetworkError(
+            f"failed to find free IP in range: {format_address(parsed.family, first)} - "
+            f"{format_address(parsed.family, last)}",
+            hint="stop containers on that network, or make one with a larger subnet",
+        ) from None
+
+
+def _take_static(e: Engine, network: Record, path: str, text: str, holder: str) -> None:
+    if any(text == subnet.get("gateway") for subnet in network["subnets"]):
+        raise AlreadyExists(
+            f"requested ip address {text} is the gateway of network {network['name']}",
+            hint="choose another address",
+        )
+    for last in (False, True):
+        try:
+            leases.take(path, holder)
+            return
+        except leases.Taken as taken:
+            if last or not forget_stale(e, taken.holder, path):
+                raise AlreadyExists(
+                    f"requested ip address {text} is already allocated to container "
+                    f"{describe_holder(e, taken.holder)}",
+                    hint="stop or disconnect that container, or choose another address",
+                ) from None
+
+
+def describe_holder(e: Engine, container_id: str) -> str:
+    """Name and short id of who has a lease."""
+    record = e.records.find("container", container_id)
+    return f"{record['name']} ({container_id[:12]})" if record else container_id[:12]
+
+
+def forget_stale(e: Engine, holder: str, path: str) -> bool:
+    """Give back what a container holds that does not run and nobody is at; whether it was so."""
+    from strata.linux import locks
+
+    record = e.records.find("container", holder)
+    if record is None:
+        leases.release(path, holder)
+        return True
+    if lifecycle.derive(record) in lifecycle.LIVE:
+        return False
+    held = locks.try_lock(f"{e.paths.locks}/2-container.{holder}")
+    if held is None:
+        return False
+    with held:
+        fresh = e.records.find("container", holder)
+        if fresh is not None and lifecycle.derive(fresh) in lifecycle.LIVE:
+            return False
+        detach(e, fresh or record)
+        leases.release(path, holder)
+    return True
+
+
+# -- ports -----------------------------------------------------------------------------------------
+
+
+def find_targets(links: list[Link]) -> list[str]:
+    """The addresses published ports lead to, IPv4 and IPv6: on the first network that others may
+    reach; "" without one."""
+    found = {V4: "", V6: ""}
+    for network, attachment in links:
+        if network["internal"] or not plan.is_bridge(network):
+            continue
+        for address in attachment["addresses"]:
+            family = get_family(address)
+            found[family] = found[family] or address.partition("/")[0]
+    return [found[V4], found[V6]]
+
+
+def _take_ports(
+    e: Engine, record: Record, networks: list[Record], targets: list[str]
+) -> list[Record]:
+    """Take the ports a container publishes; those with the host's ports that it really has."""
+    if not any(targets):
+        return []
+    wanted = record["config"]["ports"]
+    if not wanted:
+        return []
+    from strata.engine.networks import publish
+
+    default = next((str(n["options"]["host_binding_ipv4"]) for n in networks
+                    if n["options"].get("host_binding_ipv4")), "")  # fmt: skip
+    return publish.take(e, record["id"], wanted, targets, default)
+
+
+# -- giving back -----------------------------------------------------------------------------------
+
+
+def detach(e: Engine, record: Record) -> None:
+    """Give back all a container that does not run holds. Idempotent."""
+    container_id = record["id"]
+    pin = e.paths.netns(container_id)
+    path = host.state_path(e, container_id)
+    if not os.path.lexists(pin) and not os.path.lexists(path):
+        return
+    state = host.find_state(e, container_id)
+    rules = None
+    if state is not None:
+        elements = nft.port_elements(state["ports"], *state["targets"])
+        if elements:
+            # From now on a table that is written anew does not have them.
+            files.write_json(path, {**state, "ports": [], "taken": state["ports"]}, durable=False)
+            rules = act.start(act.NFT, nft.drop_ports(host.get_table(e), elements))
+    kernel.unpin(pin)
+    trace.point("detach:unpinned")
+    if rules is not None:
+        try:
+            rules.finish()
+        except StrataError:
+            with e.lock_links():
+                if host.has_table(e):
+                    host.write_table(e)
+    trace.point("detach:rules-gone")
+    if state is None:
+        release_unknown(e, record)
+    else:
+        for attachment in state["networks"].values():
+            folder = host.lease_folder(e, attachment["id"])
+            for address in attachment["addresses"]:
+                leases.release(f"{folder}/{address.partition('/')[0]}", container_id)
+        for port in [*state["ports"], *state.get("taken", ())]:
+            for offset in range(int(port["range"])):
+                leases.release_port(f"{e.paths.net}/ports", port["protocol"], port["host_ip"],
+                                    port["host_port"] + offset, container_id)  # fmt: skip
+    trace.point("detach:released")
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    # The sign goes last.
+    try:
+        os.unlink(pin)
+    except FileNotFoundError:
+        pass
+
+
+def release_unknown(e: Engine, record: Record) -> None:
+    """Give back what was taken before it was written down: look through all leases."""
+    container_id = record["id"]
+    for item in record["config"]["networks"]:
+        folder = host.lease_folder(e, item["id"])
+        for address, holder in list(leases.list_leases(folder)):
+            if holder == container_id:
+                leases.release(f"{folder}/{address}", container_id)
+    ports = f"{e.paths.net}/ports"
+    for protocol, host_ip, port, holder in list(leases.list_ports(ports)):
+        if holder == container_id:
+            leases.release_port(ports, protocol, host_ip, port, container_id)

@@ -1,0 +1,212 @@
+"""The host's side of networks: bridges that are up, the table of rules, and who is attached.
+
+What is up is written below ``<runroot>/net/up``, one file per network with its link's index, so
+that a look at one file and one link tells whether there is anything to do. All that changes bridges
+or the whole table is done alone, under the lock of the links; attaching a container shares it.
+The table can be made anew at any time from the records and the states of attached containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from strata import trace
+from strata.engine.core import Engine, Record
+from strata.errors import NetworkError, RecordError, StrataError
+from strata.linux import network as kernel
+from strata.network import act, nft, plan
+from strata.network.addresses import V6, get_family
+from strata.store import files
+from strata.store.paths import SHORT_ID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+STATE = "network.json"
+
+
+def get_table(e: Engine) -> str:
+    """The name of this store's table."""
+    return nft.make_table_name(e.config.id)
+
+
+def state_path(e: Engine, container_id: str) -> str:
+    """Where the attachment of a running container is written down."""
+    return f"{e.paths.bundle(container_id)}/{STATE}"
+
+
+def find_state(e: Engine, container_id: str) -> Record | None:
+    """The attachment of a container, None when it has none (or one that cannot be read)."""
+    try:
+        return files.read_json(state_path(e, container_id))
+    except (FileNotFoundError, RecordError):
+        return None
+
+
+def list_states(e: Engine) -> Iterator[tuple[str, Record]]:
+    """(short id of the container, attachment) of all that are attached."""
+    for short in os.listdir(e.paths.bundles):
+        state = find_state(e, short)
+        if state is not None and kernel.is_pinned(e.paths.netns(short)):
+            yield short, state
+
+
+def lease_folder(e: Engine, network_id: str) -> str:
+    """Where a network's addresses are given out."""
+    return f"{e.paths.net}/leases/{network_id[:SHORT_ID]}"
+
+
+# -- what is up ------------------------------------------------------------------------------------
+
+
+def _mark(e: Engine, network_id: str) -> str:
+    return f"{e.paths.net}/up/{network_id[:SHORT_ID]}"
+
+
+def is_up(e: Engine, network: Record) -> bool:
+    """Whether a network's bridge is there and ours."""
+    index = kernel.find_link(network["interface"])
+    if index is None:
+        return False
+    try:
+        return os.readlink(_mark(e, network["id"])) == f"{index} {network['interface']}"
+    except OSError:
+        return False
+
+
+def list_marks(e: Engine) -> Iterator[tuple[str, int, str]]:
+    """(short id of the network, index and name of its link) of all that were brought up."""
+    folder = f"{e.paths.net}/up"
+    for short in os.listdir(folder) if os.path.isdir(folder) else ():
+        with contextlib.suppress(OSError, ValueError):
+            index, _, name = os.readlink(f"{folder}/{short}").partition(" ")
+            yield short, int(index), name
+
+
+@contextlib.contextmanager
+def holding(e: Engine, networks: Iterable[Record]) -> Iterator[None]:
+    """A block in which these networks are up, with the table, and stay so."""
+    wanted = [network for network in networks if plan.is_bridge(network)]
+    with e.lock_links(shared=True) as held:
+        if not wanted or _is_ready(e, wanted):
+            yield
+            return
+        held.release()
+    with e.lock_links() as held:
+        if not _is_ready(e, wanted):
+            for network in wanted:
+                if not is_up(e, network):
+                    _bring_up(e, network)
+            write_table(e)
+        held.share()
+        yield
+
+
+def _is_ready(e: Engine, networks: Iterable[Record]) -> bool:
+    return all(is_up(e, network) for network in networks) and has_table(e)
+
+
+def has_table(e: Engine) -> bool:
+    """Whether the table is there. `NetworkError` when the kernel has no nftables."""
+    try:
+        return kernel.has_table(get_table(e))
+    except OSError as error:
+        raise NetworkError(
+            f"nftables does not answer: {error.strerror}",
+            hint="networks need a kernel with nf_tables and root; or use --network host",
+        ) from error
+
+
+def _bring_up(e: Engine, network: Record) -> None:
+    name = network["interface"]
+    exists = kernel.find_link(name) is not None
+    mac = ":".join(["02", *(f"{byte:02x}" for byte in os.urandom(5))])
+    act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac))
+    trace.point("network:link-made")
+    families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
+    # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
+    act.ensure_setting(f"ipv4/conf/{name}/route_localnet", "1")
+    if not network["internal"]:
+        act.ensure_setting("ipv4/ip_forward", "1")
+        if V6 in families:
+            act.ensure_setting("ipv6/conf/all/forwarding", "1")
+    index = kernel.find_link(name)
+    mark = _mark(e, network["id"])
+    os.makedirs(os.path.dirname(mark), 0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(mark)
+    os.symlink(f"{index} {name}", mark)
+    trace.point("network:up")
+
+
+def take_down(e: Engine, network: Record) -> None:
+    """Remove a network's bridge, rules and leases. Idempotent."""
+    with e.lock_links():
+        _forget_up(e, network["id"], network["interface"])
+        if has_table(e):
+            write_table(e)
+
+
+def _forget_up(e: Engine, network_id: str, interface: str) -> None:
+    from strata.linux.tree import remove_path
+
+    mark = _mark(e, network_id)
+    ours = {(short, name) for short, _, name in list_marks(e)}
+    if (network_id[:SHORT_ID], interface) in ours and kernel.find_link(interface) is not None:
+        act.run(act.IP, plan.link_down(interface))
+    trace.point("network:link-removed")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(mark)
+    remove_path(lease_folder(e, network_id))
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def list_ports(e: Engine) -> list[nft.Element]:
+    """The elements of all published ports."""
+    found: list[nft.Element] = []
+    for _, state in list_states(e):
+        found += nft.port_elements(state["ports"], *state["targets"])
+    return found
+
+
+def table_text(e: Engine) -> str:
+    """The whole table as it should be; the one that removes it when no network is up."""
+    up = [network for network in e.records.list_records("network")
+          if plan.is_bridge(network) and is_up(e, network)]  # fmt: skip
+    up.sort(key=lambda network: str(network["interface"]))
+    if not up:
+        return nft.no_table(get_table(e))
+    return nft.whole_table(get_table(e), up, list_ports(e))
+
+
+def write_table(e: Engine) -> None:
+    """Put the whole table there anew, in one step. The caller has the links' lock alone."""
+    act.run(act.NFT, table_text(e))
+    trace.point("network:table-written")
+
+
+def rebuild(e: Engine) -> None:
+    """Bridges that should be up and the table, from what is written down."""
+    with e.lock_links():
+        wanted = {attachment["id"] for _, state in list_states(e)
+                  for attachment in state["networks"].values()}  # fmt: skip
+        for network in e.records.list_records("network"):
+            if network["id"] in wanted and plan.is_bridge(network) and not is_up(e, network):
+                _bring_up(e, network)
+        write_table(e)
+
+
+def remove_all(e: Engine) -> None:
+    """Remove every bridge and the table of this store, for a reset. Never fails."""
+    networks = list(e.records.list_records("network"))
+    with e.lock_links():
+        for network in networks:
+            with contextlib.suppress(StrataError, OSError):
+                _forget_up(e, network["id"], network["interface"])
+        with contextlib.suppress(StrataError, OSError):
+            if has_table(e):
+                act.run(act.NFT, nft.no_table(get_table(e)))

@@ -1,0 +1,367 @@
+"""The verbs on networks: create, list, inspect, remove, prune, update, reload."""
+
+from __future__ import annotations
+
+import time
+
+from strata import trace
+from strata.engine import names
+from strata.engine.core import Engine, Record
+from strata.engine.filters import has_label, is_before, is_true, make_filter
+from strata.engine.networks import choose, host
+from strata.engine.networks.choose import find_network, get_network
+from strata.engine.volumes import take_name
+from strata.errors import AlreadyExists, InUse, NotFound, UsageError
+from strata.linux import network as kernel
+from strata.network import act, model, plan
+from strata.network.addresses import V4, V6, Subnet, parse_subnet
+from strata.store import lifecycle
+from strata.store.records import SCHEMA, new_id
+from strata.times import format_time, parse_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from strata.engine.filters import Filters
+
+
+def create(
+    e: Engine, name: str | None = None, *, driver: str = "bridge", subnets: Sequence[str] = (),
+    gateways: Sequence[str] = (), ranges: Sequence[str] = (), ipv6: bool = False,
+    internal: bool = False, dns: bool = True, dns_servers: Sequence[str] = (),
+    routes: Sequence[str] = (), options: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None, interface: str = "", ipam: str = "",
+    ignore: bool = False,
+) -> Record:  # fmt: skip
+    """Make a network; return its record. No link is made before a container needs it.
+
+    `AlreadyExists` when the name is taken (``ignore``: the record that is there), `UsageError`.
+    """
+    if name:
+        names.check_name(name, "network")
+        model.check_name(name)
+    if driver not in model.DRIVERS:
+        raise UsageError(
+            f"unsupported driver {driver}: invalid argument",
+            hint=f"use {', '.join(model.DRIVERS[:-1])} or {model.DRIVERS[-1]}",
+        )
+    if ipam not in ("", "host-local", "none"):
+        raise UsageError(f"unsupported ipam driver {ipam}", hint="use host-local or none")
+    chosen, named = model.plan_options(driver, options or {})
+    if interface:
+        model.check_interface(interface)
+    given = model.plan_subnets(subnets, gateways, ranges, internal=internal)
+    record: Record = {
+        "schema": SCHEMA, "kind": "network", "id": new_id(), "name": name or "", "driver": driver,
+        "interface": interface or named, "created": format_time(time.time()), "subnets": given,
+        "routes": [model.plan_route(text) for text in routes], "ipv6": ipv6, "internal": internal,
+        "dns": dns and driver == "bridge", "dns_servers": model.check_servers(dns_servers),
+        "labels": dict(labels or {}), "options": chosen, "ipam": ipam or "host-local",
+    }  # fmt: skip
+    e.recover()
+    with e.lock_networks():
+        existing = find_network(e, name) if name else None
+        if existing is not None and existing["name"] == name:
+            if ignore:
+                return existing
+            raise model.refuse_duplicate(str(name))
+        _make(e, record)
+    return record
+
+
+def ensure_default(e: Engine) -> None:
+    """Make the default network unless it is there; of commands that need it at once one does."""
+    e.recover()
+    with e.lock_networks():
+        if find_network(e, choose.DEFAULT_NAME) is not None:
+            return
+        record: Record = {
+            "schema": SCHEMA, "kind": "network", "id": new_id(), "name": choose.DEFAULT_NAME,
+            "driver": "bridge", "interface": "", "created": format_time(time.time()),
+            "subnets": [], "routes": [], "ipv6": False, "internal": False, "dns": True,
+            "dns_servers": [], "labels": {}, "options": {}, "ipam": "host-local",
+        }  # fmt: skip
+        _make(e, record, default=True)
+
+
+def _make(e: Engine, record: Record, *, default: bool = False) -> None:
+    """Choose what was left open, and write the record. The caller has the list's lock alone."""
+    e.records.ensure_layout()
+    others = list(e.records.list_records("network"))
+    if record["ipam"] == "host-local" and record["driver"] != "ipvlan":
+        _fill_subnets(record, others, default=default)
+    if plan.is_bridge(record):
+        _choose_interface(record, others)
+    taken = {str(other["name"]) for other in others}
+    record["name"] = record["name"] or plan.find_free_name("strata", taken | {"strata0"})
+    with e.begin("network-create") as operation:
+        operation.plan(["unclaim", "network", record["name"], record["id"]])
+        try:
+            take_name(e, "network", record["name"], record["id"])
+        except AlreadyExists:
+            raise model.refuse_duplicate(record["name"]) from None
+        save(e, record)
+        trace.point("network-create:recorded")
+
+
+def save(e: Engine, record: Record) -> None:
+    """Write a network's record."""
+    e.records.save(record)
+
+
+def _fill_subnets(record: Record, others: Sequence[Record], *, default: bool) -> None:
+    """Check the subnets given, add what is missing: a free IPv4 one, with IPv6 a local one."""
+    wanted = [parse_subnet(subnet["subnet"]) for subnet in record["subnets"]]
+    used = [parse_subnet(subnet["subnet"]) for other in others for subnet in other["subnets"]]
+    if plan.is_bridge(record):
+        used += act.list_host_subnets()
+        model.check_free(wanted, used)
+    families = {one.family for one in wanted}
+    added: list[Subnet] = []
+    if V4 not in families and (not wanted or record["ipv6"]):
+        added.append(model.find_free_subnet(used, default=default))
+    if record["ipv6"] and V6 not in families:
+        added.append(model.make_local_subnet())
+    record["subnets"] = [*record["subnets"], *(
+        {"subnet": one.text, "gateway": plan.first_address(one), "lease_range": None}
+        for one in added
+    )]  # fmt: skip
+    record["ipv6"] = record["ipv6"] or V6 in families
+
+
+def _choose_interface(record: Record, others: Sequence[Record]) -> None:
+    taken = {str(other["interface"]) for other in others}
+    wanted = record["interface"]
+    if not wanted:
+        record["interface"] = plan.find_free_name("strata", taken | kernel.list_links())
+    elif wanted in taken:
+        raise UsageError(f"bridge name {wanted} already in use", hint="choose another name")
+
+
+# -- removing --------------------------------------------------------------------------------------
+
+
+def users_of(e: Engine, network_id: str) -> list[Record]:
+    """Containers that join a network when they run."""
+    return [
+        container for container in e.records.list_records("container")
+        if any(item.get("id") == network_id for item in container["config"].get("networks", ()))
+    ]  # fmt: skip
+
+
+def remove(
+    e: Engine, which: Sequence[str], *, force: bool = False, time: int | None = None
+) -> list[str]:  # fmt: skip
+    """Remove networks; return their names. In use: refused, or with ``force`` the containers go
+    first."""
+    gone = []
+    for text in which:
+        record = find_network(e, text)
+        if record is None:
+            if force:
+                continue
+            raise NotFound(
+                f'unable to find network with name or ID "{text}": network not found',
+                hint="`strata network ls` lists them", exit_code=1,
+            )  # fmt: skip
+        if record["name"] == choose.DEFAULT_NAME:
+            raise UsageError(f"default network {record['name']} cannot be removed")
+        for user in users_of(e, record["id"]) if force else ():
+            from strata.engine.containers.removal import remove_record
+
+            remove_record(e, user, force=True, volumes=False, verb="network-rm", time=time)
+        if discard(e, record):
+            gone.append(str(record["name"]))
+    return gone
+
+
+def discard(e: Engine, record: Record) -> bool:
+    """Remove one network that no container uses; False when it is gone already. `InUse`."""
+    e.recover()
+    with e.lock_networks():
+        if e.records.find("network", record["id"]) is None:
+            return False
+        users = users_of(e, record["id"])
+        if users:
+            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+            raise InUse(
+                f'"{record["name"]}" has associated containers with it. Use -f to forcibly delete '
+                f"containers and pods: network is being used: {listed}",
+                hint="remove or disconnect those containers first", exit_code=2,
+            )  # fmt: skip
+        step = ["settle-network", record["id"], record["name"], record["interface"]]
+        with e.journal.begin("network-rm", step):
+            settle_removal(e, record["id"], record["name"], record["interface"])
+    return True
+
+
+def settle_removal(e: Engine, network_id: str, name: str, interface: str) -> None:
+    """Take a network's name, record, bridge and rules. Idempotent."""
+    e.records.drop_name("network", name, network_id)
+    e.records.delete("network", network_id)
+    trace.point("network-rm:forgotten")
+    host.take_down(e, {"id": network_id, "interface": interface})
+
+
+def prune(e: Engine, filters: Filters | None = None) -> list[str]:
+    """Remove networks no container uses, but the default one; return their names."""
+    passes = make_filter("network prune", filters, {
+        "label": lambda record, value: has_label(record["labels"], value),
+        "label!": lambda record, value: not has_label(record["labels"], value),
+        "until": lambda record, value: is_before(parse_time(record["created"]), value),
+    })  # fmt: skip
+    gone = []
+    for record in sorted(e.records.list_records("network"), key=lambda one: str(one["name"])):
+        if record["name"] == choose.DEFAULT_NAME or not passes(record):
+            continue
+        try:
+            if discard(e, record):
+                gone.append(str(record["name"]))
+        except InUse:
+            continue
+    return gone
+
+
+# -- looking ---------------------------------------------------------------------------------------
+
+
+def exists(e: Engine, text: str) -> bool:
+    """Whether there is such a network."""
+    try:
+        return find_network(e, text) is not None or choose.is_default(text)
+    except UsageError:
+        return False
+
+
+def list_networks(e: Engine, filters: Filters | None = None) -> list[Record]:
+    """Networks by name, in the shape of `inspect` without the containers."""
+    if find_network(e, choose.DEFAULT_NAME) is None:
+        ensure_default(e)
+    used = {
+        item.get("id") for container in e.records.list_records("container")
+        for item in container["config"].get("networks", ())
+    }  # fmt: skip
+    found = list(filter(_make_filter(filters, used), e.records.list_records("network")))
+    found.sort(key=lambda record: str(record["name"]))
+    return [describe(record) for record in found]
+
+
+def _make_filter(filters: Filters | None, used: set[object]) -> Callable[[Record], bool]:
+    def is_named(record: Record, value: str) -> bool:
+        import re
+
+        try:
+            return re.search(value, record["name"]) is not None
+        except re.error:
+            return value in record["name"]
+
+    return make_filter("network", filters, {
+        "name": is_named,
+        "id": lambda record, value: record["id"].startswith(value),
+        "driver": lambda record, value: record["driver"] == value,
+        "label": lambda record, value: has_label(record["labels"], value),
+        "until": lambda record, value: is_before(parse_time(record["created"]), value),
+        "dangling": lambda record, value: (record["id"] not in used) == is_true(value),
+    })  # fmt: skip
+
+
+def describe(record: Record) -> Record:
+    """A network in Podman's shape."""
+    found: Record = {
+        "name": record["name"], "id": record["id"], "driver": record["driver"],
+        "network_interface": record["interface"], "created": record["created"],
+        "subnets": [_describe_subnet(subnet) for subnet in record["subnets"]],
+        "ipv6_enabled": record["ipv6"], "internal": record["internal"],
+        "dns_enabled": record["dns"], "ipam_options": {"driver": record["ipam"]},
+    }  # fmt: skip
+    for key, value in (("routes", record["routes"]), ("labels", record["labels"]),
+                       ("network_dns_servers", record["dns_servers"]),
+                       ("options", record["options"])):  # fmt: skip
+        if value:
+            found[key] = value
+    return found
+
+
+def _describe_subnet(subnet: Record) -> Record:
+    found: Record = {"subnet": subnet["subnet"]}
+    if subnet.get("gateway"):
+        found["gateway"] = subnet["gateway"]
+    if subnet.get("lease_range"):
+        found["lease_range"] = {
+            "start_ip": subnet["lease_range"]["start"], "end_ip": subnet["lease_range"]["end"]
+        }  # fmt: skip
+    return found
+
+
+def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
+    """What ``strata network inspect`` prints: Podman's shape, with the running containers."""
+    return [
+        {**describe(record), "containers": _describe_containers(e, record)}
+        for record in (get_network(e, text) for text in which)
+    ]
+
+
+def _describe_containers(e: Engine, record: Record) -> Record:
+    found: Record = {}
+    for container in users_of(e, record["id"]):
+        if lifecycle.derive(container) not in lifecycle.LIVE:
+            continue
+        state = host.find_state(e, container["id"]) or {"networks": {}}
+        attachment = state["networks"].get(record["name"])
+        if attachment is not None:
+            found[container["id"]] = {
+                "name": container["name"],
+                "interfaces": {attachment["interface"]: {
+                    "subnets": _describe_addresses(record, attachment),
+                    "mac_address": attachment["mac"],
+                }},
+            }  # fmt: skip
+    return found
+
+
+def _describe_addresses(record: Record, attachment: Record) -> list[Record]:
+    from strata.network.addresses import parse_address
+
+    found = []
+    for address in attachment["addresses"]:
+        parsed = parse_address(address.partition("/")[0])
+        gateway = next((subnet.get("gateway") for subnet in record["subnets"]
+                        if parse_subnet(subnet["subnet"]).holds(*parsed)), None)  # fmt: skip
+        found.append({"ipnet": address, **({"gateway": gateway} if gateway else {})})
+    return found
+
+
+# -- changing --------------------------------------------------------------------------------------
+
+
+def update(
+    e: Engine, name: str, *, dns_add: Sequence[str] = (), dns_drop: Sequence[str] = ()
+) -> Record:  # fmt: skip
+    """Change a network's name servers; return its record."""
+    model.check_servers([*dns_add, *dns_drop])
+    found = get_network(e, name)
+    with e.lock_networks():
+        record = e.records.get("network", found["id"])
+        if not record["dns"]:
+            raise UsageError(
+                f"unable to update dns servers for network {record['name']}: dns is not enabled",
+                hint="it was made with --disable-dns",
+            )
+        for server in dns_drop:
+            if server not in record["dns_servers"]:
+                raise UsageError(
+                    f"network {record['name']} has no name server {server}",
+                    hint=f"it has {', '.join(record['dns_servers']) or 'none'}",
+                )
+        kept = [server for server in record["dns_servers"] if server not in dns_drop]
+        record["dns_servers"] = list(dict.fromkeys([*kept, *dns_add]))
+        save(e, record)
+        trace.point("network-update:recorded")
+    return record
+
+
+def reload(e: Engine) -> None:
+    """Make bridges that running containers need and all rules anew, from what is written down."""
+    e.recover()
+    host.rebuild(e)

@@ -1,0 +1,155 @@
+"""From network records and attachments to the lines of ``ip -batch``. Pure.
+
+An attachment is one network of one container: ``{"id", "interface", "host_interface",
+"addresses": ["10.88.0.2/16"], "gateways": [], "mac", "aliases": []}``.
+"""
+
+from __future__ import annotations
+
+from strata.network.addresses import V6, Subnet, format_address, get_family, parse_subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Record = Mapping[str, Any]
+    #: (network record, attachment)
+    Link = tuple[Record, Record]
+
+METRIC = 100
+"""Priority of a container's first default route; a further network's is one higher, so that the
+first network wins and the next takes over when it goes."""
+
+
+def is_bridge(network: Record) -> bool:
+    """Whether its containers hang on a bridge of the host that we make and filter."""
+    return str(network["driver"]) == "bridge"
+
+
+def get_mtu(network: Record) -> int:
+    """The MTU its links get; 0 means the kernel's choice."""
+    return int(network["options"].get("mtu") or 0)
+
+
+def make_mac(address: str) -> str:
+    """A hardware address from an IP address.
+
+    Whoever gets an address after another has the same hardware address too, so that no neighbour
+    needs to notice.
+    """
+    subnet = parse_subnet(f"{address}/{128 if get_family(address) == V6 else 32}")
+    digits = f"{subnet.base:08x}"[-8:]
+    return ":".join(["0a", "58" if subnet.family != V6 else "59",
+                     *(digits[i : i + 2] for i in range(0, 8, 2))])  # fmt: skip
+
+
+def with_prefix(address: str, subnet: Subnet) -> str:
+    """An address with the length of its subnet's prefix."""
+    return f"{address}/{subnet.prefix}"
+
+
+# -- the bridge ------------------------------------------------------------------------------------
+
+
+def bridge_up(network: Record, *, exists: bool, mac: str) -> str:
+    """The lines that make a network's bridge, or complete one that is there."""
+    name = network["interface"]
+    lines = []
+    if not exists:
+        words = [f"link add name {name}", f"address {mac}"]
+        mtu = get_mtu(network)
+        if mtu:
+            words.append(f"mtu {mtu}")
+        words.append("type bridge")
+        vlan = network["options"].get("vlan")
+        if vlan:
+            # Every port then is an untagged member of this VLAN alone.
+            words.append(f"vlan_filtering 1 vlan_default_pvid {vlan}")
+        lines.append(" ".join(words))
+    for subnet in network["subnets"]:
+        gateway = subnet.get("gateway")
+        if gateway:
+            parsed = parse_subnet(subnet["subnet"])
+            six = parsed.family == V6
+            extra = " nodad" if six else " broadcast +" if parsed.prefix < 31 else ""
+            lines.append(f"address replace {with_prefix(gateway, parsed)} dev {name}{extra}")
+    lines.append(f"link set dev {name} up")
+    return "\n".join(lines) + "\n"
+
+
+def link_down(name: str) -> str:
+    """The line that removes a link."""
+    return f"link del dev {name}\n"
+
+
+# -- containers ------------------------------------------------------------------------------------
+
+
+def host_side(links: Sequence[Link], netns: str) -> str:
+    """The lines that make a container's links, each with one end in ``netns`` (a path or pid)."""
+    lines = []
+    for network, attachment in links:
+        mtu = get_mtu(network)
+        words = [f"link add name {attachment['host_interface']}"]
+        if mtu:
+            words.append(f"mtu {mtu}")
+        words.append(f"master {network['interface']} addrgenmode none up type veth peer name")
+        words.append(f"{attachment['interface']} netns {netns} address {attachment['mac']}")
+        if mtu:
+            words.append(f"mtu {mtu}")
+        lines.append(" ".join(words))
+        if network["options"].get("icc") == "false":
+            lines.append(
+                f"link set dev {attachment['host_interface']} type bridge_slave isolated on"
+            )
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def inside(links: Sequence[Link], *, first: int = 0, loopback: bool = True) -> str:
+    """The lines for the container's own namespace.
+
+    ``first``: how many networks it has already, for the priority of the default routes.
+    """
+    lines = ["link set dev lo up"] if loopback else []
+    routes: list[str] = []
+    for number, (network, attachment) in enumerate(links, first):
+        name = attachment["interface"]
+        for address in attachment["addresses"]:
+            six = get_family(address) == V6
+            short = int(address.partition("/")[2]) >= 31
+            extra = " nodad" if six else "" if short else " broadcast +"
+            lines.append(f"address add {address} dev {name}{extra}")
+        lines.append(f"link set dev {name} up")
+        metric = network["options"].get("metric") or METRIC + number
+        for gateway in attachment["gateways"]:
+            routes.append(f"route add default via {gateway} dev {name} metric {metric}")
+        for route in network["routes"]:
+            routes.append(_route(route, metric))
+    lines += routes
+    return "\n".join(lines) + "\n"
+
+
+def _route(route: Record, metric: object) -> str:
+    via = f"via {route['gateway']}" if route.get("gateway") else ""
+    return " ".join(["route add", route["destination"], via, f"metric {route['metric'] or metric}"])
+
+
+def list_gateways(network: Record) -> list[str]:
+    """The gateways that get a default route: none on an internal network."""
+    if network["internal"] or network["options"].get("no_default_route") == "true":
+        return []
+    return [subnet["gateway"] for subnet in network["subnets"] if subnet.get("gateway")]
+
+
+def find_free_name(prefix: str, taken: frozenset[str] | set[str]) -> str:
+    """``prefix`` with the lowest number that makes a name nobody has."""
+    number = 0
+    while f"{prefix}{number}" in taken:
+        number += 1
+    return f"{prefix}{number}"
+
+
+def first_address(subnet: Subnet) -> str:
+    """The address a gateway gets when nobody says otherwise."""
+    return format_address(subnet.family, subnet.usable()[0])
