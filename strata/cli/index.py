@@ -11,6 +11,7 @@ GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
     "volume": "Manage volumes",
+    "network": "Manage networks",
     "snapshot": "Make and manage snapshots of containers and volumes",
     "trash": "What was removed and can still come back",
     "system": "Manage the store",
@@ -24,6 +25,7 @@ _CONTAINER = (
     "start stop restart pause unpause kill rm ps logs exec attach wait commit cp rename ls list "
     "inspect exists prune cleanup"
 )
+_NETWORK = "create ls list inspect rm remove prune exists reload update"
 _VOLUME = "create ls list inspect rm prune exists profiles"
 _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
 
@@ -39,6 +41,7 @@ MODULES: dict[str, str] = {
     **{f"container {word}": "containers" for word in _CONTAINER.split()},
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
+    **{f"network {word}": "networks" for word in _NETWORK.split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
     **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
     **dict.fromkeys(
@@ -51,7 +54,10 @@ MODULES: dict[str, str] = {
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }
 
-TABLES = ("create", "containers", "watching", "files", "images", "volumes", "snapshots", "system")
+TABLES = (
+    "create", "containers", "watching", "files", "images", "volumes", "networks", "snapshots",
+    "system",
+)  # fmt: skip
 
 
 def load_table(name: str) -> tuple[Command, ...]:

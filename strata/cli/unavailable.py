@@ -97,7 +97,7 @@ COMMANDS: dict[str, str] = {
     "unshare": "there are no rootless users",
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
-    **dict.fromkeys(("network", "port"), _NETWORK),
+    "port": _NETWORK,
     "pod": _PODS,
     **dict.fromkeys(("update",), "not implemented"),
     **dict.fromkeys(("mount", "unmount", "umount"), "not implemented"),

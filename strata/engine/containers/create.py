@@ -15,7 +15,7 @@ from strata.engine import events, names, volumes, words
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
-from strata.engine.networks import choose as networks
+from strata.engine.networks import joining as networks
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal

@@ -13,6 +13,7 @@ import time
 from strata import command, trace
 from strata.engine import events, volumes
 from strata.engine.core import Engine, Record
+from strata.engine.networks import joining as networks
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS
@@ -90,7 +91,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
 
         extras.prepare(e, record)
     lock = e.lock_container(record["id"], name=record["name"])
-    with lock, volumes.Held(e) as held:
+    with lock, volumes.Held(e) as held, networks.Connecting(e, record) as network:
         record.update(e.records.get("container", record["id"]))
         status = lifecycle.derive(record)
         lifecycle.check("start", record, status)
@@ -99,6 +100,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         _clear_broken_start(e, record)
         config = record["config"]
         mounts = _resolve_mounts(e, held, record)
+        netns = network.connect()
         host = read_host(config)
         more: list[MountStep] = []
         if not NAMESPACE_KEYS.isdisjoint(config):
@@ -110,7 +112,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         plan = runtime.LaunchPlan(
             id=record["id"], name=record["name"], bundle=bundle,
             runtime=get_runtime(e, record), mounts=[step, *more],
-            make_spec=lambda root: _make_spec(e, record, root, mounts, host, bundle),
+            make_spec=lambda root: _make_spec(e, record, root, mounts, host, bundle, netns),
             log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
             tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
             files=runtime_config.make_files(record, host), cleanup=_cleanup_argv(e, record),
@@ -178,6 +180,7 @@ def take_back(e: Engine, record: Record, launched: Launched, reason: str) -> Non
         runtime.delete(launched.runtime, record["id"], force=True)
         # Not for conmon's own end: its exit command may be waiting for our lock.
         _wait_exit_file(launched.bundle, record["id"], launched.conmon_pid, launched.conmon_start)
+        networks.disconnect(e, record)
         fresh = e.records.find("container", record["id"])
         if fresh is None or fresh["state"]["pid_start"] != launched.pid_start:
             return
@@ -188,13 +191,15 @@ def take_back(e: Engine, record: Record, launched: Launched, reason: str) -> Non
 
 
 def _make_spec(
-    e: Engine, record: Record, root: int, mounts: Sequence[Record], host: HostFacts, bundle: str
-) -> str:
+    e: Engine, record: Record, root: int, mounts: Sequence[Record], host: HostFacts, bundle: str,
+    netns: str,
+) -> str:  # fmt: skip
     from strata.runtime import config as runtime_config
 
     text, warnings = runtime_config.make_config(
-        record, root, mounts=mounts, host=host, bundle=bundle, cache=f"{e.paths.runroot}/seccomp"
-    )
+        record, root, mounts=mounts, host=host, bundle=bundle, cache=f"{e.paths.runroot}/seccomp",
+        network_path=netns,
+    )  # fmt: skip
     for warning in warnings:
         os.write(2, f"WARN: {warning}\n".encode())
     return text
@@ -362,9 +367,11 @@ def _wait_exit_file(
 
 
 def release_runtime(e: Engine, record: Record) -> None:
-    """Let the OCI runtime forget a container that has ended. Idempotent, never fails."""
+    """Let the OCI runtime forget a container that has ended, and give back what it held of
+    networks. Idempotent, never fails."""
     try:
         runtime.delete(get_runtime(e, record), record["id"], force=True)
+        networks.disconnect(e, record)
     except StrataError:
         return
     trace.point("settle:released")

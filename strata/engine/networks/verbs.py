@@ -8,8 +8,8 @@ from strata import trace
 from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
-from strata.engine.networks import choose, host
-from strata.engine.networks.choose import find_network, get_network
+from strata.engine.networks import host, joining
+from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import network as kernel
@@ -74,10 +74,10 @@ def ensure_default(e: Engine) -> None:
     """Make the default network unless it is there; of commands that need it at once one does."""
     e.recover()
     with e.lock_networks():
-        if find_network(e, choose.DEFAULT_NAME) is not None:
+        if find_network(e, joining.DEFAULT_NAME) is not None:
             return
         record: Record = {
-            "schema": SCHEMA, "kind": "network", "id": new_id(), "name": choose.DEFAULT_NAME,
+            "schema": SCHEMA, "kind": "network", "id": new_id(), "name": joining.DEFAULT_NAME,
             "driver": "bridge", "interface": "", "created": format_time(time.time()),
             "subnets": [], "routes": [], "ipv6": False, "internal": False, "dns": True,
             "dns_servers": [], "labels": {}, "options": {}, "ipam": "host-local",
@@ -165,7 +165,7 @@ def remove(
                 f'unable to find network with name or ID "{text}": network not found',
                 hint="`strata network ls` lists them", exit_code=1,
             )  # fmt: skip
-        if record["name"] == choose.DEFAULT_NAME:
+        if record["name"] == joining.DEFAULT_NAME:
             raise UsageError(f"default network {record['name']} cannot be removed")
         for user in users_of(e, record["id"]) if force else ():
             from strata.engine.containers.removal import remove_record
@@ -213,7 +213,7 @@ def prune(e: Engine, filters: Filters | None = None) -> list[str]:
     })  # fmt: skip
     gone = []
     for record in sorted(e.records.list_records("network"), key=lambda one: str(one["name"])):
-        if record["name"] == choose.DEFAULT_NAME or not passes(record):
+        if record["name"] == joining.DEFAULT_NAME or not passes(record):
             continue
         try:
             if discard(e, record):
@@ -229,14 +229,14 @@ def prune(e: Engine, filters: Filters | None = None) -> list[str]:
 def exists(e: Engine, text: str) -> bool:
     """Whether there is such a network."""
     try:
-        return find_network(e, text) is not None or choose.is_default(text)
+        return find_network(e, text) is not None or joining.is_default(text)
     except UsageError:
         return False
 
 
 def list_networks(e: Engine, filters: Filters | None = None) -> list[Record]:
     """Networks by name, in the shape of `inspect` without the containers."""
-    if find_network(e, choose.DEFAULT_NAME) is None:
+    if find_network(e, joining.DEFAULT_NAME) is None:
         ensure_default(e)
     used = {
         item.get("id") for container in e.records.list_records("container")

@@ -1,6 +1,12 @@
-"""Which networks a container being made joins: names become records that stay there meanwhile."""
+"""What making, starting and ending a container asks of networks; little, for one without any.
+
+Who makes one settles which networks it joins, and these stay there meanwhile. Who starts one has
+it connected, and disconnected when the start fails. Whoever sees that one has ended disconnects it.
+"""
 
 from __future__ import annotations
+
+import os
 
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
@@ -49,14 +55,29 @@ def get_network(e: Engine, text: str) -> Record:
     return found
 
 
-def settle(e: Engine, config: Record) -> Lock | None:
+class Settled:
+    """The networks of a container that is being made: they cannot be removed in this block."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: Lock | None) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def settle(e: Engine, config: Record) -> Settled:
     """Put ids and names of records into ``config["networks"]``; none named means the default.
 
-    Returns the lock that keeps them there until the container's record says so, None when the
-    container joins none. `NotFound`, `UsageError`.
+    They stay there as long as the caller is in the block. `NotFound`, `UsageError`.
     """
     if config["network"] != "bridge":
-        return None
+        return Settled(None)
     wanted = config["networks"] or [{"name": DEFAULT_NAME}]
     for item in wanted:
         get_network(e, item["name"])
@@ -74,7 +95,7 @@ def settle(e: Engine, config: Record) -> Lock | None:
     except BaseException:
         held.release()
         raise
-    return held
+    return Settled(held)
 
 
 def check_item(network: Record, item: Record) -> None:
@@ -88,3 +109,36 @@ def check_item(network: Record, item: Record) -> None:
                 f"requested static ip {text} not in any subnet on network {network['name']}",
                 hint=f"its subnets are {', '.join(subnet.text for subnet in subnets) or 'none'}",
             )
+
+
+class Connecting:
+    """The block in which a container starts: when it fails, what it held of networks is free."""
+
+    __slots__ = ("_e", "_record")
+
+    def __init__(self, e: Engine, record: Record) -> None:
+        self._e = e
+        self._record = record
+
+    def connect(self) -> str:
+        """Connect the container; the path of its namespace, "" when its networks are not ours."""
+        if self._record["config"]["network"] != "bridge":
+            return ""
+        from strata.engine.networks import attach
+
+        return attach.attach(self._e, self._record).netns
+
+    def __enter__(self) -> Connecting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            disconnect(self._e, self._record)
+
+
+def disconnect(e: Engine, record: Record) -> None:
+    """Give back what a container that does not run holds of networks. Idempotent."""
+    if os.path.lexists(e.paths.netns(record["id"])):
+        from strata.engine.networks import attach
+
+        attach.detach(e, record)

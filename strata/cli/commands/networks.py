@@ -1,0 +1,145 @@
+"""Tables of the commands on networks."""
+
+from __future__ import annotations
+
+from strata.cli.table import Command, Option
+
+_FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
+
+COMMANDS = (
+    Command(
+        ("network create",),
+        "Create a network",
+        "networks:create",
+        "[NAME]",
+        0,
+        1,
+        (
+            Option("--disable-dns", "flag", "Do not resolve names of containers"),
+            Option("--dns", "csv", "Name server the network's own one asks", "ADDRESS"),
+            Option("--driver -d", "string", "bridge, macvlan or ipvlan", "DRIVER", "bridge"),
+            Option("--gateway", "list", "Address of a subnet's gateway", "ADDRESS"),
+            Option("--ignore", "flag", "Do nothing when the network exists"),
+            Option("--interface-name", "string", "Name of the bridge on the host", "NAME"),
+            Option("--internal", "flag", "No way out of the network and none in"),
+            Option(
+                "--ip-range",
+                "list",
+                "Give out only these addresses: CIDR or FIRST-LAST",
+                "RANGE",
+            ),
+            Option(
+                "--ipam-driver",
+                "string",
+                "Who gives out addresses",
+                "DRIVER",
+                choices=("host-local", "none"),
+            ),
+            Option("--ipv6", "flag", "Add an IPv6 subnet"),
+            Option("--label", "list", "Set a label", "KEY[=VALUE]"),
+            Option(
+                "--opt -o",
+                "list",
+                "Option of the driver, as in mtu=1400, vlan=5, isolate=strict, metric=200",
+                "KEY=VALUE",
+            ),
+            Option(
+                "--route",
+                "list",
+                "Static route of its containers",
+                "DESTINATION,GATEWAY[,METRIC]",
+            ),
+            Option("--subnet", "list", "Subnet in CIDR form; several for several", "CIDR"),
+        ),
+        text="Containers of different networks cannot reach each other, except through published "
+        "ports, unless one network was made with -o isolate=false. With -o isolate=strict "
+        "not even so.",
+        examples=(
+            "strata network create --subnet 10.90.0.0/24 --ipv6 web",
+            "strata network create --internal back",
+        ),
+    ),
+    Command(
+        ("network ls", "network list"),
+        "List networks",
+        "networks:ls",
+        options=(
+            Option("--filter -f", "list", "Keep what matches, as in driver=bridge", "KEY=VALUE"),
+            _FORMAT,
+            Option("--noheading -n", "flag", "Leave out the heading"),
+            Option("--no-trunc", "flag", "Whole ids"),
+            Option("--quiet -q", "flag", "Names only"),
+        ),
+        text="Filters: name, id, driver, label, until, dangling.",
+    ),
+    Command(
+        ("network inspect",),
+        "Show everything about networks",
+        "networks:inspect",
+        "NETWORK [NETWORK...]",
+        1,
+        None,
+        (Option("--format -f", "string", "json, or a Go template", "FORMAT"),),
+        complete="network",
+    ),
+    Command(
+        ("network rm", "network remove"),
+        "Remove networks",
+        "networks:remove",
+        "NETWORK [NETWORK...]",
+        1,
+        None,
+        (
+            Option("--force -f", "flag", "Remove containers that use the network first"),
+            Option("--time -t", "int", "Seconds to wait for such containers", "SECONDS"),
+        ),
+        text="Exits with 1 when a network does not exist, 2 when one is in use, else 125.",
+        complete="network",
+    ),
+    Command(
+        ("network prune",),
+        "Remove networks that no container uses",
+        "networks:prune",
+        options=(
+            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
+            Option("--force -f", "flag", "Do not ask"),
+        ),
+        text="Filters: label, label!, until. The default network stays.",
+    ),
+    Command(
+        ("network exists",),
+        "Exit with 0 when a network exists, 1 when it does not",
+        "networks:exists",
+        "NETWORK",
+        1,
+        1,
+        complete="network",
+    ),
+    Command(
+        ("network reload",),
+        "Make bridges and rules anew, for instance after the firewall was flushed",
+        "networks:reload",
+        "[CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All containers, as without names"),
+            Option("--latest -l", "flag", "The container made last"),
+        ),
+        text="Rules of all networks are written in one step, whichever containers are named.",
+        complete="running",
+    ),
+    Command(
+        ("network update",),
+        "Change the name servers of a network",
+        "networks:update",
+        "NETWORK",
+        1,
+        1,
+        (
+            Option("--dns-add", "csv", "Name server to add", "ADDRESS"),
+            Option("--dns-drop", "csv", "Name server to take away", "ADDRESS"),
+        ),
+        complete="network",
+    ),
+)

@@ -1,0 +1,146 @@
+"""The commands on networks."""
+
+from __future__ import annotations
+
+from strata.cli import values
+from strata.cli.context import Context, for_each, say
+from strata.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from strata.cli.parse import Options
+
+
+def create(context: Context, options: Options, arguments: list[str]) -> int:
+    """Create a network and print its name."""
+    from strata.engine.networks import verbs
+
+    made = verbs.create(
+        context.engine,
+        arguments[0] if arguments else None,
+        driver=options.text("driver"),
+        subnets=options.list("subnet"),
+        gateways=options.list("gateway"),
+        ranges=options.list("ip-range"),
+        ipv6=options.flag("ipv6"),
+        internal=options.flag("internal"),
+        dns=not options.flag("disable-dns"),
+        dns_servers=options.list("dns"),
+        routes=options.list("route"),
+        options=values.parse_pairs(options.list("opt"), "--opt"),
+        labels=values.parse_pairs(options.list("label"), "--label"),
+        interface=options.text("interface-name"),
+        ipam=options.text("ipam-driver"),
+        ignore=options.flag("ignore"),
+    )
+    say(made["name"])
+    return 0
+
+
+def ls(context: Context, options: Options, arguments: list[str]) -> int:
+    """List networks."""
+    from strata.cli.format import join_pairs, show_rows
+    from strata.engine.networks import verbs
+
+    found = verbs.list_networks(context.engine, values.parse_filters(options.list("filter")))
+    if options.flag("quiet"):
+        for network in found:
+            say(network["name"])
+        return 0
+    rows = [
+        {
+            "ID": network["id"] if options.flag("no-trunc") else network["id"][:12],
+            "Name": network["name"],
+            "Driver": network["driver"],
+            "Labels": join_pairs(network.get("labels", {})),
+            "Options": join_pairs(network.get("options", {})),
+            "NetworkInterface": network["network_interface"],
+            "Created": network["created"],
+            "Subnets": network["subnets"],
+            "IPv6Enabled": network["ipv6_enabled"],
+            "Internal": network["internal"],
+            "DNSEnabled": network["dns_enabled"],
+            "IPAMOptions": network["ipam_options"],
+            "Routes": network.get("routes", []),
+            "NetworkDNSServers": network.get("network_dns_servers", []),
+        }
+        for network in found
+    ]
+    show_rows(
+        rows,
+        [("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver")],
+        format=options.text("format"),
+        raw=found,
+        heading=not options.flag("noheading"),
+    )
+    return 0
+
+
+def inspect(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show everything about networks."""
+    from strata.cli.format import show_objects
+    from strata.engine.networks import verbs
+
+    found: list[Any] = []
+    code = for_each(
+        context, arguments, lambda name: found.extend(verbs.inspect(context.engine, [name]))
+    )
+    show_objects(found, options.maybe("format"))
+    return code
+
+
+def remove(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove networks."""
+    from strata.engine.networks import verbs
+
+    def act(name: str) -> None:
+        for gone in verbs.remove(
+            context.engine, [name], force=options.flag("force"), time=options.number("time")
+        ):
+            say(gone)
+
+    return for_each(context, arguments, act, classify=True)
+
+
+def prune(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove networks that no container uses."""
+    from strata.engine.networks import verbs
+
+    warning = "This will remove all networks not used by at least one container."
+    filters = values.parse_filters(options.list("filter"))
+    if context.confirm(warning, force=options.flag("force")):
+        for name in verbs.prune(context.engine, filters):
+            say(name)
+    return 0
+
+
+def exists(context: Context, options: Options, arguments: list[str]) -> int:
+    """Say by the exit code whether a network exists."""
+    from strata.engine.networks import verbs
+
+    return 0 if verbs.exists(context.engine, arguments[0]) else 1
+
+
+def reload(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make bridges and rules anew; print the ids of the containers named."""
+    from strata.engine.names import get_container
+    from strata.engine.networks import verbs
+
+    named = [get_container(context.engine, name)["id"] for name in arguments]
+    verbs.reload(context.engine)
+    for container_id in named:
+        say(container_id)
+    return 0
+
+
+def update(context: Context, options: Options, arguments: list[str]) -> int:
+    """Change the name servers of a network; print its name."""
+    from strata.engine.networks import verbs
+
+    added, dropped = options.list("dns-add"), options.list("dns-drop")
+    if not added and not dropped:
+        raise UsageError("nothing to update", hint="give --dns-add or --dns-drop")
+    say(verbs.update(context.engine, arguments[0], dns_add=added, dns_drop=dropped)["name"])
+    return 0
