@@ -161,7 +161,7 @@ def _list_values(option: Option, context: Context | None) -> list[str]:
     if option.choices:
         return [choice for choice in option.choices if choice]
     if option.complete == "network":
-        return ["host", "none"]
+        return ["host", "none", *_list_names("network", context)]
     return _list_names(option.complete, context)
 
 
@@ -196,6 +196,8 @@ def _read_names(kind: str, context: Context) -> list[str]:
         for image in list_images(context.engine):
             for name in image["Names"]:
                 names += [name, name.removeprefix("docker.io/library/").removeprefix("localhost/")]
+    if kind == "network":
+        names += [record["name"] for record in context.engine.records.list_records("network")]
     if kind in ("volume", "object", "target"):
         from strata.engine.volumes import list_volumes
 

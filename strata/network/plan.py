@@ -94,11 +94,12 @@ def host_side(links: Sequence[Link], netns: str) -> str:
         words = [f"link add name {attachment['host_interface']}"]
         if mtu:
             words.append(f"mtu {mtu}")
-        words.append(f"master {network['interface']} addrgenmode none up type veth peer name")
+        words.append(f"master {network['interface']} type veth peer name")
         words.append(f"{attachment['interface']} netns {netns} address {attachment['mac']}")
         if mtu:
             words.append(f"mtu {mtu}")
         lines.append(" ".join(words))
+        lines.append(f"link set dev {attachment['host_interface']} addrgenmode none up")
         if network["options"].get("icc") == "false":
             lines.append(
                 f"link set dev {attachment['host_interface']} type bridge_slave isolated on"

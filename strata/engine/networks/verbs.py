@@ -134,6 +134,8 @@ def _choose_interface(record: Record, others: Sequence[Record]) -> None:
     taken = {str(other["interface"]) for other in others}
     wanted = record["interface"]
     if not wanted:
+        if record["name"] != joining.DEFAULT_NAME:
+            taken.add("strata0")  # the default network's, when it comes
         record["interface"] = plan.find_free_name("strata", taken | kernel.list_links())
     elif wanted in taken:
         raise UsageError(f"bridge name {wanted} already in use", hint="choose another name")
