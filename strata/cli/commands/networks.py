@@ -51,8 +51,8 @@ COMMANDS = (
             ),
             Option("--subnet", "list", "Subnet in CIDR form; several for several", "CIDR"),
         ),
-        text="Containers of different networks reach each other only through published ports, unless\n"
-        "one network was made with -o isolate=false; with -o isolate=strict not even so.",
+        text="Containers of different networks reach each other only through published ports,\n"
+        "unless one network was made with -o isolate=false; with -o isolate=strict not even so.",
         examples=(
             "strata network create --subnet 10.90.0.0/24 --ipv6 web",
             "strata network create --internal back",

@@ -114,11 +114,12 @@ def check_item(network: Record, item: Record) -> None:
 class Connecting:
     """The block in which a container starts: when it fails, what it held of networks is free."""
 
-    __slots__ = ("_e", "_record")
+    __slots__ = ("_begun", "_e", "_record")
 
     def __init__(self, e: Engine, record: Record) -> None:
         self._e = e
         self._record = record
+        self._begun = False
 
     def connect(self) -> str:
         """Connect the container; the path of its namespace, "" when its networks are not ours."""
@@ -126,13 +127,14 @@ class Connecting:
             return ""
         from strata.engine.networks import attach
 
+        self._begun = True
         return attach.attach(self._e, self._record).netns
 
     def __enter__(self) -> Connecting:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is not None and self._begun:
             disconnect(self._e, self._record)
 
 
