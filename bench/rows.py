@@ -333,7 +333,8 @@ def measure_waits(strata: Strata) -> list[Row]:
 
 
 _FILL = """
-from strata.engine import snapshots, volumes
+from strata.engine import volumes
+from strata.engine.history import snapshots
 from strata.engine.core import open_engine
 e = open_engine({root!r}, {runroot!r})
 for number in range({datasets}):

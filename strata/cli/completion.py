@@ -203,9 +203,17 @@ def _read_names(kind: str, context: Context) -> list[str]:
 
         names += [volume["Name"] for volume in list_volumes(context.engine)]
     if kind == "snapshot":
-        from strata.engine.snapshots import list_snapshots
+        from strata.engine.history.snapshots import list_snapshots
 
         names += [f"{row['Target']}@{row['Name']}" for row in list_snapshots(context.engine)]
+    if kind == "trash":
+        from strata.engine.system.emptying import list_trash
+
+        names += [row["Name"] for row in list_trash(context.engine)]
+    if kind == "operation":
+        from strata.engine.history.restoring import list_operations
+
+        names += [row["Operation"] for row in list_operations(context.engine)]
     if kind == "profile":
         from strata.engine.volumes import profiles
 

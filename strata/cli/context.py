@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 class Context:
     """One command line's store, opened when first needed, and its standard streams."""
 
-    __slots__ = ("_engine", "root", "runroot")
+    __slots__ = ("_engine", "root", "runroot", "words")
 
-    def __init__(self, root: str | None, runroot: str | None, *, trace: bool = False) -> None:
+    def __init__(
+        self, root: str | None, runroot: str | None, *, trace: bool = False,
+        words: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.root = root
         self.runroot = runroot
+        #: the command line, as the trash shows it
+        self.words = list(words)
         self._engine: Engine | None = None
         if trace:
             from strata import command
@@ -36,6 +41,7 @@ class Context:
             from strata.engine.core import open_engine
 
             self._engine = open_engine(self.root, self.runroot)
+            self._engine.words = self.words
         return self._engine
 
     def need_root(self) -> None:

@@ -12,6 +12,7 @@ GROUPS = {
     "image": "Manage images",
     "volume": "Manage volumes",
     "network": "Manage networks",
+    "branch": "Earlier heads of containers and volumes",
     "snapshot": "Make and manage snapshots of containers and volumes",
     "trash": "What was removed and can still come back",
     "system": "Manage the store",
@@ -47,16 +48,18 @@ MODULES: dict[str, str] = {
     **dict.fromkeys(
         "events|system events|top|container top|stats|container stats".split("|"), "watching"
     ),
-    "rollback": "snapshots",
-    "clone": "snapshots",
+    **dict.fromkeys("rollback clone".split(), "snapshots"),
+    **dict.fromkeys("log switch".split(), "history"),
+    **{f"branch {word}": "history" for word in "ls list rm rename".split()},
+    "undo": "trash",
     **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},
-    **{f"trash {word}": "system" for word in "ls list empty".split()},
+    **{f"trash {word}": "trash" for word in "ls list show restore empty".split()},
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }
 
 TABLES = (
     "create", "containers", "watching", "files", "images", "volumes", "networks", "snapshots",
-    "system",
+    "history", "trash", "system",
 )  # fmt: skip
 
 

@@ -114,6 +114,8 @@ def _dispatch(words: list[str]) -> int:
         options.maybe("root") or settings.maybe("root"),
         options.maybe("runroot") or settings.maybe("runroot"),
         trace=options.flag("trace") or settings.flag("trace"),
+        # The words of a command that takes an environment may hold a password.
+        words=[*command.name.split(), *(rest if command.find("--env") is None else ())],
     )
     if command.name in _CONFIGURED:
         _apply_defaults(command, options, context)

@@ -125,6 +125,12 @@ class Command:
         return None
 
 
+#: what every removing command has
+REMOVING = (
+    Option("--dry-run", "flag", "Only print what would go"),
+    Option("--now", "flag", "Destroy it at once, without a way back"),
+)
+
 GLOBAL_OPTIONS = (
     Option("--root", "string", "Directory of the store's state (STRATA_ROOT)", "PATH",
            complete="dir"),

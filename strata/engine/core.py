@@ -11,7 +11,7 @@ import errno
 import os
 
 from strata import trace
-from strata.errors import StoreMissing
+from strata.errors import StoreMissing, StrataError
 from strata.linux import locks, mount
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, HasDependants
@@ -19,8 +19,8 @@ from strata.store import reserve
 from strata.store.files import write_json
 from strata.store.journal import Journal, Operation
 from strata.store.paths import DEFAULT_ROOT, DEFAULT_RUNROOT, Paths
-from strata.store.records import Records
-from strata.store.trash import Trash
+from strata.store.records import Records, new_id
+from strata.store.trash import Trash, make_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ class Engine:
     """One opened store. Cheap; holds no descriptors of its own."""
 
     __slots__ = (
+        "_origin",
+        "buried",
         "config",
+        "destroys",
         "driver",
         "images_folder",
         "journal",
@@ -48,6 +51,7 @@ class Engine:
         "paths",
         "records",
         "trash",
+        "words",
     )
 
     def __init__(self, paths: Paths, config: setup.StoreConfig, driver: Driver) -> None:
@@ -59,6 +63,13 @@ class Engine:
         self.logs = driver.open("logs")
         self.trash = Trash(f"{self.records.folder}/trash")
         self.journal = Journal(f"{self.records.folder}/journal", paths.locks, self._undo)
+        #: the words of the command this engine was opened for, as the trash shows them
+        self.words: list[str] = []
+        self._origin: Record | None = None
+        #: how many objects this command removed
+        self.buried = 0
+        #: whether this command destroys what it removes at once (``--now``)
+        self.destroys = False
 
     # -- locks, always taken in this order: store, image, networks, container, volume, links -----
 
@@ -141,6 +152,36 @@ class Engine:
             self.records.drop_name(kind, record["name"], object_id)
         self.records.delete(kind, object_id)
 
+    @property
+    def origin(self) -> Record:
+        """What trash entries say of the command that made them: one operation per engine.
+
+        ``uid`` is the user behind sudo, where there is one.
+        """
+        if self._origin is None:
+            uid = os.environ.get("SUDO_UID", "")
+            self._origin = {
+                "operation": new_id(12), "words": self.words,
+                "uid": int(uid) if uid.isdecimal() and len(uid) < 10 else os.getuid(),
+            }  # fmt: skip
+        return self._origin
+
+    def bury(
+        self, kind: str, record: Record, datasets: list[str], *, verb: str, keep: bool
+    ) -> Record:  # fmt: skip
+        """Write the trash entry of an object; from here on it counts as removed.
+
+        Without ``keep``, and where the command destroys, it is due at once. Returns the entry.
+        """
+        keep = keep and not self.destroys
+        entry = make_entry(
+            kind, record, datasets, verb=verb, keep=keep,
+            now=self.trash.now() if keep else 0.0, origin=self.origin,
+        )  # fmt: skip
+        self.trash.save(entry)
+        self.buried += 1
+        return entry
+
     # -- datasets --------------------------------------------------------------------------------
 
     def destroy_dataset(self, name: str) -> None:
@@ -187,11 +228,20 @@ class Engine:
 
         Elsewhere the trash is logical: the entry alone says that the datasets are removed. The
         entry is written between the renames, and names both while one is under way, so that a
-        crash leaves none unknown.
+        crash leaves none unknown. It is a tidying: the object is removed already, so what fails
+        stays where it is, and the next collection tries again.
         """
         if not self.driver.facts.rename_busy or not entry["due"]:
             return
+        try:
+            self._rename_into_trash(entry)
+        except (StrataError, OSError):
+            return
+
+    def _rename_into_trash(self, entry: Record) -> None:
         for index, dataset in enumerate(entry["datasets"]):
+            if dataset.startswith("trash/"):
+                continue
             new = layout.trash(dataset)
             self.trash.save({**entry, "datasets": [*entry["datasets"], new]})
             trace.point("trash:announced")

@@ -21,6 +21,13 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-network ID NAME LINK``            finish removing a network
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
+``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
+``unhide KIND ID GUID NAME ENTRY``         show a snapshot that did not come into the trash
+``settle-branch-removal ENTRY``            finish removing a branch that has a trash entry
+``settle-generation KIND ID DATASET``      let a dataset say the generation its record says
+``unrestore KIND ID``                      back into the trash with what was not restored yet
+``settle-restore ID``                      finish restoring what its trash entry holds anew
+``settle-image-restore ID``
 =========================================  =====================================================
 """
 
@@ -83,6 +90,13 @@ def perform(e: Engine, step: list[str]) -> None:
                 raise  # the next command tries again
             except StrataError:
                 pass  # what cannot start now must not start by itself some other day
+        case [
+            "settle-snapshot" | "unhide" | "settle-branch-removal" | "settle-generation"
+            | "unrestore" | "settle-restore" | "settle-image-restore", *_,
+        ]:  # fmt: skip
+            from strata.engine.history import settling
+
+            settling.perform(e, step)
         case _:
             raise ValueError(f"unknown undo step {step!r}")
 

@@ -19,7 +19,6 @@ from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import locks, mount
 from strata.storage import layout, properties
-from strata.store import trash
 from strata.store.records import SCHEMA, new_id
 from strata.times import format_time
 
@@ -100,12 +99,12 @@ def make(
     e: Engine, operation: Operation, held: Held, name: str, *,
     native: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None,
     profile: str = "", anonymous: bool = False, options: Mapping[str, str] | None = None,
-    origin: str | None = None,
+    origin: str | None = None, cloned: Record | None = None,
 ) -> Record:  # fmt: skip
     """Make a volume's dataset and record under a running operation.
 
-    With ``origin`` (``dataset@snapshot``) it starts as a clone of that. Who finds the name taken
-    can wait for us by the volume's lock.
+    With ``origin`` (``dataset@snapshot``) it starts as a clone of that, and ``cloned`` says whose
+    snapshot it was. Who finds the name taken can wait for us by the volume's lock.
     """
     volume_id = new_id()
     dataset = layout.volume(name)
@@ -114,7 +113,7 @@ def make(
         "created": format_time(time.time()), "dataset": dataset, "guid": "",
         "lineage": volume_id, "generation": 1, "branches": [], "labels": dict(labels or {}),
         "options": dict(options or {}), "native": dict(native or {}), "profile": profile,
-        "anonymous": anonymous, "fresh": origin is None,
+        "anonymous": anonymous, "fresh": origin is None, "cloned": cloned,
     }  # fmt: skip
     held.take(volume_id, name)
     operation.plan(
@@ -342,8 +341,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
             )
         with e.journal.begin(verb, ["settle-removal", record["id"]]):
             datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
-            entry = trash.make_entry("volume", record, datasets, verb=verb, keep=keep)
-            e.trash.save(entry)
+            entry = e.bury("volume", record, datasets, verb=verb, keep=keep)
             trace.point(f"{verb}:trashed")
             e.unmount_volume(record["name"])
             e.settle_removal(record["id"])
@@ -359,20 +357,24 @@ def prune(
 ) -> Record:  # fmt: skip
     """Remove unused anonymous volumes (``all``: named ones too), as Podman 6 does."""
     before = e.driver.get_pool_space().free
-    used = _count_uses(e)
-    passes = _make_filter(filters, used)
     gone = []
-    for record in list(e.records.list_records("volume")):
-        if record["id"] in used or not passes(record):
-            continue
-        if not record["anonymous"] and not all:
-            continue
+    for record in choose_prunable(e, filters, all):
         try:
             discard(e, record, verb="volume-prune", keep=True)
         except InUse:
             continue
         gone.append(record["name"])
     return collect.report(e, gone, before)
+
+
+def choose_prunable(e: Engine, filters: Filters | None, all: bool) -> list[Record]:
+    """The volumes that `prune` removes, unless they come into use meanwhile."""
+    used = _count_uses(e)
+    passes = _make_filter(filters, used)
+    return [
+        record for record in e.records.list_records("volume")
+        if record["id"] not in used and (record["anonymous"] or all) and passes(record)
+    ]  # fmt: skip
 
 
 def profiles() -> list[Record]:

@@ -283,6 +283,10 @@ class Driver:
         """Space of one dataset."""
         raise NotImplementedError
 
+    def get_written(self, name: str, snapshot: str) -> int | None:
+        """Bytes written to a dataset since its snapshot of that name; None when nobody counts."""
+        return None
+
     def get_pool_space(self) -> PoolSpace:
         """Size and free space of the pool."""
         raise NotImplementedError

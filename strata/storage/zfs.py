@@ -344,6 +344,12 @@ class Zfs(Driver):
             float(ratio) if ratio.replace(".", "", 1).isdecimal() else None,
         )  # fmt: skip
 
+    def get_written(self, name: str, snapshot: str) -> int | None:
+        if not self.dialect.kernel:
+            return None
+        text = self.get_properties(name, [f"written@{snapshot}"]).get(f"written@{snapshot}", "")
+        return int(text) if text.isdecimal() else None
+
     def get_pool_space(self) -> PoolSpace:
         values = self._values("used,available", self.dataset)[self.dataset]
         used, free = int(values["used"][0]), int(values["available"][0])

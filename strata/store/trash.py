@@ -1,9 +1,18 @@
 """The trash: objects removed by their users, kept until a deadline.
 
 An entry is a record of its own under ``records/trash``. It holds the removed object's record and
-the datasets that belong to it, so the removal can be undone. The name of a removed object is free
-at once. ``due`` is when collection may destroy it: zero means as soon as nothing needs it (``--rm``
-containers, build leftovers, layers), otherwise a time on the wall clock. Secrets are never kept.
+the datasets that belong to it, so the removal can be undone, and its origin: the operation (one
+command line is one, however many objects it removes), its words and who gave it. The name of a
+removed object is free at once. Secrets are never kept.
+
+``object`` is what was removed: a container, image or volume; a ``snapshot`` or ``branch`` of one;
+or a ``name`` of an image that has others.
+
+``due`` is when collection may destroy it: zero means as soon as nothing needs it (``--rm``
+containers, build leftovers, layers), otherwise a time on the trash's own clock (`Trash.now`). That
+clock starts as the wall clock and goes on by the time the machine was up, plus at most a day for
+the time it was not. So a wall clock that jumps a year ahead makes nothing due, and neither does a
+machine that was switched off for a year.
 """
 
 from __future__ import annotations
@@ -11,7 +20,8 @@ from __future__ import annotations
 import os
 import time
 
-from strata.errors import RecordError
+from strata.errors import NoSpace, RecordError
+from strata.linux.process import get_boot_id
 from strata.store import files
 
 TYPE_CHECKING = False
@@ -20,16 +30,24 @@ if TYPE_CHECKING:
 
     from strata.store.files import Record
 
-HOUR = 3600.0
+DAY = 24 * 3600.0
 #: how long a removed object can be brought back, by kind, in seconds
-RETENTION = {"container": 24 * HOUR, "image": 24 * HOUR, "volume": 7 * 24 * HOUR}
+RETENTION = {
+    "container": DAY, "image": DAY, "name": DAY, "snapshot": DAY, "volume": 7 * DAY,
+    "branch": 7 * DAY,
+}  # fmt: skip
+#: how much the clock may go on unseen before it is written down again, in seconds
+_TICK = 60.0
 
 
 def make_entry(
-    kind: str, record: Record, datasets: list[str], *, verb: str, keep: bool
+    kind: str, record: Record, datasets: list[str], *, verb: str, keep: bool, now: float,
+    origin: Record,
 ) -> Record:  # fmt: skip
-    """A new entry for ``record`` and its ``datasets``; pure but for the clock."""
-    now = time.time()
+    """A new entry for ``record`` and its ``datasets``; pure but for the wall clock.
+
+    ``now`` is the trash's own time, ``origin`` what `Engine.origin` says.
+    """
     return {
         "schema": 1,
         "kind": "trash",
@@ -39,9 +57,22 @@ def make_entry(
         "datasets": datasets,
         "record": record,
         "verb": verb,
-        "deleted": now,
+        "deleted": time.time(),
+        "removed": now,
         "due": now + RETENTION[kind] if keep else 0,
+        **origin,
     }
+
+
+def advance(clock: Record | None, wall: float, boot: str, uptime: float) -> Record:
+    """The trash's clock now, from what was written down of it last; pure."""
+    if clock is None:
+        time_now = wall
+    elif clock["boot"] == boot:
+        time_now = clock["time"] + max(0.0, uptime - clock["uptime"])
+    else:
+        time_now = clock["time"] + min(max(0.0, wall - clock["wall"]), DAY)
+    return {"schema": 1, "time": time_now, "wall": wall, "boot": boot, "uptime": uptime}
 
 
 class Trash:
@@ -51,6 +82,28 @@ class Trash:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+
+    def now(self) -> float:
+        """The time on the trash's clock, in seconds; see the module."""
+        return float(self._read_clock()[1]["time"])
+
+    def tick(self) -> None:
+        """Write the clock down when it has gone on; a full pool does not matter."""
+        old, new = self._read_clock()
+        if old is None or old["boot"] != new["boot"] or new["uptime"] - old["uptime"] > _TICK:
+            try:
+                files.write_json(f"{self.folder}/clock", new, durable=False)
+            except NoSpace:
+                return
+
+    def _read_clock(self) -> tuple[Record | None, Record]:
+        old: Record | None
+        try:
+            old = files.read_json(f"{self.folder}/clock")
+            new = advance(old, *_read_time())
+        except (FileNotFoundError, RecordError, KeyError, TypeError):
+            old, new = None, advance(None, *_read_time())
+        return old, new
 
     def path(self, object_id: str) -> str:
         """The file of an entry."""
@@ -74,14 +127,21 @@ class Trash:
         except FileNotFoundError:
             pass
 
+    def list_ids(self) -> list[str]:
+        """Ids of all entries, in no order."""
+        return [name[:-5] for name in os.listdir(self.folder) if files.is_record(name)]
+
     def list_entries(self) -> Iterator[Record]:
         """All readable entries."""
-        for name in os.listdir(self.folder):
-            if not files.is_record(name):
-                continue
+        for object_id in self.list_ids():
             try:
-                entry = files.read_json(f"{self.folder}/{name}")
+                entry = files.read_json(self.path(object_id))
             except (FileNotFoundError, RecordError):
                 continue
             if isinstance(entry.get("datasets"), list) and isinstance(entry.get("record"), dict):
                 yield entry
+
+
+def _read_time() -> tuple[float, str, float]:
+    """Wall clock, boot and time since that boot, suspended or not."""
+    return time.time(), get_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME)

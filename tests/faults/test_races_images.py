@@ -148,7 +148,7 @@ def test_an_entry_of_the_trash_that_is_gone_is_not_emptied(clean: Store) -> None
     store.ok("volume", "rm", "v")
     [entry] = e.trash.list_entries()
     e.trash.delete(entry["id"])
-    collect._empty_entry(e, {**entry, "due": 0}, collect.Collected())
+    collect.empty_entry(e, {**entry, "due": 0}, collect.Collected())
     assert e.driver.find(entry["datasets"][0]) is not None
 
 

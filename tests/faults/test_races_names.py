@@ -8,7 +8,8 @@ import pytest
 from helpers import race
 from helpers.store import Store
 
-from strata.engine import snapshots, volumes
+from strata.engine import volumes
+from strata.engine.history import clones
 from strata.errors import AlreadyExists
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -33,7 +34,7 @@ def test_a_clone_s_name_is_not_taken_from_who_is_about_to_record_it(busybox_stor
     e = store.engine()
     second = race.Second(store, "create", "--name", "c2", "localhost/busybox", "true")
     with race.at("name:taken", second.go):
-        snapshots.clone(e, "c1@a", "c2")
+        clones.clone(e, "c1@a", "c2")
     other = second.end()
     assert other.rc == 125, other
     assert "already" in other.err, other

@@ -9,9 +9,10 @@ import pytest
 from helpers import kill, race
 from helpers.store import BUSYBOX, Store
 
-from strata.engine import snapshots, volumes
+from strata.engine import volumes
 from strata.engine.containers import create
 from strata.engine.containers import verbs as containers
+from strata.engine.history import heads
 from strata.errors import InUse
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -50,7 +51,7 @@ def test_a_container_that_starts_during_a_rollback_runs_on_the_new_head(clean: S
     create.create(e, _on("v", name="c1"))
     second = race.Second(store, "start", "c1")
     with race.at("rollback:cloned", second.go):
-        snapshots.rollback(e, "v@a")
+        heads.rollback(e, "v@a")
     assert second.end().rc == 0
     store.ok("exec", "c1", "sh", "-c", "echo now > /data/text")
     with open(f"{path}/text") as file:
@@ -64,7 +65,7 @@ def test_a_user_that_starts_just_before_the_rollback_is_stopped_and_started(clea
     create.create(e, _on("v", name="c1"))
     second = race.Second(store, "start", "c1")
     with race.at("rollback:begun", second.go):
-        result = snapshots.rollback(e, "v@a")
+        result = heads.rollback(e, "v@a")
     assert second.end().rc == 0
     assert result["Restarted"] == ["c1"]
     store.ok("exec", "c1", "sh", "-c", "echo now > /data/text")
@@ -80,7 +81,7 @@ def test_a_container_that_starts_during_its_own_rollback_runs_on_the_new_head(
     create.create(e, {**SLEEPER, "name": "c1"})
     second = race.Second(store, "start", "c1")
     with race.at("rollback:begun", second.go):
-        snapshots.rollback(e, "c1@start")
+        heads.rollback(e, "c1@start")
     assert second.end().rc == 0
     store.ok("exec", "c1", "touch", "/new")
     record = e.records.get("container", e.records.resolve("container", "c1"))
@@ -94,7 +95,7 @@ def test_two_rollbacks_of_one_volume_leave_its_users_on_the_last(clean: Store) -
     containers.start(e, [create.create(e, _on("v", name="c1"))["id"]])
     second = race.Second(store, "rollback", "v@a")
     with race.at("rollback:cloned", second.go):
-        snapshots.rollback(e, "v@a")
+        heads.rollback(e, "v@a")
     assert second.end().rc == 0
     store.ok("exec", "c1", "sh", "-c", "echo now > /data/text")
     with open(f"{path}/text") as file:

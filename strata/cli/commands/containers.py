@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 _ALL = Option("--all -a", "flag", "All containers")
 _IGNORE = Option("--ignore -i", "flag", "Pass over containers that do not exist")
@@ -120,6 +120,7 @@ COMMANDS = (
             _LATEST,
             _TIME,
             Option("--volumes -v", "flag", "Remove their anonymous volumes too"),
+            *REMOVING,
         ),
         text="Exits with 1 when a container does not exist, 2 when one is running, else 125.",
         complete="container",
@@ -348,6 +349,7 @@ COMMANDS = (
         options=(
             Option("--filter", "list", "Remove only what matches, as in until=24h", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
+            *REMOVING,
         ),
     ),
     Command(

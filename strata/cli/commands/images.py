@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.ID}} {{.Tag}}'", "FORMAT")
 _FILTER = Option("--filter -f", "list", "Keep what matches, as in dangling=true", "KEY=VALUE")
@@ -193,6 +193,7 @@ COMMANDS = (
             Option("--all -a", "flag", "All images"),
             Option("--force -f", "flag", "Also images with several names or used by containers"),
             Option("--ignore -i", "flag", "Pass over images that do not exist"),
+            *REMOVING,
         ),
         text="Exits with 1 when an image does not exist, 2 when one is in use, else 125.",
         complete="image",
@@ -223,6 +224,7 @@ COMMANDS = (
             Option("--all -a", "flag", "All images that no container uses"),
             Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
+            *REMOVING,
         ),
     ),
     Command(

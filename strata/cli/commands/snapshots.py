@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 COMMANDS = (
     Command(
@@ -37,6 +37,9 @@ COMMANDS = (
         "TARGET@NAME [TARGET@NAME...]",
         1,
         None,
+        REMOVING,
+        text="A snapshot that a branch or clone stands on goes to the trash like any other and "
+        "waits\nthere for them; with --now it is refused.",
         complete="snapshot",
     ),
     Command(

@@ -41,28 +41,6 @@ COMMANDS = (
         ),
     ),
     Command(
-        ("trash ls", "trash list"),
-        "List what was removed and can still be brought back",
-        "trash:list_",
-        options=(
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
-            Option("--no-trunc", "flag", "Show whole ids"),
-        ),
-    ),
-    Command(
-        ("trash empty",),
-        "Destroy what is in the trash before its time, for good",
-        "trash:empty",
-        "[NAME|ID...]",
-        most=None,
-        options=(
-            Option("--all -a", "flag", "Everything in the trash"),
-            Option("--force -f", "flag", "Do not ask"),
-        ),
-        text="Lists what goes, snapshots that others took of it included, and asks.",
-        examples=("strata trash empty pgdata",),
-    ),
-    Command(
         ("system check",),
         "Compare records, datasets and processes",
         "system:check",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
 _FILTER = Option("--filter -f", "list", "Keep what matches, as in label=app=web", "KEY=VALUE")
@@ -73,6 +73,7 @@ COMMANDS = (
             Option("--all -a", "flag", "All volumes"),
             Option("--force -f", "flag", "Remove containers that use the volume first"),
             Option("--time -t", "int", "Seconds to wait for such containers", "SECONDS"),
+            *REMOVING,
         ),
         text="Exits with 1 when a volume does not exist, 2 when one is in use, else 125.",
         complete="volume",
@@ -85,6 +86,7 @@ COMMANDS = (
             Option("--all -a", "flag", "Named volumes too"),
             Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
+            *REMOVING,
         ),
     ),
     Command(

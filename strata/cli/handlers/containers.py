@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli import values
+from strata.cli import losses, values
 from strata.cli.context import Context, for_each, note, say
 from strata.cli.handlers.choosing import choose
 
@@ -33,9 +33,17 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove the containers that do not run."""
     from strata.engine.containers import removal
 
+    filters = values.parse_filters(options.list("filter"))
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_prunable
+
+        return list_prunable(context.engine, "container", filters)
+
+    if losses.is_dry(options, find):
+        return 0
     warning = "This will remove all containers that do not run."
-    if context.confirm(warning, force=options.flag("force")):
-        filters = values.parse_filters(options.list("filter"))
+    if losses.confirm(context, options, warning, find):
         show_pruned(removal.prune(context.engine, filters))
     return 0
 

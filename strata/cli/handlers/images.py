@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from strata.cli import values
+from strata.cli import losses, values
 from strata.cli.context import Context, for_each, need_names, note, say
 from strata.errors import UsageError
 
@@ -288,18 +288,30 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     names = arguments
     if everything:
         names = [image["Id"] for image in engine_images.list_images(context.engine)]
+    ignore = options.flag("ignore") or everything
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_images
+
+        return list_images(context.engine, names, force=force or everything, ignore=ignore)
+
+    if losses.is_dry(options, find):
+        return 0
+    losses.take(context, options)
 
     def act(name: str) -> None:
         for step in engine_images.remove(
             context.engine,
             [name],
             force=force or everything,
-            ignore=options.flag("ignore") or everything,
+            ignore=ignore,
         ):
             for what, which in step.items():
                 say(f"{what.capitalize()}: {which}")
 
-    return for_each(context, names, act, classify=True)
+    code = for_each(context, names, act, classify=True)
+    losses.show_way_back(context)
+    return code
 
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
@@ -337,7 +349,15 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
 
     everything = options.flag("all")
     what = "without at least one container associated to them" if everything else "without a name"
-    if context.confirm(f"This will remove all images {what}.", force=options.flag("force")):
-        filters = values.parse_filters(options.list("filter"))
+    filters = values.parse_filters(options.list("filter"))
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_prunable
+
+        return list_prunable(context.engine, "image", filters, all=everything)
+
+    if losses.is_dry(options, find):
+        return 0
+    if losses.confirm(context, options, f"This will remove all images {what}.", find):
         show_pruned(engine_images.prune(context.engine, all=everything, filters=filters))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from strata.cli import values
+from strata.cli import losses, values
 from strata.cli.context import Context, for_each, say
 from strata.cli.handlers.choosing import choose
 from strata.errors import NotFound, UsageError
@@ -12,7 +12,7 @@ from strata.linux.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from strata.cli.parse import Options
@@ -126,6 +126,10 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     force = options.flag("force")
     ignore = options.flag("ignore") or options.flag("all")
+    wanted = choose(context, options, arguments)
+    if losses.is_dry(options, lambda: _find_losses(context, wanted, options, ignore)):
+        return 0
+    losses.take(context, options)
 
     def act(name: str) -> None:
         gone = removal.remove(
@@ -139,7 +143,20 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         if gone:
             say(name)
 
-    return for_each(context, choose(context, options, arguments), act, classify=True)
+    code = for_each(context, wanted, act, classify=True)
+    losses.show_way_back(context)
+    return code
+
+
+def _find_losses(
+    context: Context, wanted: Sequence[str], options: Options, ignore: bool
+) -> list[dict[str, Any]]:  # fmt: skip
+    from strata.engine import losses as engine_losses
+
+    return engine_losses.list_containers(
+        context.engine, wanted, force=options.flag("force"), volumes=options.flag("volumes"),
+        ignore=ignore,
+    )  # fmt: skip
 
 
 def wait(context: Context, options: Options, arguments: list[str]) -> int:

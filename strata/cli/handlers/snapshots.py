@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from strata.cli import losses
 from strata.cli.context import Context, for_each, note, say
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from strata.cli.parse import Options
 
 
 def create(context: Context, options: Options, arguments: list[str]) -> int:
     """Make a snapshot and print its name."""
     _check(arguments[0])
-    from strata.engine import snapshots
+    from strata.engine.history import snapshots
 
     say(snapshots.take(context.engine, arguments[0]))
     return 0
@@ -24,7 +27,7 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
     import time
 
     from strata.cli.format import ago, go_time, human_size, show_rows
-    from strata.engine import snapshots
+    from strata.engine.history import snapshots
 
     found = snapshots.list_snapshots(context.engine, arguments[0] if arguments else None)
     if options.flag("quiet"):
@@ -63,33 +66,49 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove snapshots."""
     for spec in arguments:
         _check(spec)
-    from strata.engine import snapshots
+    from strata.engine.history import snapshots
+
+    if losses.is_dry(options, lambda: snapshots.plan_removal(context.engine, arguments)):
+        return 0
 
     def act(spec: str) -> None:
-        for gone in snapshots.remove(context.engine, [spec]):
+        for gone in snapshots.remove(context.engine, [spec], now=options.flag("now")):
             say(gone)
 
-    return for_each(context, arguments, act, classify=True)
+    code = for_each(context, arguments, act, classify=True)
+    losses.show_way_back(context)
+    return code
 
 
 def rollback(context: Context, options: Options, arguments: list[str]) -> int:
     """Take a target back to a snapshot."""
     _check(arguments[0])
-    from strata.engine import snapshots
+    from strata.engine.history import heads
 
-    done = snapshots.rollback(context.engine, arguments[0], stop=not options.flag("no-stop"))
+    done = heads.rollback(context.engine, arguments[0], stop=not options.flag("no-stop"))
     say(f"{done['Target']}@{done['Snapshot']}")
-    note(f"the state before is kept as {done['Branch']}")
+    show_moved(done)
+    return 0
+
+
+def show_moved(done: dict[str, Any]) -> None:
+    """Say what became of the old head and of the containers that were stopped."""
+    from strata.cli.format import human_size
+
+    lost = ""
+    if done["Lost"]:
+        lost = f", with {human_size(done['Lost'])} written since its last snapshot"
+    note(f"the state before is kept as the branch {done['Branch']}{lost}: "
+         f"'strata switch {done['Target']} {done['Branch']}' goes back to it")  # fmt: skip
     for name in done["Restarted"]:
         note(f"started again: {name}")
-    return 0
 
 
 def clone(context: Context, options: Options, arguments: list[str]) -> int:
     """Make a new container or volume from another and print its name."""
-    from strata.engine import snapshots
+    from strata.engine.history import clones
 
-    say(snapshots.clone(context.engine, arguments[0], arguments[1]))
+    say(clones.clone(context.engine, arguments[0], arguments[1]))
     return 0
 
 

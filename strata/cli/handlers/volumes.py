@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli import values
+from strata.cli import losses, values
 from strata.cli.context import Context, for_each, need_names, note, say
 
 TYPE_CHECKING = False
@@ -73,13 +73,26 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove volumes."""
     from strata.engine import volumes
 
+    wanted = _choose(context, options, arguments)
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_volumes
+
+        return list_volumes(context.engine, wanted, force=options.flag("force"))
+
+    if losses.is_dry(options, find):
+        return 0
+    losses.take(context, options)
+
     def act(name: str) -> None:
         for gone in volumes.remove(
             context.engine, [name], force=options.flag("force"), time=options.number("time")
         ):
             say(gone)
 
-    return for_each(context, _choose(context, options, arguments), act, classify=True)
+    code = for_each(context, wanted, act, classify=True)
+    losses.show_way_back(context)
+    return code
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
@@ -90,8 +103,16 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     everything = options.flag("all")
     what = "volumes" if everything else "anonymous volumes"
     warning = f"This will remove all {what} not used by at least one container."
-    if context.confirm(warning, force=options.flag("force")):
-        filters = values.parse_filters(options.list("filter"))
+    filters = values.parse_filters(options.list("filter"))
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_prunable
+
+        return list_prunable(context.engine, "volume", filters, all=everything)
+
+    if losses.is_dry(options, find):
+        return 0
+    if losses.confirm(context, options, warning, find):
         show_pruned(volumes.prune(context.engine, filters, all=everything))
     return 0
 

@@ -7,8 +7,8 @@ import os
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import ROOTFS, Engine, Record
+from strata.engine.history.targets import COMMIT_PREFIX
 from strata.engine.images import layers
-from strata.engine.snapshots import COMMIT_PREFIX
 from strata.errors import NotFound
 from strata.store import lifecycle
 from strata.store.records import new_id

@@ -16,11 +16,11 @@ import time
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import PRIVATE, Engine, Record
+from strata.engine.history.targets import COMMIT_PREFIX
 from strata.engine.identity import identity
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
 from strata.engine.images.pull import apply_changes
-from strata.engine.snapshots import COMMIT_PREFIX
 from strata.oci import digest as digests
 from strata.oci import reference as references
 from strata.storage import layout

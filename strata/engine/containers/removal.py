@@ -15,7 +15,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound
 from strata.linux.tree import remove_path
-from strata.store import lifecycle, trash
+from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
         # What somebody took a snapshot of is not thrown away without a way back.
         keep = any(e.driver.list_snapshots(dataset) for dataset in datasets)
     with e.journal.begin(verb, ["settle-removal", record["id"]]):
-        entry = trash.make_entry("container", record, datasets, verb=verb, keep=keep)
-        e.trash.save(entry)
+        entry = e.bury("container", record, datasets, verb=verb, keep=keep)
         trace.point(f"{verb}:trashed")
         e.settle_removal(record["id"])
         trace.point(f"{verb}:forgotten")
@@ -95,13 +94,15 @@ def release(e: Engine, record: Record) -> None:
     from strata.runtime.launch import wait_unheld
 
     release_runtime(e, record)
-    remove_logs(record)
+    entry = e.trash.find(record["id"])
+    if entry is None or not entry["due"]:
+        remove_logs(record)
     wait_unheld(e.paths.bundle(record["id"]))
     remove_path(e.paths.bundle(record["id"]))
 
 
 def remove_logs(record: Record) -> None:
-    """Remove a container's log files; logs do not outlive their container."""
+    """Remove a container's log files; they go with the container, or its trash entry."""
     path = record["config"].get("log_path")
     if not path:
         return
@@ -130,15 +131,24 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
 
 def prune(e: Engine, filters: Mapping[str, Sequence[str]] | None = None) -> Record:
     """Remove containers that do not run."""
-    from strata.engine.containers.listing import make_row, make_row_filter
-
-    passes = make_row_filter(e, filters)
     before = e.driver.get_pool_space().free
     gone = []
-    for record in list(e.records.list_records("container")):
-        status = lifecycle.derive(record)
-        if status in lifecycle.LIVE or not passes({**make_row(record), "State": status}):
-            continue
+    for record in choose_prunable(e, filters):
         remove_record(e, record, force=False, volumes=False, verb="container-prune")
         gone.append(record["id"])
     return collect.report(e, gone, before)
+
+
+def choose_prunable(
+    e: Engine, filters: Mapping[str, Sequence[str]] | None = None
+) -> list[Record]:  # fmt: skip
+    """The containers that `prune` removes."""
+    from strata.engine.containers.listing import make_row, make_row_filter
+
+    passes = make_row_filter(e, filters)
+    chosen = []
+    for record in e.records.list_records("container"):
+        status = lifecycle.derive(record)
+        if status not in lifecycle.LIVE and passes({**make_row(record), "State": status}):
+            chosen.append(record)
+    return chosen

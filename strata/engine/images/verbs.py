@@ -21,7 +21,6 @@ from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
 from strata.linux.tree import remove_path
 from strata.oci import reference as references
-from strata.store import trash
 from strata.store.files import read_bytes, write_bytes, write_json
 from strata.store.records import SCHEMA
 from strata.times import parse_time
@@ -193,7 +192,11 @@ def remove(
 def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dict[str, str]]:
     image_id = image["id"]
     if name and len(image["names"]) > 1:
-        return [{"Untagged": gone} for gone in untag(e, image_id, [name])]
+        gone_names = untag(e, image_id, [name])
+        from strata.engine.images.restoring import bury_name
+
+        bury_name(e, image, gone_names)
+        return [{"Untagged": gone} for gone in gone_names]
     if not name and len(image["names"]) > 1 and not force:
         raise InUse(
             f"unable to delete image {image_id[:12]!r} by ID with more than one tag "
@@ -235,7 +238,7 @@ def _discard(
             return None
         done = [{"Untagged": gone} for gone in image["names"]]
         with e.journal.begin("rmi", ["settle-image-removal", image_id]):
-            e.trash.save(trash.make_entry("image", image, [], verb="rmi", keep=True))
+            e.bury("image", image, [], verb="rmi", keep=True)
             trace.point("rmi:trashed")
             settle_removal(e, image_id)
     events.emit(e, events.IMAGE, "remove", id=image_id, name=name or image_id)
@@ -266,15 +269,9 @@ def prune(
     e: Engine, *, all: bool = False, filters: Filters | None = None
 ) -> Record:  # fmt: skip
     """Remove images without a name (``all``: also unused ones); say what it freed."""
-    passes = make_filter("prune", filters, {
-        "until": lambda image, value: is_before(image["added"], value), "label": _has_label,
-    })  # fmt: skip
     before = e.driver.get_pool_space().free
-    used = {c.get("image") for c in e.records.list_records("container")}
     removed: list[str] = []
-    for image in list(e.records.list_records("image")):
-        if image["id"] in used or (image["names"] and not all) or not passes(image):
-            continue
+    for image in choose_prunable(e, all=all, filters=filters):
         try:
             done = _discard(e, image["id"], "", named=all)
         except (InUse, NotFound):
@@ -283,6 +280,18 @@ def prune(
             removed.append(image["id"])
     collect.remove_old_downloads(e)
     return collect.report(e, removed, before)
+
+
+def choose_prunable(e: Engine, *, all: bool, filters: Filters | None = None) -> list[Record]:
+    """The images that `prune` removes, unless they come into use or get a name meanwhile."""
+    passes = make_filter("prune", filters, {
+        "until": lambda image, value: is_before(image["added"], value), "label": _has_label,
+    })  # fmt: skip
+    used = {container.get("image") for container in e.records.list_records("container")}
+    return [
+        image for image in e.records.list_records("image")
+        if image["id"] not in used and (all or not image["names"]) and passes(image)
+    ]  # fmt: skip
 
 
 # -- listing ---------------------------------------------------------------------------------------

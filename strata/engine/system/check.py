@@ -129,7 +129,7 @@ def _find_trash(e: Engine, w: World) -> Iterator[Problem]:
                       functools.partial(rebuild.set_aside, e, path))  # fmt: skip
     for entry in w.trash:
         kind, where = entry["object"], f"removed {entry['object']} {entry['name']}".rstrip()
-        if entry["id"] in w.records[kind]:
+        if entry["id"] in w.records.get(kind, ()):
             yield Problem("removal-unfinished", where, "it was removed and still has its record",
                           functools.partial(_settle, e, entry))  # fmt: skip
         gone = [name for name in entry["datasets"] if w.find_dataset(name) is None]

@@ -65,10 +65,11 @@ def collect(e: Engine) -> Collected:
     """Destroy due trash and layers nothing needs. Errors are collected, never raised."""
     done = Collected()
     e.allow_reserve()
-    now = time.time()
+    e.trash.tick()
+    now = e.trash.now()
     for entry in e.trash.list_entries():
         if entry["due"] <= now:
-            _empty_entry(e, entry, done)
+            empty_entry(e, entry, done)
     _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
@@ -100,23 +101,31 @@ def _remove_stale_locks(e: Engine) -> None:
 def _make_room(e: Engine, done: Collected) -> None:
     """On a pool that is all but full, the trash gives way, the oldest first.
 
-    Never volumes: what was in one exists nowhere else. ``strata trash empty`` is their way out.
+    Never volumes and branches: what was in one exists nowhere else. ``strata trash empty`` is
+    their way out.
     """
     if not _is_full(e):
         return
-    entries = [entry for entry in e.trash.list_entries() if entry["object"] != "volume"]
+    entries = [e_ for e_ in e.trash.list_entries() if e_["object"] not in ("volume", "branch")]
     for entry in sorted(entries, key=lambda entry: float(entry["deleted"])):
-        _empty_entry(e, entry, done)
-        # Space comes back some time after a dataset is destroyed; btrfs begins to give it back
-        # at a commit, which on an idle pool may be half a minute away.
-        deadline = time.monotonic() + _ROOM_WAIT
-        while _is_full(e):
-            if time.monotonic() > deadline:
-                break
-            e.driver.sync()
-            time.sleep(0.05)
-        else:
+        empty_entry(e, entry, done)
+        if wait_room(e, lambda: not _is_full(e)):
             return
+
+
+def wait_room(e: Engine, is_enough: Callable[[], bool]) -> bool:
+    """Wait a moment for what was destroyed to give its space back; whether it is enough.
+
+    Space comes back some time after a dataset is destroyed; btrfs begins to give it back at a
+    commit, which on an idle pool may be half a minute away.
+    """
+    deadline = time.monotonic() + _ROOM_WAIT
+    while not is_enough():
+        if time.monotonic() > deadline:
+            return False
+        e.driver.sync()
+        time.sleep(0.05)
+    return True
 
 
 def _is_full(e: Engine) -> bool:
@@ -124,36 +133,64 @@ def _is_full(e: Engine) -> bool:
     return space.free < max(space.size // _ROOM_PART, 2 * reserve.SIZE)
 
 
-def _empty_entry(e: Engine, entry: Record, done: Collected) -> None:
-    """Destroy an entry's datasets; forget it when all are gone."""
-    if entry["object"] == "image":
+def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
+    """Destroy an entry's datasets; forget it when all are gone. Not one that is coming back."""
+    kind = entry["object"]
+    if "restoring" in entry:
+        return
+    if kind == "image":
         _forget_image(e, entry["id"], done)
         return
-    order = "3-volume" if entry["object"] == "volume" else "2-container"
-    held = locks.try_lock(f"{e.paths.locks}/{order}.{entry['id']}")
+    if kind == "name":
+        e.trash.delete(entry["id"])
+        return
+    target, of_kind = entry["id"], kind
+    if kind in ("snapshot", "branch"):
+        target, of_kind = entry["record"]["target"], entry["record"]["target_kind"]
+    order = "3-volume" if of_kind == "volume" else "2-container"
+    held = locks.try_lock(f"{e.paths.locks}/{order}.{target}")
     if held is None:
         return
     with held:
         # Until we had the lock its datasets may have moved, or it may be an entry no more.
         found = e.trash.find(entry["id"])
-        if found is None:
+        if found is None or "restoring" in found:
             return
-        entry = found
-        e.settle_removal(entry["id"])
-        complete = True
-        for dataset in entry["datasets"]:
-            try:
-                gone = e.try_destroy(dataset)
-            except StrataError as error:
-                done.failed.append((dataset, error.message))
-                gone = False
-            if gone:
-                done.datasets.append(dataset)
-            complete = complete and gone
-            trace.point("collect:destroyed")
-        if complete:
-            e.trash.delete(entry["id"])
+        if kind not in ("snapshot", "branch"):
+            e.settle_removal(entry["id"])
+        if not _destroy_content(e, found, done):
+            return
+        e.trash.delete(entry["id"])
+        if kind == "container":
+            from strata.engine.containers.removal import remove_logs
+
+            remove_logs(found["record"])
+        if e.records.find(of_kind, target) is None:
             e.forget_lock(held)
+
+
+def _destroy_content(e: Engine, entry: Record, done: Collected) -> bool:
+    """Destroy what an entry holds; whether all of it is gone."""
+    if entry["object"] == "snapshot":
+        from strata.engine.history import snapshots
+
+        try:
+            return snapshots.destroy_removed(e, entry)
+        except StrataError as error:
+            done.failed.append((entry["name"], error.message))
+            return False
+    complete = True
+    for dataset in entry["datasets"]:
+        try:
+            gone = e.try_destroy(dataset)
+        except StrataError as error:
+            done.failed.append((dataset, error.message))
+            gone = False
+        if gone:
+            done.datasets.append(dataset)
+        complete = complete and gone
+        trace.point("collect:destroyed")
+    return complete
 
 
 def _forget_image(e: Engine, image_id: str, done: Collected) -> None:
@@ -234,6 +271,10 @@ def count_trash(e: Engine) -> tuple[int, int]:
 
 def measure_entry(e: Engine, entry: Record) -> int | None:
     """The bytes an entry's datasets hold, None where the driver cannot tell of any."""
+    if entry["object"] == "snapshot":
+        from strata.engine.history import snapshots
+
+        return snapshots.measure_removed(e, entry)
     sizes: list[int] = []
     for dataset in entry["datasets"]:
         try:
@@ -270,8 +311,14 @@ def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None
     A copy of this process, made without loading anything anew. It gives up the locks it inherited
     (they belong to the caller's operation) and takes its own; standard descriptors are closed so
     that a pipe the caller writes to ends with the caller. The process between the two is waited
-    for at the next call or by whom we leave our children to: its copying takes milliseconds.
+    for at the next call or by whom we leave our children to: its copying takes milliseconds. What
+    was removed ``--now`` is gone when this returns.
     """
+    if e.destroys:
+        if first is not None:
+            first()
+        collect(e)
+        return
     _detaching[:] = [left for left in _detaching if os.waitpid(left, os.WNOHANG)[0] == 0]
     pid = os.fork()
     if pid:

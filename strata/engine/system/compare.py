@@ -18,7 +18,7 @@ from strata.errors import RecordError, StrataError
 from strata.linux.tree import remove_path
 from strata.storage import layout
 from strata.storage.driver import Dataset
-from strata.store import lifecycle, trash
+from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _give_up(e: Engine, record: Record) -> None:
             remove_path(e.paths.bundle(record["id"]))
         else:
             e.unmount_volume(record["name"])
-        e.trash.save(trash.make_entry(record["kind"], record, [], verb="check", keep=True))
+        e.bury(record["kind"], record, [], verb="check", keep=True)
         e.settle_removal(record["id"])
         if record["kind"] == "volume":
             e.remove_mountpoint(record["name"])

@@ -57,7 +57,7 @@ def _describe_store(e: Engine) -> Record:
         "imageStore": {"number": len(e.records.list_ids("image"))},
         "layerStore": {"number": len(e.records.list_ids("layer"))},
         "volumeStore": {"number": len(e.records.list_ids("volume"))},
-        "trash": {"number": len(os.listdir(e.trash.folder))},
+        "trash": {"number": len(e.trash.list_ids())},
         "operations": {"number": sum(alive for _, alive in e.journal.list_entries())},
     }  # fmt: skip
 

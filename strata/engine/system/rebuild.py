@@ -26,7 +26,6 @@ from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, Driver
-from strata.store import trash
 from strata.store.paths import Paths
 from strata.store.records import Records
 
@@ -175,7 +174,7 @@ def adopt_into_trash(e: Engine, lineage: restore.Lineage) -> None:
         old["datasets"] = sorted({*old["datasets"], *datasets})
         e.trash.save(old)
         return
-    e.trash.save(trash.make_entry(lineage.kind, record, datasets, verb="found", keep=True))
+    e.bury(lineage.kind, record, datasets, verb="found", keep=True)
 
 
 def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:

@@ -24,6 +24,7 @@ from strata.storage.driver import Driver
 from strata.store import lifecycle, reserve
 from strata.store.paths import Paths
 from strata.store.records import Records
+from strata.store.trash import Trash
 
 _STOP_SECONDS = 10
 _RELEASE_SECONDS = 10
@@ -53,6 +54,7 @@ def _furnish(driver: Driver) -> None:
     """What every store holds before it is announced: the directories of its records."""
     records = Records(driver.open("records"))
     records.ensure_layout()
+    Trash(f"{records.folder}/trash").tick()
     reserve.ensure(records.folder, driver.get_pool_space().free)
     trace.point("init:furnished")
 
@@ -105,7 +107,7 @@ def list_losses(root: str | None = None, runroot: str | None = None) -> list[str
         )
         more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
         lines.append(f"{len(shown)} {kind}{'s'[: len(shown) > 1]}: {', '.join(shown[:8])}{more}")
-    trashed = len(os.listdir(e.trash.folder))
+    trashed = len(e.trash.list_ids())
     if trashed:
         lines.append(f"{trashed} removed object{'s'[: trashed > 1]} that could still be restored")
     lines.append(f"the store itself: {e.config.file or e.config.dataset}")

@@ -15,6 +15,7 @@ from strata.errors import RecordError
 from strata.storage.driver import Dataset
 from strata.store import files
 from strata.store.records import KINDS, NAME_KINDS
+from strata.store.trash import RETENTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _is_sound(record: Record) -> bool:
 def _is_entry(entry: Record) -> bool:
     return (
         isinstance(entry.get("id"), str)
-        and entry.get("object") in KINDS
+        and entry.get("object") in RETENTION
         and entry["record"].get("id") == entry["id"]
         and all(isinstance(dataset, str) for dataset in entry["datasets"])
         and isinstance(entry.get("due"), (int, float))

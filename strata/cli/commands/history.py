@@ -1,0 +1,67 @@
+"""Tables of the commands on what containers and volumes were. TARGET is one of either."""
+
+from __future__ import annotations
+
+from strata.cli.table import REMOVING, Command, Option
+
+_FORMAT = Option("--format", "string", "json, or a Go template", "FORMAT")
+_NO_STOP = Option("--no-stop", "flag", "Refuse when running containers use it")
+
+COMMANDS = (
+    Command(
+        ("log",),
+        "Draw the history of a container or volume: snapshots, branches, clones, users",
+        "history:log",
+        "TARGET",
+        1,
+        1,
+        (
+            _FORMAT,
+            Option("--size -s", "flag", "Show what each snapshot holds alone"),
+        ),
+        text="The newest comes first; * marks heads of branches, the current one is named first.\n"
+        "Snapshots that were made by hand or by other tools are there too.",
+        complete="target",
+    ),
+    Command(
+        ("switch",),
+        "Make a branch of a container or volume its head; nothing is lost",
+        "history:switch",
+        "TARGET BRANCH",
+        2,
+        2,
+        (_NO_STOP,),
+        text="Running containers that use it are stopped and started again.",
+        examples=("strata rollback data@before-upgrade", "strata switch data g1"),
+        complete="target",
+    ),
+    Command(
+        ("branch ls", "branch list"),
+        "List the head and the branches of a container or volume",
+        "history:branches",
+        "TARGET",
+        1,
+        1,
+        (_FORMAT,),
+        complete="target",
+    ),
+    Command(
+        ("branch rename",),
+        "Give a branch another name",
+        "history:rename",
+        "TARGET OLD NEW",
+        3,
+        3,
+        complete="target",
+    ),
+    Command(
+        ("branch rm",),
+        "Remove branches, with the snapshots that lie on them",
+        "history:remove",
+        "TARGET BRANCH [BRANCH...]",
+        2,
+        None,
+        REMOVING,
+        complete="target",
+    ),
+)

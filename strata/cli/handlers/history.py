@@ -1,0 +1,92 @@
+"""The commands on what containers and volumes were."""
+
+from __future__ import annotations
+
+import sys
+
+from strata.cli import losses
+from strata.cli.context import Context, for_each, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from strata.cli.parse import Options
+
+
+def log(context: Context, options: Options, arguments: list[str]) -> int:
+    """Draw the history of a target."""
+    from strata.cli.format import show_rows, write_lines
+    from strata.engine.history import graph
+
+    found = graph.read(context.engine, arguments[0], sizes=options.flag("size"))
+    if options.text("format"):
+        show_rows(found["Rows"], [("NAME", "Name"), ("KIND", "Kind")],
+                  format=options.text("format"))  # fmt: skip
+        return 0
+    from strata.cli import graph as drawing
+
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    write_lines(drawing.draw(found, colour=sys.stdout.isatty(), plain=plain))
+    return 0
+
+
+def switch(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make a branch the head."""
+    from strata.cli.handlers.snapshots import show_moved
+    from strata.engine.history import heads
+
+    done = heads.switch(context.engine, *arguments, stop=not options.flag("no-stop"))
+    say(f"{done['Target']} {done['Head']}")
+    show_moved(done)
+    return 0
+
+
+def branches(context: Context, options: Options, arguments: list[str]) -> int:
+    """List the head and the branches of a target."""
+    import time
+
+    from strata.cli.format import ago, human_size, show_rows
+    from strata.engine.history import branches as engine_branches
+
+    found = engine_branches.list_branches(context.engine, arguments[0])
+    now = time.time()
+    rows = [
+        {
+            **row,
+            "Mark": "*" if row["Head"] else "",
+            "LeftSince": "" if row["Left"] is None else ago(row["Left"], now),
+            "Size": "" if row["Used"] is None else human_size(row["Used"]),
+        }
+        for row in found
+    ]
+    columns = [("HEAD", "Mark"), ("BRANCH", "Name"), ("GENERATION", "Generation"),
+               ("LEFT", "LeftSince"), ("SIZE", "Size"), ("SNAPSHOTS", "Snapshots")]  # fmt: skip
+    show_rows(rows, columns, format=options.text("format"), raw=found)
+    return 0
+
+
+def rename(context: Context, options: Options, arguments: list[str]) -> int:
+    """Give a branch another name."""
+    from strata.engine.history import branches as engine_branches
+
+    engine_branches.rename(context.engine, *arguments)
+    return 0
+
+
+def remove(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove branches."""
+    from strata.engine.history import branches as engine_branches
+
+    target, *wanted = arguments
+
+    if losses.is_dry(
+        options, lambda: engine_branches.plan_removal(context.engine, target, wanted)
+    ):  # fmt: skip
+        return 0
+
+    def act(name: str) -> None:
+        for gone in engine_branches.remove(context.engine, target, [name], now=options.flag("now")):
+            say(gone)
+
+    code = for_each(context, wanted, act, classify=True)
+    losses.show_way_back(context)
+    return code

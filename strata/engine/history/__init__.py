@@ -1,0 +1,1 @@
+"""What containers and volumes were: snapshots, branches, the way back, clones, reading the past."""

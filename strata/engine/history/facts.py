@@ -1,0 +1,79 @@
+"""What is true of a target's datasets now: a record meets what was done by hand.
+
+Somebody may destroy, rename or receive datasets with ``zfs`` or ``btrfs`` behind our back. A verb
+that acts on a target reads its datasets first, and its record follows them: a renamed dataset is
+found by its GUID, a branch that was destroyed is forgotten, a dataset that was replaced under its
+name (``zfs receive -F``, destroy and receive) is the target's from now on, marked with its
+identity. Only a head that is gone is an error, and a branch of it the way out.
+"""
+
+from __future__ import annotations
+
+from strata.engine.core import Engine, Record
+from strata.engine.history import targets
+from strata.engine.identity import identity
+from strata.errors import NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from strata.storage.driver import Dataset
+
+
+def reconcile(e: Engine, record: Record) -> Record:
+    """The record in agreement with its datasets, saved when that changed it.
+
+    `NotFound` when the head was destroyed and is nowhere to be found by its GUID.
+    """
+    changed = False
+    for known in (record, *record["branches"]):
+        found = _find(e, record, known)
+        if found is not None and (found.name, found.guid) == (known["dataset"], known["guid"]):
+            continue
+        changed = True
+    if not changed:
+        return record
+    with targets.lock(e, record):
+        record = targets.reload(e, record)
+        kept = []
+        for branch in record["branches"]:
+            found = _find(e, record, branch)
+            if found is not None:
+                kept.append({**branch, "dataset": found.name, "guid": found.guid})
+        record["branches"] = kept
+        head = _find(e, record, record)
+        if head is None:
+            _raise_lost(e, record)
+        else:
+            if head.identity.get("id") != record["id"]:
+                own = {f"strata:{key}": value for key, value in identity(record).items()}
+                e.driver.set_properties(head.name, own)
+            record["dataset"], record["guid"] = head.name, head.guid
+        targets.save(e, record)
+    return record
+
+
+def _find(e: Engine, record: Record, known: Record) -> Dataset | None:
+    """The dataset that ``known`` (a record, or a branch of it) stands for.
+
+    By its name, and when there is nothing of that name by its GUID among its neighbours.
+    """
+    found = e.driver.find(known["dataset"])
+    if found is not None:
+        return found
+    parent = known["dataset"].rpartition("/")[0]
+    for dataset in e.driver.list_datasets(parent):
+        if dataset.guid == known["guid"]:
+            return dataset
+    return None
+
+
+def _raise_lost(e: Engine, record: Record) -> None:
+    e.records.save(record)  # branches that are gone are forgotten all the same
+    name = record["name"]
+    branches = [targets.branch_name(branch) for branch in record["branches"]]
+    rescue = f"`strata switch {name} {branches[-1]}` goes on with a branch" if branches else ""
+    verb = "volume rm" if record["kind"] == "volume" else "rm"
+    raise NotFound(
+        f"the dataset {record['dataset']} of {targets.describe(record)} is gone: it was destroyed "
+        "outside Strata", hint=rescue or f"`strata {verb} {name}` forgets what is left of it",
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""What a removing verb would take, before it takes it: the answer of ``--dry-run``.
+
+Rows say ``Kind``, ``Name``, ``Id``, ``Size`` (bytes, None where the driver cannot tell),
+``Snapshots`` that go along and ``With`` (what else goes, such as anonymous volumes). They are
+found by the rules of the verb itself, so what it would refuse is refused here.
+"""
+
+from __future__ import annotations
+
+from strata.engine import names, volumes
+from strata.engine.containers import removal
+from strata.engine.core import Engine, Record
+from strata.engine.history import targets
+from strata.engine.images import verbs as images
+from strata.errors import InUse, NotFound
+from strata.store import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strata.engine.filters import Filters
+
+
+def describe(e: Engine, record: Record, *, anonymous: bool = False) -> Record:
+    """One object as a row; ``anonymous``: its anonymous volumes go along."""
+    row: Record = {
+        "Kind": record["kind"], "Name": record.get("name") or ", ".join(record.get("names") or ()),
+        "Id": record["id"], "Size": None, "Snapshots": [], "With": [],
+    }  # fmt: skip
+    if record["kind"] == "image":
+        row["Size"] = record["size"]
+        return row
+    sizes = [e.driver.get_usage(name).used for name in _list_present(e, record)]
+    row["Size"] = None if None in sizes or not sizes else sum(size or 0 for size in sizes)
+    row["Snapshots"] = [s.name for s in targets.list_snapshots(e, record)
+                        if not s.name.startswith(targets.COMMIT_PREFIX)]  # fmt: skip
+    if anonymous:
+        row["With"] = [f"volume {item['source'][:12]}" for item in record["config"]["mounts"]
+                       if item.get("volume") and item.get("anonymous")]  # fmt: skip
+    return row
+
+
+def _list_present(e: Engine, record: Record) -> list[str]:
+    return [name for name in targets.list_lineage(record) if e.driver.find(name) is not None]
+
+
+def list_containers(
+    e: Engine, which: Sequence[str], *, force: bool = False, volumes: bool = False,
+    ignore: bool = False,
+) -> list[Record]:  # fmt: skip
+    """What ``rm`` would take."""
+    rows = []
+    for text in which:
+        try:
+            record = names.get_container(e, text)
+        except NotFound as error:
+            if ignore or force:
+                continue
+            error.exit_code = 1
+            raise
+        if not force:
+            lifecycle.check("remove", record, lifecycle.derive(record))
+        rows.append(describe(e, record, anonymous=volumes or record["config"]["remove"]))
+    return rows
+
+
+def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> list[Record]:
+    """What ``volume rm`` would take."""
+    rows = []
+    for text in which:
+        try:
+            record = names.get_volume(e, text)
+        except NotFound as error:
+            if force:
+                continue
+            error.exit_code = 1
+            raise
+        users = volumes.users_of(e, record["id"])
+        if users and not force:
+            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+            raise InUse(f"volume {record['name']} is being used by: {listed}", exit_code=2)
+        rows += [describe(e, user) for user in users]
+        rows.append(describe(e, record))
+    return rows
+
+
+def list_images(
+    e: Engine, which: Sequence[str], *, force: bool = False, ignore: bool = False
+) -> list[Record]:  # fmt: skip
+    """What ``rmi`` would take: images, or only the name when an image has others."""
+    rows = []
+    for text in which:
+        found = names.find_image(e, text)
+        if found is None:
+            if ignore or force:
+                continue
+            raise NotFound(f"{text}: image not known", exit_code=1)
+        image, name = found
+        if name and len(image["names"]) > 1:
+            rows.append({"Kind": "name", "Name": name, "Id": image["id"], "Size": 0,
+                         "Snapshots": [], "With": []})  # fmt: skip
+            continue
+        users = images.users_of(e, image["id"])
+        if users and not force:
+            listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
+            raise InUse(f"image used by {listed}: image is in use by a container", exit_code=2)
+        rows += [describe(e, user) for user in users]
+        rows.append(describe(e, image))
+    return rows
+
+
+def list_prunable(
+    e: Engine, kind: str, filters: Filters | None = None, *, all: bool = False
+) -> list[Record]:  # fmt: skip
+    """What a ``prune`` of containers, volumes or images would take."""
+    if kind == "container":
+        chosen = removal.choose_prunable(e, filters)
+    elif kind == "volume":
+        chosen = volumes.choose_prunable(e, filters, all)
+    else:
+        chosen = images.choose_prunable(e, all=all, filters=filters)
+    return [describe(e, record) for record in chosen]

@@ -1,0 +1,80 @@
+"""kill -9 at every traced step of the verbs that move heads and bring back what was removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from helpers.kill import Scenario, kill_everywhere
+from helpers.store import BUSYBOX, Store, open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+MADE = ("--name", "c1", BUSYBOX, "sh", "-c", "exit 0")
+VOLUME = [["volume", "create", "v1"], ["snapshot", "v1@a"]]
+BRANCHED = [*VOLUME, ["rollback", "v1@a"]]
+GONE = [["volume", "rm", "v1"], ["volume", "rm", "v1-restored"]]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Store]:
+    """One store for all scenarios; each leaves it as it was."""
+    with open_store() as store:
+        store.add_busybox()
+        yield store
+
+
+SCENARIOS = [
+    Scenario("switch", ["switch", "v1", "g1"], prepare=BRANCHED, undo=GONE, codes=(0, 125)),
+    Scenario(
+        "switch-in-use", ["switch", "v1", "g1"], codes=(0, 125),
+        prepare=[*BRANCHED, ["run", "--detach", "--volume", "v1:/data", "--stop-timeout", "0",
+                             "--name", "c1", BUSYBOX, "sleep", "1000"]],
+        undo=[["rm", "--force", "--time", "0", "c1"], *GONE],
+    ),
+    Scenario(
+        "branch-rm", ["branch", "rm", "v1", "g1"], prepare=BRANCHED, undo=GONE, codes=(0, 1)
+    ),
+    Scenario(
+        "branch-rename", ["branch", "rename", "v1", "g1", "old"], prepare=BRANCHED, undo=GONE,
+        codes=(0, 125),
+    ),
+    Scenario(
+        "undo-volume", ["undo"], prepare=[*BRANCHED, ["volume", "rm", "v1"]], undo=GONE,
+        codes=(0, 125),
+    ),
+    Scenario(
+        "restore-volume", ["trash", "restore", "--name", "v1-restored", "v1"],
+        prepare=[*VOLUME, ["volume", "rm", "v1"], ["volume", "create", "v1"]], undo=GONE,
+        codes=(0, 125),
+    ),
+    Scenario(
+        "undo-container", ["undo"], codes=(0, 125),
+        prepare=[["create", "--volume", "/data", *MADE], ["rm", "--volumes", "c1"]],
+        undo=[["rm", "--force", "--volumes", "c1"], ["volume", "prune", "--force"]],
+    ),
+    Scenario(
+        "undo-image", ["undo"], codes=(0, 125),
+        prepare=[["create", *MADE], ["commit", "c1", "localhost/made:1"], ["rm", "c1"],
+                 ["rmi", "localhost/made:1"]],
+        undo=[["rm", "--force", "c1"], ["rmi", "--force", "localhost/made:1"],
+              ["image", "prune", "--force"]],
+    ),
+    Scenario(
+        "undo-snapshot", ["undo"], prepare=[*VOLUME, ["snapshot", "rm", "v1@a"]], undo=GONE,
+        codes=(0, 125),
+    ),
+    Scenario(
+        "undo-branch", ["undo"], prepare=[*BRANCHED, ["branch", "rm", "v1", "g1"]], undo=GONE,
+        codes=(0, 125),
+    ),
+    Scenario(
+        "clone-now", ["clone", "v1", "v2"], prepare=VOLUME, codes=(0, 125),
+        undo=[["volume", "rm", "v2"], *GONE],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_killed_anywhere_nothing_is_lost(shared: Store, scenario: Scenario) -> None:
+    kill_everywhere(shared, scenario)
