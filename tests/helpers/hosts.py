@@ -64,16 +64,9 @@ class Host:
         self.pid = self._keeper.pid
         self.ok("ip", "link", "set", "lo", "up")
 
-    def argv(self, *words: str) -> list[str]:
-        """The words that run a program on this host."""
-        return ["nsenter", f"--net={self.netns}", "--", *words]
-
     def run(self, *words: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a program on this host to its end."""
-        return subprocess.run(
-            self.argv(*words), input=input, stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        return run(self.netns, *words, input=input)
 
     def ok(self, *words: str, input: str | None = None) -> str:
         """Like `run`, and fail the test unless it ended with 0; its output."""
@@ -83,7 +76,7 @@ class Host:
 
     def list_links(self) -> list[str]:
         """The names of its links."""
-        return inside(self.netns, lambda: sorted(name for _, name in socket.if_nameindex()))
+        return list_links(self.netns)
 
     def describe(self) -> dict[str, str]:
         """Links, addresses, routes and firewall as text: what a removal must bring back."""
@@ -168,7 +161,23 @@ def list_inside(inode: int) -> list[int]:
     return found
 
 
-# -- sockets inside ---------------------------------------------------------------------------
+# -- inside a namespace ----------------------------------------------------------------------------
+
+
+def run(
+    netns: str, *words: str, input: str | None = None
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run a program in a network namespace to its end."""
+    return subprocess.run(
+        ["nsenter", f"--net={netns}", "--", *words], input=input,
+        stdin=subprocess.DEVNULL if input is None else None, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+
+
+def list_links(netns: str) -> list[str]:
+    """The names of a namespace's links, sorted."""
+    return inside(netns, lambda: sorted(name for _, name in socket.if_nameindex()))
 
 
 def enter(netns: str) -> None:

@@ -128,6 +128,15 @@ def describe(store: Store) -> dict[str, list[str]]:
     found["operations"] = sorted(
         name for name in os.listdir(f"{store.runroot}/locks") if name.startswith("op.")
     )
+    for name in ("netns", "net/leases", "net/ports", "net/up"):
+        top = f"{store.runroot}/{name}"
+        found[f"run/{name}"] = sorted(
+            f"{folder.removeprefix(top)}/{entry}"
+            for folder, _, entries in os.walk(top) for entry in entries if entry[0] != "."
+        )  # fmt: skip
+    if store.netns:
+        found["links"] = hosts.list_links(store.netns)
+        found["rules"] = sorted(hosts.run(store.netns, "nft", "list", "ruleset").stdout.split())
     volumes = f"{store.root}/volumes"
     found["mountpoints"] = sorted(os.listdir(volumes)) if os.path.isdir(volumes) else []
     return {place: names for place, names in found.items() if names and place != "/records/damaged"}

@@ -1,0 +1,65 @@
+"""kill -9 at every traced step of what makes, changes and removes networks and attachments.
+
+The store's commands run on a test host; links and rules there belong to what is compared before
+and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from helpers.hosts import open_hosts
+from helpers.kill import Scenario, kill_everywhere
+from helpers.store import BUSYBOX, Store, open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+SLEEPER = ("--stop-signal", "KILL", "--name", "c1", BUSYBOX, "sleep", "1000")
+ON = ("--network", "net", "--publish", "8080:80")
+GONE = ["rm", "--force", "--time", "0", "c1"]
+RUN = ["run", "--detach", *ON, *SLEEPER]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Store]:
+    """A store whose networks have been in use once, so that their bridges are there."""
+    with contextlib.ExitStack() as stack:
+        (host,) = stack.enter_context(open_hosts("a"))
+        store = stack.enter_context(open_store(netns=host.netns))
+        store.add_busybox()
+        for name in ("net", "other"):
+            store.ok("network", "create", name)
+            store.ok("run", "--rm", "--network", name, BUSYBOX, "true")
+        yield store
+
+
+SCENARIOS = [
+    Scenario("create", ["network", "create", "--label", "a=b", "new"], codes=(0, 125),
+             undo=[["network", "rm", "new"]]),
+    Scenario("first-use", ["run", "--rm", "--name", "c1", "--network", "new", BUSYBOX, "true"],
+             prepare=[["network", "create", "new"]], codes=(0, 125),
+             undo=[GONE, ["network", "rm", "new"]]),
+    Scenario("rm", ["network", "rm", "new"], codes=(0, 1),
+             prepare=[["network", "create", "new"],
+                      ["run", "--rm", "--network", "new", BUSYBOX, "true"]],
+             undo=[["network", "rm", "new"]]),
+    Scenario("run", ["run", "--rm", "--name", "c1", *ON, BUSYBOX, "true"], codes=(0, 125),
+             undo=[GONE]),
+    Scenario("run-detached", RUN, codes=(0, 125), undo=[GONE]),
+    Scenario("start", ["start", "c1"], undo=[GONE],
+             prepare=[["create", *ON, *SLEEPER]]),
+    Scenario("stop", ["stop", "--time", "0", "c1"], prepare=[RUN], undo=[GONE]),
+    Scenario("rm-force", GONE, prepare=[RUN], codes=(0, 1), undo=[GONE]),
+    Scenario("connect", ["network", "connect", "other", "c1"], prepare=[RUN], codes=(0, 125),
+             undo=[GONE]),
+    Scenario("disconnect", ["network", "disconnect", "other", "c1"], codes=(0, 125),
+             prepare=[RUN, ["network", "connect", "other", "c1"]], undo=[GONE]),
+    Scenario("reload", ["network", "reload", "c1"], prepare=[RUN], undo=[GONE]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_killed_anywhere_nothing_is_left(shared: Store, scenario: Scenario) -> None:
+    kill_everywhere(shared, scenario)
