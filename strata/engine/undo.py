@@ -19,6 +19,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-layer DATASET``                   finish a committed layer from its own copy
 ``unspool OPERATION``                      what it kept to read once
 ``settle-network ID NAME LINK``            finish removing a network
+``drop-key ID``                            an overlay's private key, unless it was recorded after all
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
@@ -79,6 +80,11 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.containers import pausing
 
             pausing.settle(e, container_id)
+        case ["drop-key", network_id]:
+            from strata.engine.networks import overlay
+
+            if e.records.find("network", network_id) is None:
+                overlay.drop_key(e, network_id)
         case ["settle-network", network_id, name, interface]:
             from strata.engine.networks import verbs as networks
 

@@ -13,6 +13,10 @@ from strata.errors import CommandFailed, NetworkError, StrataError
 from strata.linux import network as kernel
 from strata.network.addresses import Subnet
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 IP = ("ip", "-batch", "-")
 NFT = ("nft", "-f", "-")
 
@@ -169,6 +173,37 @@ def ensure_setting(name: str, value: str) -> None:
             f"cannot set {key} to {value}: {error.strerror}",
             hint=f"`sysctl -w {key}={value}` on the host, or use --network host",
         ) from error
+
+
+def find_default_link() -> str | None:
+    """The link of this namespace's default route for IPv4."""
+    for line in _read_lines("/proc/net/route")[1:]:
+        words = line.split()
+        if words[1] == words[7] == "00000000":
+            return words[0]
+    return None
+
+
+def check_parent(
+    driver: str, options: Mapping[str, str], subnets: Sequence[object], ipam: str
+) -> str:  # fmt: skip
+    """The link of the host a macvlan or ipvlan network hangs on, if the kernel can do that.
+
+    `UsageError`, `NotFound` for a parent that is not there, `NetworkError`.
+    """
+    from strata.network import direct
+
+    parent = direct.check(driver, options, subnets, ipam, kernel.list_links(), find_default_link())
+    # Asked where it leaves nothing behind: a namespace that ends with the question. The kernel
+    # refuses any child of a loopback, but first it looks for the kind of link.
+    done = command.run(["unshare", "--net", "ip", "link", "add", "link", "lo", "name", "probe",
+                        "type", driver], check=False)  # fmt: skip
+    if b"Unknown device type" in done.stderr:
+        raise NetworkError(
+            f"this kernel has no {driver} links",
+            hint=f"load the module (modprobe {driver}), or use another driver",
+        )
+    return parent
 
 
 def list_host_subnets() -> list[Subnet]:

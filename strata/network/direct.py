@@ -15,11 +15,10 @@ from strata.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
     Record = Mapping[str, Any]
-    Link = tuple[Record, Record]
 
 DRIVERS = ("macvlan", "ipvlan")
 _MODES = {
@@ -28,14 +27,9 @@ _MODES = {
 }
 
 
-def is_direct(network: Record) -> bool:
-    """Whether its containers hang on a link of the host."""
-    return network["driver"] in DRIVERS
-
-
 def check(
     driver: str, options: Mapping[str, str], subnets: Sequence[object], ipam: str,
-    links: Sequence[str], default: str | None,
+    links: Collection[str], default: str | None,
 ) -> str:  # fmt: skip
     """The parent a new network gets; ``default`` is the link of the host's default route.
 
@@ -65,22 +59,17 @@ def check(
     return parent
 
 
-def link_lines(links: Sequence[Link], netns: str) -> list[str]:
-    """Lines for ``ip -batch`` that make the links of such networks inside a namespace.
+def link_line(network: Record, attachment: Record, netns: str) -> str:
+    """The line for ``ip -batch`` that makes the link of such a network inside a namespace.
 
-    The kernel makes them there at once, under the container's name for them.
+    The kernel makes it there at once, under the container's name for it.
     """
-    lines = []
-    for network, attachment in links:
-        if not is_direct(network):
-            continue
-        driver, options = network["driver"], network["options"]
-        words = [f"link add link {network['interface']} name {attachment['interface']}",
-                 f"netns {netns}"]  # fmt: skip
-        if driver == "macvlan":  # an ipvlan link has its parent's hardware address
-            words.append(f"address {attachment['mac']}")
-        if options.get("mtu"):
-            words.append(f"mtu {options['mtu']}")
-        words.append(f"type {driver} mode {options.get('mode') or _MODES[driver][0]}")
-        lines.append(" ".join(words))
-    return lines
+    driver, options = network["driver"], network["options"]
+    words = [f"link add link {network['interface']} name {attachment['interface']}",
+             f"netns {netns}"]  # fmt: skip
+    if driver == "macvlan":  # an ipvlan link has its parent's hardware address
+        words.append(f"address {attachment['mac']}")
+    if options.get("mtu"):
+        words.append(f"mtu {options['mtu']}")
+    words.append(f"type {driver} mode {options.get('mode') or _MODES[driver][0]}")
+    return " ".join(words)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "strata"
 #: what else stands for the default network, unless a network has that name
 DEFAULT_ALIASES = ("podman", "bridge", "default")
-DRIVERS = ("bridge", "macvlan", "ipvlan")
+DRIVERS = ("bridge", "macvlan", "ipvlan", "wireguard")
 _IPAM = ("host-local", "none")
 
 #: words that mean something else at ``--network``

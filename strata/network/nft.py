@@ -20,6 +20,7 @@ Other tables are neither read nor changed: a packet must pass them as well.
 from __future__ import annotations
 
 from strata.network.addresses import V6, get_family, parse_subnet
+from strata.network.plan import is_overlay, tunnel_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,6 +143,11 @@ def network_elements(network: Record) -> list[Element]:
         found.append(("open", name))
     if options.get("mode") == "routed":
         found.append(("routed", name))
+    if is_overlay(network):
+        # From the tunnel only to its own bridge and back: peers are not let out, nor into others.
+        tunnel = f'"{tunnel_name(network["id"])}"'
+        found += [("bridges", tunnel), ("internal", tunnel), ("pairs", f"{name} . {tunnel}"),
+                  ("pairs", f"{tunnel} . {name}")]  # fmt: skip
     for subnet in network["subnets"]:
         parsed = parse_subnet(subnet["subnet"])
         number = "6" if parsed.family == V6 else "4"

@@ -24,7 +24,17 @@ first network wins and the next takes over when it goes."""
 
 def is_bridge(network: Record) -> bool:
     """Whether its containers hang on a bridge of the host that we make and filter."""
-    return str(network["driver"]) == "bridge"
+    return network["driver"] in ("bridge", "wireguard")
+
+
+def is_overlay(network: Record) -> bool:
+    """Whether it spans hosts: a bridge as others, and a tunnel beside it."""
+    return bool(network["driver"] == "wireguard")
+
+
+def tunnel_name(network_id: str) -> str:
+    """The link of an overlay's tunnel. No two hosts' alike, as they may share what names it."""
+    return f"swg{network_id[:8]}"
 
 
 def get_mtu(network: Record) -> int:
@@ -90,6 +100,11 @@ def host_side(links: Sequence[Link], netns: str) -> str:
     """The lines that make a container's links, each with one end in ``netns`` (a path or pid)."""
     lines = []
     for network, attachment in links:
+        if not is_bridge(network):
+            from strata.network import direct
+
+            lines.append(direct.link_line(network, attachment, netns))
+            continue
         mtu = get_mtu(network)
         words = [f"link add name {attachment['host_interface']}"]
         if mtu:

@@ -16,8 +16,10 @@ import time
 
 from strata import command, trace
 from strata.errors import CommandFailed, NotFound, StrataError
+from strata.linux import network as kernel
 from strata.linux import process
 from strata.network import overlay as plans
+from strata.network import plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +34,6 @@ class NoDevice(StrataError):
     """A WireGuard device cannot be made on this host."""
 
     id = "no-wireguard"
-
-
-def link_name(network_id: str) -> str:
-    """The device's name. Its own for each host's network, as sockets are shared by namespaces."""
-    return f"swg{network_id[:8]}"
 
 
 def make_private_key() -> str:
@@ -54,18 +51,6 @@ def derive_public_key(private_key: str) -> str:
     return _wg("pubkey", input=private_key).strip()
 
 
-def is_up(link: str) -> bool:
-    """Whether the link exists in the network namespace this process is in."""
-    # The C part alone: `socket` itself is dear, and this is asked on the way of `run`.
-    import _socket
-
-    try:
-        _socket.if_nametoindex(link)
-    except OSError:
-        return False
-    return True
-
-
 def ensure_up(
     network_id: str, overlay: Overlay, gateways: list[str], mtu: int, key_path: str, alias: str
 ) -> None:  # fmt: skip
@@ -74,7 +59,7 @@ def ensure_up(
     ``gateways`` are this host's addresses in the overlay and must exist already. ``alias`` marks
     the link as ours. Raises `NoDevice`; `NotFound` when the private key is gone.
     """
-    link = link_name(network_id)
+    link = plan.tunnel_name(network_id)
     try:
         with open(key_path, encoding="ascii") as file:
             private_key = file.read().strip()
@@ -83,7 +68,7 @@ def ensure_up(
             f"the private key of the overlay is missing: {key_path}",
             hint="remove the network and create it again; the other hosts need its new join token",
         ) from None
-    if not is_up(link):
+    if kernel.find_link(link) is None:
         _make(link)
     trace.point("overlay:device-made")
     endpoints = {peer["public_key"]: _resolve(peer["endpoint"]) for peer in overlay["peers"]}
@@ -96,9 +81,9 @@ def ensure_up(
 
 def take_down(network_id: str) -> None:
     """Take the device away, and wait for the process behind it to end. Idempotent."""
-    link = link_name(network_id)
+    link = plan.tunnel_name(network_id)
     running = find_process(link)
-    if is_up(link):
+    if kernel.find_link(link) is not None:
         command.run(["ip", "link", "delete", link], check=False)
     trace.point("overlay:device-gone")
     if running is not None:

@@ -13,7 +13,8 @@ import pytest
 from helpers.hosts import Host, Server, ask_tcp, inside, list_inside, open_hosts
 
 from strata import command
-from strata.network import wireguard
+from strata.linux import network
+from strata.network import plan, wireguard
 
 pytestmark = [pytest.mark.root]
 
@@ -35,7 +36,7 @@ class End:
 
     @property
     def link(self) -> str:
-        return wireguard.link_name(self.id)
+        return plan.tunnel_name(self.id)
 
     def as_peer(self, endpoint: str) -> dict[str, Any]:
         return {"node": self.host.name, "public_key": self.key, "endpoint": endpoint,
@@ -124,7 +125,7 @@ def test_a_killed_process_is_started_again(ends: tuple[End, End]) -> None:
         os.kill(running[0], signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(running[0], 0)
-    assert not inside(a.host.netns, lambda: wireguard.is_up(a.link))
+    assert not inside(a.host.netns, lambda: network.find_link(a.link))
     a.up()
     assert_talk(a, b)
 

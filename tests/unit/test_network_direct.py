@@ -53,15 +53,10 @@ def test_a_missing_vlan_link_comes_with_the_command_that_makes_it() -> None:
 
 
 def test_links_are_made_inside_the_namespace() -> None:
-    lines = direct.link_lines(
-        [make_link("macvlan"), make_link("ipvlan", mode="l3", mtu="1400")], "/run/ns"
-    )
-    assert lines == [
+    assert direct.link_line(*make_link("macvlan"), "/run/ns") == (
         "link add link eth0 name eth1 netns /run/ns address 0a:58:c0:00:02:05 "
-        "type macvlan mode bridge",
-        "link add link eth0 name eth1 netns /run/ns mtu 1400 type ipvlan mode l3",
-    ]
-
-
-def test_bridges_are_not_its_business() -> None:
-    assert direct.link_lines([make_link("bridge")], "/run/ns") == []
+        "type macvlan mode bridge"
+    )
+    assert direct.link_line(*make_link("ipvlan", mode="l3", mtu="1400"), "/run/ns") == (
+        "link add link eth0 name eth1 netns /run/ns mtu 1400 type ipvlan mode l3"
+    )

@@ -17,7 +17,9 @@ COMMANDS = (
         (
             Option("--disable-dns", "flag", "Do not resolve names of containers"),
             Option("--dns", "csv", "Name server the network's own one asks", "ADDRESS"),
-            Option("--driver -d", "string", "bridge, macvlan or ipvlan", "DRIVER", "bridge"),
+            Option(
+                "--driver -d", "string", "bridge, macvlan, ipvlan or wireguard", "DRIVER", "bridge"
+            ),
             Option("--gateway", "list", "Address of a subnet's gateway", "ADDRESS"),
             Option("--ignore", "flag", "Do nothing when the network exists"),
             Option("--interface-name", "string", "Name of the bridge on the host", "NAME"),
@@ -36,6 +38,7 @@ COMMANDS = (
                 choices=("host-local", "none"),
             ),
             Option("--ipv6", "flag", "Add an IPv6 subnet"),
+            Option("--join", "string", "Join the overlay of another host", "TOKEN"),
             Option("--label", "list", "Set a label", "KEY[=VALUE]"),
             Option(
                 "--opt -o",
@@ -52,10 +55,15 @@ COMMANDS = (
             Option("--subnet", "list", "Subnet in CIDR form; several for several", "CIDR"),
         ),
         text="Containers of different networks reach each other only through published ports,\n"
-        "unless one network was made with -o isolate=false; with -o isolate=strict not even so.",
+        "unless one network was made with -o isolate=false; with -o isolate=strict not even so.\n"
+        "With -d wireguard a network spans hosts. Its options are endpoint=HOST[:PORT], where\n"
+        "other hosts reach this one, and port, range, node, keepalive.",
         examples=(
             "strata network create --subnet 10.90.0.0/24 --ipv6 web",
             "strata network create --internal back",
+            "strata network create -d macvlan -o parent=eth0 --subnet 192.0.2.0/24 lan",
+            "strata network create -d wireguard -o endpoint=203.0.113.7 mesh",
+            "strata network create -d wireguard --join TOKEN -o endpoint=203.0.113.8",
         ),
     ),
     Command(
@@ -130,7 +138,7 @@ COMMANDS = (
     ),
     Command(
         ("network update",),
-        "Change the name servers of a network",
+        "Change a network's name servers and peers",
         "networks:update",
         "NETWORK",
         1,
@@ -138,7 +146,22 @@ COMMANDS = (
         (
             Option("--dns-add", "csv", "Name server to add", "ADDRESS"),
             Option("--dns-drop", "csv", "Name server to take away", "ADDRESS"),
+            Option("--peer-add", "list", "Let another host into the overlay", "TOKEN"),
+            Option("--peer-drop", "list", "Shut a host out of the overlay", "NODE|KEY"),
         ),
+        complete="network",
+    ),
+    Command(
+        ("network join-token",),
+        "Print what another host needs to join an overlay",
+        "networks:join_token",
+        "NETWORK",
+        1,
+        1,
+        text="The token names this host, its public key and endpoint, and the hosts it knows. It "
+        "holds no secret. Each host takes the other's: the new one with network create --join, "
+        "those that are there with network update --peer-add.",
+        examples=("strata network update --peer-add TOKEN mesh",),
         complete="network",
     ),
 )

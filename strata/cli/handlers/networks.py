@@ -34,6 +34,7 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
         interface=options.text("interface-name"),
         ipam=options.text("ipam-driver"),
         ignore=options.flag("ignore"),
+        join=options.text("join"),
     )
     say(made["name"])
     return 0
@@ -136,11 +137,22 @@ def reload(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def update(context: Context, options: Options, arguments: list[str]) -> int:
-    """Change the name servers of a network; print its name."""
+    """Change a network's name servers and peers; print its name."""
     from strata.engine.networks import verbs
 
-    added, dropped = options.list("dns-add"), options.list("dns-drop")
-    if not added and not dropped:
-        raise UsageError("nothing to update", hint="give --dns-add or --dns-drop")
-    say(verbs.update(context.engine, arguments[0], dns_add=added, dns_drop=dropped)["name"])
+    changes = {key: options.list(key.replace("_", "-"))
+               for key in ("dns_add", "dns_drop", "peer_add", "peer_drop")}  # fmt: skip
+    if not any(changes.values()):
+        raise UsageError("nothing to update", hint="give --dns-add, --dns-drop, --peer-add or "
+                         "--peer-drop")  # fmt: skip
+    say(verbs.update(context.engine, arguments[0], **changes)["name"])
+    return 0
+
+
+def join_token(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print the token with which another host joins an overlay."""
+    from strata.engine.networks import overlay
+    from strata.engine.networks.joining import get_network
+
+    say(overlay.make_join_token(get_network(context.engine, arguments[0])))
     return 0

@@ -315,6 +315,7 @@ def detach(e: Engine, record: Record) -> None:
             for offset in range(int(port["range"])):
                 leases.release_port(f"{e.paths.net}/ports", port["protocol"], port["host_ip"],
                                     port["host_port"] + offset, container_id)  # fmt: skip
+        host.close_idle_tunnels(e, [one["id"] for one in state["networks"].values()])
     trace.point("detach:released")
     try:
         os.unlink(path)

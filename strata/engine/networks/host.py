@@ -99,13 +99,22 @@ def holding(e: Engine, networks: Iterable[Record]) -> Iterator[None]:
             for network in wanted:
                 if not is_up(e, network):
                     _bring_up(e, network)
+                if not has_tunnel(network):
+                    _open_tunnel(e, network)
             write_table(e)
         held.share()
         yield
 
 
 def _is_ready(e: Engine, networks: Iterable[Record]) -> bool:
-    return all(is_up(e, network) for network in networks) and has_table(e)
+    return all(is_up(e, network) and has_tunnel(network) for network in networks) and has_table(e)
+
+
+def has_tunnel(network: Record) -> bool:
+    """Whether an overlay's tunnel is there; what is no overlay needs none."""
+    if not plan.is_overlay(network):
+        return True
+    return kernel.find_link(plan.tunnel_name(network["id"])) is not None
 
 
 def has_table(e: Engine) -> bool:
@@ -160,6 +169,42 @@ def _forget_up(e: Engine, network_id: str, interface: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)
     remove_path(lease_folder(e, network_id))
+    close_tunnel(network_id)
+
+
+def _open_tunnel(e: Engine, network: Record) -> None:
+    from strata.engine.networks import overlay
+
+    overlay.ensure_up(e, network)
+
+
+def refresh_tunnel(e: Engine, network: Record) -> None:
+    """Make an overlay's tunnel what its record says by now, if it is there."""
+    with e.lock_links():
+        if has_tunnel(network):
+            _open_tunnel(e, network)
+
+
+def close_tunnel(network_id: str) -> None:
+    """Take an overlay's tunnel away, if it is there. Idempotent."""
+    if kernel.find_link(plan.tunnel_name(network_id)) is not None:
+        from strata.network import wireguard
+
+        wireguard.take_down(network_id)
+
+
+def close_idle_tunnels(e: Engine, network_ids: Iterable[str]) -> None:
+    """Take away the tunnels of overlays that no container is attached to any more."""
+    open_ones = [network_id for network_id in network_ids
+                 if kernel.find_link(plan.tunnel_name(network_id)) is not None]  # fmt: skip
+    if not open_ones:
+        return
+    with e.lock_links():
+        used = {attachment["id"] for _, state in list_states(e)
+                for attachment in state["networks"].values()}  # fmt: skip
+        for network_id in open_ones:
+            if network_id not in used:
+                close_tunnel(network_id)
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -195,8 +240,11 @@ def rebuild(e: Engine) -> None:
         wanted = {attachment["id"] for _, state in list_states(e)
                   for attachment in state["networks"].values()}  # fmt: skip
         for network in e.records.list_records("network"):
-            if network["id"] in wanted and plan.is_bridge(network) and not is_up(e, network):
-                _bring_up(e, network)
+            if network["id"] in wanted and plan.is_bridge(network):
+                if not is_up(e, network):
+                    _bring_up(e, network)
+                if plan.is_overlay(network):
+                    _open_tunnel(e, network)
         write_table(e)
 
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 import os
 
 from strata import trace
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import UsageError
 from strata.network import overlay as plans
+from strata.network.plan import is_overlay
 from strata.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 DRIVER = "wireguard"
 
@@ -28,37 +30,73 @@ _OWN_OPTIONS = ("endpoint", "port", "range", "node", "keepalive")
 _CANDIDATES = range(100, 120)
 
 
-def is_overlay(network: Record) -> bool:
-    """Whether a network spans hosts."""
-    return bool(network["driver"] == DRIVER)
-
-
-def split_options(given: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def split_options(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """The options only an overlay has, and the others."""
     own = {key: value for key, value in given.items() if key in _OWN_OPTIONS}
     return own, {key: value for key, value in given.items() if key not in own}
 
 
-def plan(
-    e: Engine, given: dict[str, str], *, subnets: Sequence[str], ipv6: bool, join: str,
-    check_free: Callable[[list[str]], None], private_key: str,
+def begin(
+    e: Engine, record: Record, given: dict[str, str], subnets: Sequence[str], join: str
+) -> tuple[str, list[str]]:  # fmt: skip
+    """Plan the overlay of a network that is being created: its private key, this host's subnets.
+
+    Puts ``overlay``, the MTU and, when none was given, the token's name into the record. ``join``
+    is a token of another host, or empty to begin an overlay. The caller has the list's lock.
+    """
+    from strata.network import act, model, wireguard
+    from strata.network.addresses import parse_subnet
+
+    used = act.list_host_subnets()
+    for other in e.records.list_records("network"):
+        taken = other["overlay"]["ranges"] if is_overlay(other) else []
+        used += [parse_subnet(text) for text in taken]
+        used += [parse_subnet(subnet["subnet"]) for subnet in other["subnets"]]
+
+    def check_free(ranges: list[str]) -> None:
+        model.check_free([parse_subnet(text) for text in ranges], used)
+
+    key = wireguard.make_private_key()
+    token = plans.parse_token(join) if join else None
+    overlay, parts, mtu = _plan(
+        e, given, subnets=subnets, ipv6=record["ipv6"], token=token, check_free=check_free,
+        public_key=wireguard.derive_public_key(key),
+    )  # fmt: skip
+    record["overlay"] = overlay
+    record["options"] = {"mtu": str(mtu), **record["options"]}
+    if token is not None and not record["name"]:
+        names.check_name(token["name"], "network")
+        record["name"] = token["name"]
+    return key, parts
+
+
+def route_all(record: Record) -> None:
+    """Give containers a route to the whole overlay, also where another network is their default."""
+    for whole in record["overlay"]["ranges"]:
+        gateways = [subnet["gateway"] for subnet in record["subnets"]
+                    if subnet["gateway"] and (":" in subnet["gateway"]) == (":" in whole)]  # fmt: skip
+        record["routes"] += [{"destination": whole, "gateway": gateway, "metric": None}
+                             for gateway in gateways[:1]]  # fmt: skip
+
+
+def _plan(
+    e: Engine, given: dict[str, str], *, subnets: Sequence[str], ipv6: bool, token: Record | None,
+    check_free: Callable[[list[str]], None], public_key: str,
 ) -> tuple[Record, list[str], int]:  # fmt: skip
     """A new overlay, this host's subnets in it, and its MTU. Changes nothing.
 
     ``check_free`` raises `UsageError` when a range overlaps what the host or a network uses.
-    ``join`` is a token of another host, or empty to begin an overlay.
     """
-    from strata.network import wireguard
 
     port, endpoint = _plan_port(e, given)
     overlay: Record = {
         "ranges": [], "node": plans.check_node(given.get("node") or os.uname().nodename),
-        "public_key": wireguard.derive_public_key(private_key), "endpoint": endpoint,
+        "public_key": public_key, "endpoint": endpoint,
         "port": port, "keepalive": _number("keepalive", given.get("keepalive", "0"), 0, 65535),
         "peers": [],
     }  # fmt: skip
-    if join:
-        return _join(overlay, plans.parse_token(join), given, list(subnets), check_free)
+    if token is not None:
+        return _join(overlay, token, given, list(subnets), check_free)
     mtu = plans.DEFAULT_MTU
     if given.get("range"):
         overlay["ranges"] = [str(plans.parse_overlay_range(text))
@@ -155,11 +193,8 @@ def save_key(e: Engine, network_id: str, private_key: str) -> None:
     trace.point("overlay:key-written")
 
 
-def forget(e: Engine, network_id: str) -> None:
-    """Take away the device and the key of a network that is gone. Idempotent."""
-    from strata.network import wireguard
-
-    wireguard.take_down(network_id)
+def drop_key(e: Engine, network_id: str) -> None:
+    """Remove the private key of a network that is gone. Idempotent."""
     try:
         os.unlink(key_path(e, network_id))
     except FileNotFoundError:
@@ -170,14 +205,14 @@ def forget(e: Engine, network_id: str) -> None:
 # -- the device ------------------------------------------------------------------------------------
 
 
-def ensure_up(e: Engine, network: Record, alias: str) -> None:
+def ensure_up(e: Engine, network: Record) -> None:
     """Make the network's device what its record says; its bridge must be there. Idempotent."""
     from strata.network import wireguard
 
     gateways = [subnet["gateway"] for subnet in network["subnets"] if subnet["gateway"]]
     mtu = int(network["options"].get("mtu") or plans.DEFAULT_MTU)
     wireguard.ensure_up(network["id"], network["overlay"], gateways, mtu,
-                        key_path(e, network["id"]), alias)  # fmt: skip
+                        key_path(e, network["id"]), f"strata:{e.config.id[:8]}")  # fmt: skip
 
 
 # -- peers -----------------------------------------------------------------------------------------

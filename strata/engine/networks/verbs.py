@@ -8,12 +8,12 @@ from strata import trace
 from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
-from strata.engine.networks import host, joining
+from strata.engine.networks import host, joining, overlay
 from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import network as kernel
-from strata.network import act, model, plan
+from strata.network import act, direct, model, plan
 from strata.network.addresses import V4, V6, Subnet, parse_subnet
 from strata.store import lifecycle
 from strata.store.records import SCHEMA, new_id
@@ -32,9 +32,11 @@ def create(
     internal: bool = False, dns: bool = True, dns_servers: Sequence[str] = (),
     routes: Sequence[str] = (), options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None, interface: str = "", ipam: str = "",
-    ignore: bool = False,
+    ignore: bool = False, join: str = "",
 ) -> Record:  # fmt: skip
     """Make a network; return its record. No link is made before a container needs it.
+
+    ``join``: a token of another host's overlay, for the driver wireguard.
 
     `AlreadyExists` when the name is taken (``ignore``: the record that is there), `UsageError`.
     """
@@ -48,15 +50,24 @@ def create(
         )
     if ipam not in ("", "host-local", "none"):
         raise UsageError(f"unsupported ipam driver {ipam}", hint="use host-local or none")
+    own: dict[str, str] = {}
+    if driver == overlay.DRIVER:
+        own, options = overlay.split_options(options or {})
+    elif join:
+        raise UsageError(f"a {driver} network cannot join others", hint="use -d wireguard")
     chosen, named = model.plan_options(driver, options or {})
     if interface:
         model.check_interface(interface)
-    given = model.plan_subnets(subnets, gateways, ranges, internal=internal)
+    given = []
+    if driver != overlay.DRIVER:
+        given = model.plan_subnets(subnets, gateways, ranges, internal=internal)
+    if driver in direct.DRIVERS:
+        interface = act.check_parent(driver, chosen, given, ipam)
     record: Record = {
         "schema": SCHEMA, "kind": "network", "id": new_id(), "name": name or "", "driver": driver,
         "interface": interface or named, "created": format_time(time.time()), "subnets": given,
         "routes": [model.plan_route(text) for text in routes], "ipv6": ipv6, "internal": internal,
-        "dns": dns and driver == "bridge", "dns_servers": model.check_servers(dns_servers),
+        "dns": dns and driver in ("bridge", overlay.DRIVER), "dns_servers": model.check_servers(dns_servers),
         "labels": dict(labels or {}), "options": chosen, "ipam": ipam or "host-local",
     }  # fmt: skip
     e.recover()
@@ -66,7 +77,12 @@ def create(
             if ignore:
                 return existing
             raise model.refuse_duplicate(str(name))
-        _make(e, record)
+        key = ""
+        if driver == overlay.DRIVER:
+            key, subnets = overlay.begin(e, record, own, subnets, join)
+            record["subnets"] = model.plan_subnets(subnets, gateways, ranges, internal=internal)
+            overlay.route_all(record)
+        _make(e, record, key=key)
     return record
 
 
@@ -85,11 +101,11 @@ def ensure_default(e: Engine) -> None:
         _make(e, record, default=True)
 
 
-def _make(e: Engine, record: Record, *, default: bool = False) -> None:
+def _make(e: Engine, record: Record, *, default: bool = False, key: str = "") -> None:
     """Choose what was left open, and write the record. The caller has the list's lock alone."""
     e.records.ensure_layout()
     others = list(e.records.list_records("network"))
-    if record["ipam"] == "host-local" and record["driver"] != "ipvlan":
+    if record["ipam"] == "host-local":
         _fill_subnets(record, others, default=default)
     if plan.is_bridge(record):
         _choose_interface(record, others)
@@ -101,6 +117,9 @@ def _make(e: Engine, record: Record, *, default: bool = False) -> None:
             take_name(e, "network", record["name"], record["id"])
         except AlreadyExists:
             raise model.refuse_duplicate(record["name"]) from None
+        if key:
+            operation.plan(["drop-key", record["id"]])
+            overlay.save_key(e, record["id"], key)
         save(e, record)
         trace.point("network-create:recorded")
 
@@ -204,6 +223,7 @@ def settle_removal(e: Engine, network_id: str, name: str, interface: str) -> Non
     e.records.delete("network", network_id)
     trace.point("network-rm:forgotten")
     host.take_down(e, {"id": network_id, "interface": interface})
+    overlay.drop_key(e, network_id)
 
 
 def prune(e: Engine, filters: Filters | None = None) -> list[str]:
@@ -277,6 +297,8 @@ def describe(record: Record) -> Record:
         "ipv6_enabled": record["ipv6"], "internal": record["internal"],
         "dns_enabled": record["dns"], "ipam_options": {"driver": record["ipam"]},
     }  # fmt: skip
+    if plan.is_overlay(record):
+        found["overlay"] = record["overlay"]
     for key, value in (("routes", record["routes"]), ("labels", record["labels"]),
                        ("network_dns_servers", record["dns_servers"]),
                        ("options", record["options"])):  # fmt: skip
@@ -338,14 +360,20 @@ def _describe_addresses(record: Record, attachment: Record) -> list[Record]:
 
 
 def update(
-    e: Engine, name: str, *, dns_add: Sequence[str] = (), dns_drop: Sequence[str] = ()
+    e: Engine, name: str, *, dns_add: Sequence[str] = (), dns_drop: Sequence[str] = (),
+    peer_add: Sequence[str] = (), peer_drop: Sequence[str] = (),
 ) -> Record:  # fmt: skip
-    """Change a network's name servers; return its record."""
+    """Change a network's name servers and, of an overlay, its peers; return its record.
+
+    ``peer_add``: join tokens; ``peer_drop``: names or public keys of peers.
+    """
     model.check_servers([*dns_add, *dns_drop])
     found = get_network(e, name)
     with e.lock_networks():
         record = e.records.get("network", found["id"])
-        if not record["dns"]:
+        if peer_add or peer_drop:
+            record = overlay.change_peers(record, peer_add, peer_drop)
+        if (dns_add or dns_drop) and not record["dns"]:
             raise UsageError(
                 f"unable to update dns servers for network {record['name']}: dns is not enabled",
                 hint="it was made with --disable-dns",
@@ -360,6 +388,8 @@ def update(
         record["dns_servers"] = list(dict.fromkeys([*kept, *dns_add]))
         save(e, record)
         trace.point("network-update:recorded")
+        if peer_add or peer_drop:
+            host.refresh_tunnel(e, record)
     return record
 
 
