@@ -26,7 +26,7 @@ _CONTAINER = (
     "start stop restart pause unpause kill rm ps logs exec attach wait commit cp rename ls list "
     "inspect exists prune cleanup"
 )
-_NETWORK = "create ls list inspect rm remove prune exists reload update"
+_NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
 _VOLUME = "create ls list inspect rm prune exists profiles"
 _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
 

@@ -19,7 +19,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-layer DATASET``                   finish a committed layer from its own copy
 ``unspool OPERATION``                      what it kept to read once
 ``settle-network ID NAME LINK``            finish removing a network
-``drop-key ID``                            an overlay's private key, unless it was recorded after all
+``drop-key ID``                            the private key of an overlay that was not recorded
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was

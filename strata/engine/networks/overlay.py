@@ -73,10 +73,11 @@ def begin(
 def route_all(record: Record) -> None:
     """Give containers a route to the whole overlay, also where another network is their default."""
     for whole in record["overlay"]["ranges"]:
-        gateways = [subnet["gateway"] for subnet in record["subnets"]
-                    if subnet["gateway"] and (":" in subnet["gateway"]) == (":" in whole)]  # fmt: skip
-        record["routes"] += [{"destination": whole, "gateway": gateway, "metric": None}
-                             for gateway in gateways[:1]]  # fmt: skip
+        for subnet in record["subnets"]:
+            gateway = subnet["gateway"]
+            if gateway and (":" in gateway) == (":" in whole):
+                record["routes"].append({"destination": whole, "gateway": gateway, "metric": None})
+                break
 
 
 def _plan(

@@ -67,7 +67,8 @@ def create(
         "schema": SCHEMA, "kind": "network", "id": new_id(), "name": name or "", "driver": driver,
         "interface": interface or named, "created": format_time(time.time()), "subnets": given,
         "routes": [model.plan_route(text) for text in routes], "ipv6": ipv6, "internal": internal,
-        "dns": dns and driver in ("bridge", overlay.DRIVER), "dns_servers": model.check_servers(dns_servers),
+        "dns": dns and driver in ("bridge", overlay.DRIVER),
+        "dns_servers": model.check_servers(dns_servers),
         "labels": dict(labels or {}), "options": chosen, "ipam": ipam or "host-local",
     }  # fmt: skip
     e.recover()
