@@ -158,9 +158,9 @@ COMMANDS = (
         "NETWORK",
         1,
         1,
-        text="The token names this host, its public key, its endpoint and the hosts it knows. It holds\n"
-        "no secret. Each host takes the other's: the new one with network create --join, those that\n"
-        "are there already with network update --peer-add.",
+        text="The token names this host, its public key and endpoint, and the hosts it knows. It\n"
+        "holds no secret. Each host takes the other's: the new one with network create --join,\n"
+        "those that are there already with network update --peer-add.",
         examples=("strata network update --peer-add TOKEN mesh",),
         complete="network",
     ),
