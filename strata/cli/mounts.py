@@ -1,8 +1,9 @@
 """Read ``--volume``, ``--mount`` and ``--tmpfs`` into the mounts of a container's record.
 
-Pure: whether a host path exists is the engine's business. A mount is
-``{"type", "source", "volume", "destination", "options", "anonymous"}`` with the user's options
-only; memory file systems become ``{destination: options}``.
+Pure but for patterns (``type=glob``): whether a host path exists is the engine's business. A mount
+is ``{"type", "source", "volume", "destination", "options", "anonymous"}``, and ``"subpath"`` where
+only a part is meant, with the user's options only; memory file systems become
+``{destination: options}``.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ _COMMON = frozenset("rw ro exec noexec suid nosuid dev nodev".split())
 _PROPAGATION = frozenset(
     "private rprivate shared rshared slave rslave unbindable runbindable".split()
 )
-_BIND = _COMMON | _PROPAGATION | {"bind", "rbind"}
-_VOLUME = _COMMON | _PROPAGATION | {"copy", "nocopy"}
+_BIND = _COMMON | _PROPAGATION | {"bind", "rbind", "U"}
+_VOLUME = _COMMON | _PROPAGATION | {"copy", "nocopy", "U"}
+_IMAGE = _PROPAGATION | {"ro"}
 _TMPFS = (
     _COMMON | _PROPAGATION | frozenset("tmpcopyup notmpcopyup noatime relatime strictatime".split())
 )
 _TMPFS_VALUES = frozenset("size mode uid gid nr_inodes nr_blocks".split())
 _LATER = {
-    "O": "overlays over a host directory",
-    "U": "changing the owner of a source",
-    "idmap": "id-mapped mounts",
+    "O": "an overlay over a host directory",
+    "upperdir": "an overlay over a host directory",
+    "workdir": "an overlay over a host directory",
+    "idmap": "an id-mapped mount",
 }
 # SELinux relabelling; the caller decides by the host whether it means anything.
 RELABEL = frozenset("zZ")
@@ -71,63 +74,164 @@ def parse_volume(text: str, directory: str) -> Mount:
 
 
 def parse_mount(text: str, directory: str) -> Mount:
-    """Read ``--mount type=bind|volume|tmpfs,source=…,destination=…[,option…]``.
+    """Read ``--mount type=bind|volume|tmpfs|ramfs|image|devpts|glob,source=…,destination=…``.
 
     A memory file system comes back with type tmpfs and its options in ``options``.
     """
-    kind, source, destination = "volume", "", ""
+    given = {"type": "volume", "source": "", "destination": "", "subpath": ""}
     options: list[str] = []
     for field in split_csv(text):
         key, equals, value = field.partition("=")
-        if key == "type":
-            kind = value
-        elif key in ("source", "src"):
-            source = value
-        elif key in ("destination", "dst", "target"):
-            destination = value
-        elif key in ("readonly", "ro", "rw"):
-            truth = _truth(field, value) if equals else True
-            options.append("ro" if truth == (key != "rw") else "rw")
-        elif key == "bind-propagation":
-            options.append(value)
-        elif key == "bind-nonrecursive":
-            options.append("bind" if not equals or _truth(field, value) else "rbind")
-        elif key == "volume-nocopy":
-            options.append("nocopy" if not equals or _truth(field, value) else "copy")
-        elif key in ("tmpfs-size", "tmpfs-mode"):
-            options.append(f"{key[6:]}={value}")
-        elif key in ("relabel", "U", "chown", "idmap", "subpath", "volume-opt", "volume-label"):
-            raise _unavailable(f"the mount option {key!r}")
-        else:
-            options.append(field)
-    if kind not in ("bind", "volume", "tmpfs"):
-        if kind in ("image", "glob", "devpts", "ramfs", "overlay"):
+        name = _NAMES.get(key)
+        if name is not None:
+            given[name] = value
+        elif key not in _IGNORED:
+            options.append(_read_option(field, key, value if equals else None))
+    kind = given["type"]
+    if kind not in _KINDS:
+        if kind in ("overlay", "artifact"):
             raise _unavailable(f"a mount of type {kind}")
         raise UsageError(
-            f'invalid filesystem type "{kind}"', hint="use type=bind, type=volume or type=tmpfs"
+            f'invalid filesystem type "{kind}"', hint=f"use type= with one of {', '.join(_KINDS)}"
         )
-    if not destination:
+    if not given["destination"]:
         raise UsageError(
             f'must set volume destination in --mount "{text}"', hint="add destination=/path"
         )
-    path = _destination(destination)
-    if kind == "tmpfs":
-        if source:
-            raise UsageError('"source" option not supported for "tmpfs" mounts')
-        return _mount("tmpfs", "", path, _check_tmpfs(options))
-    if kind == "bind":
-        if not source:
-            raise UsageError("must set source for a bind mount", hint="add source=/path")
-        if not source.startswith(("/", "./", "../")) and source not in (".", ".."):
-            source = f"./{source}"
-        full = posixpath.normpath(posixpath.join(directory, source))
-        return _mount("bind", full, path, _check(options, _BIND))
+    mount = _KINDS[kind](given, _destination(given["destination"]), options, directory)
+    if given["subpath"]:
+        if kind not in ("volume", "image"):
+            raise UsageError(f'"subpath" option not supported for "{kind}" mounts')
+        mount["subpath"] = check_subpath(given["subpath"])
+    return mount
+
+
+_NAMES = {
+    "type": "type", "source": "source", "src": "source", "destination": "destination",
+    "dst": "destination", "target": "destination", "subpath": "subpath",
+    "volume-subpath": "subpath", "image-subpath": "subpath",
+}  # fmt: skip
+#: Docker's, for other systems, and what can only be "local"
+_IGNORED = frozenset(("consistency",))
+
+
+def _read_option(field: str, key: str, value: str | None) -> str:
+    """One option of ``--mount`` as ``-v`` spells it; ``value`` None: it stands alone."""
+    on = value is None or key in ("bind-propagation", "relabel", "idmap") or (
+        key.startswith("tmpfs-") or key not in _SWITCHES or _truth(field, value)
+    )  # fmt: skip
+    if key in ("readonly", "ro", "rw"):
+        return "ro" if on == (key != "rw") else "rw"
+    if key == "bind-propagation":
+        return value or ""
+    if key == "bind-nonrecursive":
+        return "bind" if on else "rbind"
+    if key == "volume-nocopy":
+        return "nocopy" if on else "copy"
+    if key in ("tmpfs-size", "tmpfs-mode"):
+        return f"{key[6:]}={value}"
+    if key in ("U", "chown"):
+        return "U" if on else ""
+    if key == "relabel":
+        if value not in ("shared", "private"):
+            raise UsageError(f'invalid value "{value}" for relabel: must be shared or private')
+        return "z" if value == "shared" else "Z"
+    if key in ("volume-opt", "volume-label", "volume-driver"):
+        if key == "volume-driver" and value == "local":
+            return ""
+        raise UsageError(
+            f"the mount option {key!r} is not available: a mount does not configure a volume",
+            hint="make it with `strata volume create` first",
+        )
+    return field
+
+
+_SWITCHES = frozenset(("readonly", "ro", "rw", "bind-nonrecursive", "volume-nocopy", "U", "chown"))
+
+
+def _make_tmpfs(given: Mount, path: str, options: list[str], directory: str) -> Mount:
+    if given["source"]:
+        raise UsageError(f'"source" option not supported for "{given["type"]}" mounts')
+    return _mount(given["type"], "", path, _check_tmpfs(options))
+
+
+def _make_bind(given: Mount, path: str, options: list[str], directory: str) -> Mount:
+    source = given["source"]
+    if not source:
+        raise UsageError(f"must set source for a {given['type']} mount", hint="add source=/path")
+    if not source.startswith(("/", "./", "../")) and source not in (".", ".."):
+        source = f"./{source}"
+    full = posixpath.normpath(posixpath.join(directory, source))
+    return _mount(given["type"], full, path, _check(options, _BIND))
+
+
+def _make_volume(given: Mount, path: str, options: list[str], directory: str) -> Mount:
+    source = given["source"]
     if "/" in source:
         raise UsageError(
             f'"{source}" is not the name of a volume', hint="use type=bind for a host path"
         )
     name = check_name(source, "volume") if source else ""
     return _mount("volume", name, path, _check(options, _VOLUME))
+
+
+def _make_image(given: Mount, path: str, options: list[str], directory: str) -> Mount:
+    if not given["source"]:
+        raise UsageError("must set source for an image mount", hint="add source=IMAGE")
+    if "rw" in options or "rw=true" in options:
+        raise UsageError(
+            "an image mount cannot be written to: what is written would be lost",
+            hint="leave out rw, or copy what you need into a volume",
+        )
+    kept = [option for option in options if option not in ("rw=false", "ro")]
+    return _mount("image", given["source"], path, _check(["ro", *kept], _IMAGE))
+
+
+def _make_devpts(given: Mount, path: str, options: list[str], directory: str) -> Mount:
+    if given["source"]:
+        raise UsageError('"source" option not supported for "devpts" mounts')
+    for option in options:
+        name, _, value = option.partition("=")
+        if name not in ("uid", "gid", "mode", "max") or not value.isdigit():
+            raise UsageError(
+                f'unknown mount option "{option}": invalid mount option',
+                hint="known: uid=, gid=, mode=, max=",
+            )
+    return _mount("devpts", "", path, options)
+
+
+_KINDS = {
+    "bind": _make_bind,
+    "volume": _make_volume,
+    "tmpfs": _make_tmpfs,
+    "ramfs": _make_tmpfs,
+    "image": _make_image,
+    "devpts": _make_devpts,
+    "glob": _make_bind,
+}
+
+
+def check_subpath(path: str) -> str:
+    """Check a path inside a volume or an image; return it without a leading slash."""
+    clean = posixpath.normpath("/" + path)
+    if ".." in path.split("/") or "\0" in path or clean == "/":
+        raise UsageError(f'invalid subpath "{path}": it must lie inside')
+    return clean.lstrip("/")
+
+
+def expand(mount: Mount) -> list[Mount]:
+    """The binds that a mount of type glob stands for: each file that its pattern matches, below
+    the destination. `UsageError` when there is none."""
+    import glob
+
+    found = sorted(glob.glob(mount["source"]))
+    if not found:
+        raise UsageError(f"no file paths matching glob {mount['source']!r}")
+    return [
+        _mount("bind", path, posixpath.join(mount["destination"], posixpath.basename(path)),
+               list(mount["options"]))
+        for path in found
+    ]  # fmt: skip
 
 
 def parse_tmpfs(text: str) -> tuple[str, str]:
@@ -145,7 +249,8 @@ def combine(
     memory: dict[str, str] = {}
     seen: set[str] = set()
     for text in mounts:
-        found.append(parse_mount(text, directory))
+        mount = parse_mount(text, directory)
+        found += expand(mount) if mount["type"] == "glob" else [mount]
     for text in tmpfs:
         destination, options = parse_tmpfs(text)
         found.append(_mount("tmpfs", "", destination, options.split(",") if options else []))
@@ -191,7 +296,8 @@ def _destination(path: str) -> str:
     return clean
 
 
-def _check(options: list[str], allowed: frozenset[str] | set[str]) -> list[str]:
+def _check(given: list[str], allowed: frozenset[str] | set[str]) -> list[str]:
+    options = [option for option in given if option]
     for option in options:
         name = option.partition("=")[0]
         if name in _LATER:

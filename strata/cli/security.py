@@ -41,6 +41,28 @@ def parse_ulimit(text: str) -> dict[str, Any]:
     return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
 
 
+def parse_ulimits(items: Iterable[str]) -> list[dict[str, Any]]:
+    """Read every ``--ulimit``, the last of a kind wins; ``host`` stands for this host's limits."""
+    limits: dict[str, dict[str, Any]] = {}
+    for text in items:
+        for item in list_host_limits() if text == "host" else [parse_ulimit(text)]:
+            limits[item["type"]] = item
+    return list(limits.values())
+
+
+def list_host_limits() -> list[dict[str, Any]]:
+    """The limits of this process in the OCI form."""
+    import resource
+
+    found = []
+    for name in sorted(ULIMITS):
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is not None:
+            soft, hard = (UNLIMITED if n < 0 else n for n in resource.getrlimit(number))
+            found.append({"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard})
+    return found
+
+
 def parse_security(items: Iterable[str]) -> dict[str, Any]:
     """Read every ``--security-opt``; return the keys of the record's config they set."""
     found: dict[str, Any] = {

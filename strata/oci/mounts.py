@@ -62,12 +62,19 @@ def build_mounts(
             made[f"/etc/{name}"]["options"].append("ro")
     for path, options in (config.get("tmpfs") or {}).items():
         given = [option for option in str(options).split(",") if option]
-        add(_clean(path), "tmpfs", "tmpfs", *_TMPFS_OPTIONS, *given)
+        add(_clean(path), "tmpfs", "tmpfs", *_join_tmpfs(given))
     for mount in extra:
         path = _clean(str(mount["destination"]))
         options = [str(option) for option in mount.get("options") or ()]
         if mount["type"] == "tmpfs":
-            add(path, "tmpfs", "tmpfs", *_TMPFS_OPTIONS, *options)
+            add(path, "tmpfs", "tmpfs", *_join_tmpfs(options))
+            continue
+        if mount["type"] == "ramfs":
+            add(path, "ramfs", "ramfs", "rprivate", "nosuid", "nodev", *options)
+            continue
+        if mount["type"] == "devpts":
+            add(path, "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666",
+                *options)  # fmt: skip
             continue
         if not any(option in ("bind", "rbind") for option in options):
             options.insert(0, "rbind")
@@ -77,6 +84,12 @@ def build_mounts(
     if config.get("init") and host.init_program:
         add(INIT_PATH, "bind", host.init_program, "bind", "rprivate", "ro")
     return sorted(made.values(), key=lambda mount: mount["destination"].count("/"))
+
+
+def _join_tmpfs(given: Sequence[str]) -> list[str]:
+    """The options of a memory file system: the defaults but for those that are contradicted."""
+    kept = [option for option in _TMPFS_OPTIONS if f"no{option}" not in given]
+    return [*kept, *(option for option in given if option != "notmpcopyup")]
 
 
 def _clean(path: str) -> str:

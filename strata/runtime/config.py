@@ -25,6 +25,11 @@ def make_config(
     config = record["config"]
     groups = [name for name in config.get("group_add") or () if name != "keep-groups"]
     user = users.resolve(root, config.get("user") or "", tuple(groups))
+    for mount in mounts:
+        if mount.get("chown"):
+            from strata.runtime import ownership
+
+            ownership.give(mount["chown"], user.uid, user.gid)
     ensure_workdir(root, config.get("workdir") or "/", user.uid, user.gid)
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +63,6 @@ def test_volumes(text: str, expected: dict[str, Any]) -> None:
         ("data:/data:fast", "unknown mount option"),
         ("/host:/data:copy", "unknown mount option"),
         ("/host:/data:O", "not available in this version"),
-        ("/host:/data:U", "not available in this version"),
     ],
 )
 def test_other_volumes_are_refused(text: str, message: str) -> None:
@@ -103,7 +103,15 @@ def test_mounts(text: str, expected: dict[str, Any]) -> None:
         ("type=bind,src=/h", "must set volume destination"),
         ("type=bind,dst=/d", "must set source"),
         ("type=nfs,dst=/d", "invalid filesystem type"),
-        ("type=image,dst=/d", "not available in this version"),
+        ("type=image,dst=/d", "must set source"),
+        ("type=image,src=x,dst=/d,rw=true", "cannot be written to"),
+        ("type=overlay,dst=/d", "not available in this version"),
+        ("type=bind,src=/h,dst=/d,subpath=x", "not supported"),
+        ("type=volume,src=v,dst=/d,subpath=../x", "must lie inside"),
+        ("type=volume,src=v,dst=/d,volume-opt=o=x", "does not configure a volume"),
+        ("type=bind,src=/h,dst=/d,relabel=x", "must be shared or private"),
+        ("type=devpts,dst=/d,size=3", "unknown mount option"),
+        ("type=glob,src=/nowhere/*,dst=/d,fast", "unknown mount option"),
         ("type=tmpfs,src=/h,dst=/d", "not supported"),
         ("type=volume,src=/h,dst=/d", "not the name of a volume"),
         ("type=bind,src=/h,dst=/d,ro=maybe", "neither true nor false"),
@@ -111,7 +119,7 @@ def test_mounts(text: str, expected: dict[str, Any]) -> None:
         ("type=tmpfs,dst=/d,size=x", "invalid size"),
         ("type=tmpfs,dst=/d,mode=9", "invalid tmpfs mode"),
         ('type=bind,"src=/h', "quote is not closed"),
-        ("type=bind,src=/h,dst=/d,U", "not available in this version"),
+        ("type=bind,src=/h,dst=/d,idmap", "not available in this version"),
     ],
 )
 def test_other_mounts_are_refused(text: str, message: str) -> None:
@@ -167,3 +175,35 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         else:
             assert found["destination"].startswith("/")
             assert "/../" not in found["destination"] + "/"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("type=bind,src=/h,dst=/d,U=true,relabel=shared", shape("bind", "/h", "/d", "U", "z")),
+        ("type=bind,src=/h,dst=/d,chown=false,consistency=cached", shape("bind", "/h", "/d")),
+        ("/h:/d:U,ro", shape("bind", "/h", "/d", "U", "ro")),
+        ("type=image,src=alpine,dst=/d", shape("image", "alpine", "/d", "ro")),
+        ("type=image,src=alpine,dst=/d,rw=false,subpath=/etc/",
+         {**shape("image", "alpine", "/d", "ro"), "subpath": "etc"}),
+        ("type=volume,src=v,dst=/d,subpath=a//b,volume-driver=local",
+         {**shape("volume", "v", "/d"), "subpath": "a/b"}),
+        ("type=devpts,dst=/d,uid=5,max=3", shape("devpts", "", "/d", "uid=5", "max=3")),
+        ("type=ramfs,dst=/d,size=1m", shape("ramfs", "", "/d", "size=1048576")),
+    ],
+)  # fmt: skip
+def test_rarer_mounts(text: str, expected: dict[str, Any]) -> None:
+    read = mounts.parse_mount if text.startswith("type=") else mounts.parse_volume
+    assert read(text, HERE) == expected
+
+
+def test_a_pattern_stands_for_each_file_it_matches(tmp_path: Path) -> None:
+    for name in ("libb", "liba", "other"):
+        (tmp_path / name).touch()
+    found, _ = mounts.combine([], [f"type=glob,src={tmp_path}/lib*,dst=/usr/lib,ro"], [], HERE)
+    assert [(m["source"], m["destination"], m["options"]) for m in found] == [
+        (f"{tmp_path}/liba", "/usr/lib/liba", ["ro"]),
+        (f"{tmp_path}/libb", "/usr/lib/libb", ["ro"]),
+    ]
+    with pytest.raises(UsageError, match="no file paths matching glob"):
+        mounts.combine([], [f"type=glob,src={tmp_path}/none*,dst=/usr/lib"], [], HERE)

@@ -90,6 +90,14 @@ CONTAINER_OPTIONS = (
     Option("--health-timeout", "string", "Time a check may take (30s)", "DURATION"),
     Option("--hostname -h", "string", "Host name in the container", "NAME"),
     Option("--http-proxy", "flag", "Take over the host's proxy variables", default=True),
+    Option(
+        "--image-volume",
+        "string",
+        "Volumes of the image: anonymous, tmpfs or ignore",
+        "MODE",
+        "anonymous",
+        choices=("anonymous", "bind", "tmpfs", "ignore"),
+    ),
     Option("--init", "flag", "Run catatonit as PID 1: reap zombies, forward signals"),
     Option(
         "--init-path", "string", "Program for --init instead of catatonit", "PATH", complete="file"
@@ -129,7 +137,10 @@ CONTAINER_OPTIONS = (
     Option("--memory-swap", "string", "Limit of memory and swap together, -1 for none", "SIZE"),
     Option("--memory-swappiness", "int", "How readily to swap, 0 to 100 (cgroup v1)", "NUMBER"),
     Option(
-        "--mount", "list", "Mount type=bind|volume|tmpfs,source=…,destination=…[,ro…]", "OPTIONS"
+        "--mount",
+        "list",
+        "Mount type=bind, volume, tmpfs, image, devpts, glob; source=, destination=, …",
+        "OPTIONS",
     ),
     Option("--name", "string", "Name of the container", "NAME"),
     Option(
@@ -212,6 +223,16 @@ CONTAINER_OPTIONS = (
         "Mount a volume or a host directory",
         "[SOURCE:]PATH[:OPTIONS]",
         complete="volume",
+    ),
+    Option(
+        "--volume-driver", "string", "Driver of new volumes", "NAME", "local", choices=("local",)
+    ),
+    Option(
+        "--volumes-from",
+        "list",
+        "Mount what another container mounts",
+        "CONTAINER[:ro]",
+        complete="container",
     ),
     Option("--workdir -w", "string", "Working directory", "PATH"),
 )

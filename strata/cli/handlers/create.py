@@ -194,10 +194,9 @@ def _inherit(options: Options, host: Mapping[str, str]) -> list[str]:
 
 def _read_limits(described: Description, options: Options) -> None:
     if options.list("ulimit"):
-        from strata.cli.security import parse_ulimit
+        from strata.cli.security import parse_ulimits
 
-        limits = {item["type"]: item for item in map(parse_ulimit, options.list("ulimit"))}
-        described["ulimits"] = list(limits.values())
+        described["ulimits"] = parse_ulimits(options.list("ulimit"))
     if options.list("storage-opt"):
         from strata.cli.security import parse_storage
 
@@ -227,6 +226,8 @@ def _read_mounts(described: Description, options: Options) -> None:
         for mount in mounts:
             mount["options"] = _settle_labels(mount["options"])
         described["mounts"], described["tmpfs"] = mounts, memory
+    described["volumes_from"] = options.list("volumes-from")
+    described["image_volume"] = options.text("image-volume")
 
 
 def _settle_labels(mount_options: list[str]) -> list[str]:

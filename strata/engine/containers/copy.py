@@ -64,7 +64,7 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
     normal = os.path.normpath(path)
     best: Record | None = None
     for item in container["config"]["mounts"]:
-        if item["type"] == "tmpfs":
+        if item["type"] in ("tmpfs", "ramfs", "devpts"):
             continue
         destination = os.path.normpath(item["destination"])
         inside = normal == destination or normal.startswith(f"{destination.rstrip('/')}/")
@@ -76,9 +76,14 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
         base = volumes.ensure_mounted(e, e.records.get("volume", best["volume"]))
     else:
         base = best["source"]
+    if best is not None and best["type"] == "image":
+        raise UsageError(f"{best['destination']} is a mount of an image; copy from the image")
     if best is not None:
         rest = normal[len(os.path.normpath(best["destination"])) :]
         path = f"/{rest.lstrip('/')}{trailing}"
+        if best.get("subpath"):
+            return _Place(open_in_root(base, best["subpath"], os.O_PATH | os.O_DIRECTORY), path,
+                          container, text)  # fmt: skip
     return _Place(os.open(base, os.O_PATH | os.O_DIRECTORY), path, container, text)
 
 

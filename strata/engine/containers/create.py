@@ -139,8 +139,13 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
     mounts = [dict(item) for item in options.get("mounts") or []]
     taken = {os.path.normpath(m["destination"]) for m in mounts}
     taken |= {os.path.normpath(path) for path in config["tmpfs"]}
-    for path in sorted(defaults.get("Volumes") or {}):
-        if os.path.normpath(path) not in taken:
+    treated = options.get("image_volume") or "anonymous"
+    for path in sorted(defaults.get("Volumes") or {}) if treated != "ignore" else ():
+        if os.path.normpath(path) in taken:
+            continue
+        if treated == "tmpfs":
+            config["tmpfs"] = {**config["tmpfs"], path: ""}
+        else:
             mounts.append({"type": "volume", "source": "", "volume": "", "destination": path,
                            "options": [], "anonymous": True})  # fmt: skip
     config["mounts"] = mounts
@@ -201,6 +206,12 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         from strata.engine.containers import extras
 
         extras.resolve(e, config)
+    held_layers: list[str] = []
+    if options.get("volumes_from") or any(m["type"] == "image" for m in config["mounts"]):
+        from strata.engine.containers import mounts
+
+        mounts.add_others(e, config, options)
+        held_layers = mounts.resolve_images(e, config)
     native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
     name = options.get("name") or ""
     if name:
@@ -215,16 +226,17 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         )  # fmt: skip
     container_id = new_id()
     layer = image["layers"][-1] if image["layers"] else ""
-    keep = [layer] if layer else None
+    keep = [*([layer] if layer else ()), *held_layers] or None
     e.recover()  # before the lock of the networks, as it may finish removing one
     with (
         networks.settle(e, config),
         volumes.Held(e) as held,
         e.begin("create", keep=keep) as operation,
     ):
-        if not os.path.exists(e.records.path("image", image["id"])):
-            # Removed before its layers were leased to us.
-            raise NotFound(f"{options['image']}: image not known", hint="it was just removed")
+        for needed in (image["id"], *(m["image"] for m in config["mounts"] if m.get("image"))):
+            if not os.path.exists(e.records.path("image", needed)):
+                # Removed before its layers were leased to us.
+                raise NotFound(f"{options['image']}: image not known", hint="it was just removed")
         name = _claim_name(e, operation, name, container_id)
         dataset = layout.container(name, container_id)
         record: Record = {

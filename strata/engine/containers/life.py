@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from strata.runtime.launch import Launched
 
 _STOP_POLL = 10.0
+#: mount options that are ours and not the runtime's
+_OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U"))
 _KILL = 9
 #: config keys that `strata.engine.containers.extras` has to see to before a start
 MORE = (
@@ -99,10 +101,9 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             settle_locked(e, record)
         _clear_broken_start(e, record)
         config = record["config"]
-        mounts = _resolve_mounts(e, held, record)
+        mounts, more = _resolve_mounts(e, held, record)
         netns = network.connect()
         host = read_host(config)
-        more: list[MountStep] = []
         if not NAMESPACE_KEYS.isdisjoint(config):
             from strata.engine.containers import extras
 
@@ -233,26 +234,42 @@ def _mount_volumes(e: Engine, held: volumes.Held, record: Record) -> dict[str, s
     return sources
 
 
-def _resolve_mounts(e: Engine, held: volumes.Held, record: Record) -> list[Record]:
-    """Host paths for the mounts of a container; volumes are mounted, bind sources must exist."""
+def _resolve_mounts(
+    e: Engine, held: volumes.Held, record: Record
+) -> tuple[list[Record], list[MountStep]]:
+    """Host paths for the mounts of a container, and what must be mounted for them; volumes are
+    mounted, bind sources must exist."""
     resolved = []
+    steps: list[MountStep] = []
     sources = _mount_volumes(e, held, record)
     for item in record["config"]["mounts"]:
-        if item["type"] == "volume":
+        kind, given = item["type"], item["options"]
+        if kind == "volume":
             source = sources[item["volume"]]
         else:
             source = item["source"]
-            if item["type"] == "bind" and not os.path.lexists(source):
+            if kind == "bind" and not os.path.lexists(source):
                 raise UsageError(
                     f"statfs {source}: no such file or directory",
                     hint="the source of a bind mount must exist on the host",
                 )
-        options = [
-            option for option in item["options"] if option not in ("nocopy", "copy", "z", "Z")
-        ]
-        resolved.append({"type": "tmpfs" if item["type"] == "tmpfs" else "bind", "source": source,
-                         "destination": item["destination"], "options": options})  # fmt: skip
-    return resolved
+        if kind == "image" or item.get("subpath"):
+            from strata.engine.containers import mounts
+
+            step = mounts.make_step(e, record, item, source, len(steps))
+            steps.append(step)
+            source = step.target
+        found: Record = {
+            "type": "bind" if kind in ("volume", "image") else kind, "source": source,
+            "destination": item["destination"],
+            "options": [option for option in given if option not in _OWN_OPTIONS],
+        }  # fmt: skip
+        if "U" in given:
+            from strata.engine.containers import mounts
+
+            found["chown"] = mounts.find_owned(item, sources.get(item["volume"], item["source"]))
+        resolved.append(found)
+    return resolved, steps
 
 
 # -- ending ----------------------------------------------------------------------------------------

@@ -161,8 +161,14 @@ def exists(e: Engine, name: str) -> bool:
 
 
 def users_of(e: Engine, image_id: str) -> list[Record]:
-    """Containers made from an image."""
-    return [c for c in e.records.list_records("container") if c.get("image") == image_id]
+    """Containers made from an image, or that mount it."""
+    return [c for c in e.records.list_records("container") if image_id in _images_of(c)]
+
+
+def _images_of(container: Record) -> set[str]:
+    """The ids of the images that a container needs."""
+    mounted = {str(m["image"]) for m in container["config"].get("mounts", ()) if m.get("image")}
+    return {str(container.get("image")), *mounted}
 
 
 def remove(
