@@ -226,8 +226,9 @@ def _read_mounts(described: Description, options: Options) -> None:
         for mount in mounts:
             mount["options"] = _settle_labels(mount["options"])
         described["mounts"], described["tmpfs"] = mounts, memory
-    described["volumes_from"] = options.list("volumes-from")
-    described["image_volume"] = options.text("image-volume")
+    for key in ("volumes-from", "image-volume"):
+        if options.given(key):
+            described[key.replace("-", "_")] = options.get(key)
 
 
 def _settle_labels(mount_options: list[str]) -> list[str]:

@@ -293,7 +293,7 @@ def choose_prunable(e: Engine, *, all: bool, filters: Filters | None = None) -> 
     passes = make_filter("prune", filters, {
         "until": lambda image, value: is_before(image["added"], value), "label": _has_label,
     })  # fmt: skip
-    used = {container.get("image") for container in e.records.list_records("container")}
+    used = {image for c in e.records.list_records("container") for image in _images_of(c)}
     return [
         image for image in e.records.list_records("image")
         if image["id"] not in used and (all or not image["names"]) and passes(image)
