@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_NETWORK = "containers use the host's network or none"
 _HEALTH = "there are no health checks"
 _USERS = "there are no user namespaces"
 _PODS = "there are no pods"
@@ -18,11 +17,6 @@ _SYSTEMD = "systemd in containers is not supported"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
-    **dict.fromkeys(
-        "--publish -p --publish-all -P --expose --ip --ip6 --mac-address --dns --dns-option "
-        "--dns-opt --dns-search --network-alias --hosts-file --hostuser".split(),
-        _NETWORK,
-    ),
     **{
         f"--health-{name}": "health checks keep no log and have no phase of start-up commands"
         for name in "log-destination max-log-count max-log-size startup-cmd startup-interval "
@@ -43,8 +37,11 @@ OPTIONS: dict[str, str] = {
     "--rootfs": "containers start from images",
     "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",
-    "--no-hosts": "the engine keeps /etc/hosts",
-    "--no-hostname": "the engine keeps /etc/hostname",
+    "--conmon-pidfile": "the engine keeps the pid files",
+    "--pidfile": "see 'strata inspect' for the pid",
+    "--log-opt": "logs have no options",
+    "--unsetenv": "give the variable another value with --env",
+    "--unsetenv-all": "give the variables other values with --env",
     "--detach-keys": "there is no way back to an exec session, so it cannot be left",
     "--init-ctr": _PODS,
     "--attach": "the foreground is attached to all streams",
@@ -95,7 +92,6 @@ COMMANDS: dict[str, str] = {
     "unshare": "there are no rootless users",
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
-    "port": _NETWORK,
     "pod": _PODS,
     **dict.fromkeys(("update",), "not implemented"),
     **dict.fromkeys(("mount", "unmount", "umount"), "not implemented"),

@@ -28,7 +28,7 @@ _LOCALHOST = ("127.0.0.1", "::1")
 
 
 def make(
-    config: Mapping[str, Any], container_id: str, name: str, hostname: str, state: State | None,
+    config: Mapping[str, Any], name: str, hostname: str, state: State | None,
     *, read: Callable[[str], str] | None = None, image_hosts: str = "",
 ) -> dict[str, str]:  # fmt: skip
     """The texts of ``hosts``, ``resolv.conf`` and ``hostname`` for one start of a container.

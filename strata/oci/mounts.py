@@ -23,6 +23,8 @@ _READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")
 _TMPFS_OPTIONS = ("rprivate", "nosuid", "nodev", "tmpcopyup")
 #: written into the bundle before each start and bound over the image's files
 GENERATED_FILES = ("hostname", "hosts", "resolv.conf")
+#: what in a container's config leaves the image's file as it is
+_NOT_GENERATED = {"hostname": "no_hostname", "hosts": "no_hosts", "resolv.conf": "no_resolv"}
 
 
 def build_mounts(
@@ -49,7 +51,8 @@ def build_mounts(
         f"size={config.get('shm_size') or SHM_SIZE}")  # fmt: skip
     add("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev",
         "relatime", access)  # fmt: skip
-    for name in GENERATED_FILES:
+    generated = [name for name in GENERATED_FILES if not config.get(_NOT_GENERATED[name])]
+    for name in generated:
         add(f"/etc/{name}", "bind", f"{bundle}/{name}", "bind", "rprivate")
     if config.get("timezone"):
         add("/etc/localtime", "bind", f"{bundle}/localtime", "bind", "rprivate", "ro")
@@ -58,7 +61,7 @@ def build_mounts(
             add(path, "tmpfs", "tmpfs", *_TMPFS_OPTIONS, "rw", "mode=1777" if "tmp" in path
                 else "mode=755")  # fmt: skip
         # The generated files stay readable; nothing on a read-only root may be changed.
-        for name in GENERATED_FILES:
+        for name in generated:
             made[f"/etc/{name}"]["options"].append("ro")
     for path, options in (config.get("tmpfs") or {}).items():
         given = [option for option in str(options).split(",") if option]

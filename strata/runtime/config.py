@@ -99,6 +99,16 @@ def _read_zone(zone: str) -> str:
         ) from None
 
 
+def read_image(root: int, path: str) -> str:
+    """A text file of the image whose root directory is ``root``, "" when it has none."""
+    try:
+        fd = open_in_root(root, path, os.O_RDONLY)
+    except OSError:
+        return ""
+    with open(fd, errors="surrogateescape") as file:
+        return file.read(1 << 20)
+
+
 def ensure_workdir(root: int, path: str, uid: int, gid: int) -> None:
     """Make the working directory when the image lacks it, as Podman does. Idempotent.
 

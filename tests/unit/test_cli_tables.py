@@ -103,11 +103,11 @@ def test_every_help_names_its_options_and_fits_the_screen(command: Command) -> N
             assert name in text
 
 
-def test_help_says_that_the_network_is_the_hosts() -> None:
+def test_help_lists_the_forms_of_a_network() -> None:
     command = find_command("run")
     assert command is not None
     text = " ".join(help.render_command(command).split())
-    assert "host (the default until networks exist) or none" in text
+    assert "bridge, host, none, container:NAME, ns:PATH or pasta[:OPTIONS]" in text
 
 
 def test_top_and_group_help_leave_hidden_commands_out() -> None:

@@ -166,26 +166,27 @@ def test_entrypoints(text: str, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("db:10.0.0.1", "db:10.0.0.1"), ("db:::1", "db:::1"), ("db:[::1]", "db:::1"),
-     ("a;b:10.0.0.1", "a;b:10.0.0.1")],
+     ("a;b:10.0.0.1", "a;b:10.0.0.1"), ("me:host-gateway", "me:host-gateway")],
 )  # fmt: skip
 def test_extra_hosts(text: str, expected: str) -> None:
     assert values.parse_add_host(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "db", "db:", ":10.0.0.1", "db:300.0.0.1", "db:host-gateway",
+@pytest.mark.parametrize("text", ["", "db", "db:", ":10.0.0.1", "db:300.0.0.1", "db:gateway",
                                   "a b:10.0.0.1"])  # fmt: skip
 def test_other_extra_hosts_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         values.parse_add_host(text)
 
 
-def test_networks_until_networks_exist() -> None:
-    assert values.parse_network("host") == "host"
-    assert values.parse_network("none") == "none"
-    for text in ("bridge", "container:web", "mine", ""):
-        with pytest.raises(UsageError) as caught:
-            values.parse_network(text)
-        assert "--network host" in caught.value.hint
+def test_addresses() -> None:
+    for text in ("10.0.0.1", "::1", "fd00::10.0.0.1"):
+        assert values.is_address(text)
+    for text in ("", "10.0.0", "10.0.0.256", "010.0.0.1", ":::", "::1%eth0", "a", "1\0.0.0.1"):
+        assert not values.is_address(text), text
+    assert values.parse_servers(["9.9.9.9", "2620:fe::fe"], "--dns") == ["9.9.9.9", "2620:fe::fe"]
+    with pytest.raises(UsageError, match="example is not an ip address"):
+        values.parse_servers(["dns.example"], "--dns")
 
 
 def test_platforms() -> None:
@@ -262,7 +263,7 @@ def test_storage_options_are_an_allow_list() -> None:
 READERS: list[Callable[[str], Any]] = [
     values.parse_size, parse_duration, parse_signal, values.parse_detach_keys,
     values.check_hostname, values.split_csv, values.parse_entrypoint,
-    values.parse_add_host, values.parse_platform, values.parse_network, values.parse_label_file,
+    values.parse_add_host, values.parse_platform, values.parse_label_file,
     values.parse_int, values.parse_float, security.parse_ulimit,
     lambda text: check_name(text, "container"),
     lambda text: parse_moment(text, 2e9),

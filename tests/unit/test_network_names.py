@@ -26,7 +26,7 @@ def make_state(**changes: Any) -> dict[str, Any]:
 def make(config: dict[str, Any], state: Any = None, **host: str) -> dict[str, str]:
     texts = {"/etc/hosts": "", "/etc/resolv.conf": "", **host}
     read = lambda path: texts.get(path, "")  # noqa: E731
-    return files.make(config, ID, "web", "box", state, read=read)
+    return files.make(config, "web", "box", state, read=read)
 
 
 # -- hosts -----------------------------------------------------------------------------------------

@@ -5,7 +5,12 @@ from __future__ import annotations
 from strata.cli.table import Command, Option
 
 CONTAINER_OPTIONS = (
-    Option("--add-host", "list", "Add a line NAME:IP to /etc/hosts", "NAME:IP"),
+    Option(
+        "--add-host",
+        "list",
+        "Add a line to /etc/hosts; host-gateway stands for the host's address",
+        "NAME[;NAME]:IP",
+    ),
     Option("--annotation", "list", "Add an OCI annotation", "KEY=VALUE"),
     Option("--arch", "string", "Architecture of the image to choose", "ARCH"),
     Option("--authfile", "string", "Registry credentials file", "PATH", complete="file"),
@@ -46,6 +51,9 @@ CONTAINER_OPTIONS = (
     Option("--device-write-bps", "csv", "Bytes a second to write to a device", "DEVICE:RATE"),
     Option("--device-write-iops", "csv", "Writes a second to a device", "DEVICE:RATE"),
     Option("--disable-content-trust", "flag", "Accepted and without effect, as in Podman"),
+    Option("--dns", "list", "Address of a DNS server to ask", "IP"),
+    Option("--dns-option --dns-opt", "list", "Option for resolv.conf, as in ndots:2", "OPTION"),
+    Option("--dns-search", "list", "Domain to search names in; . for none", "DOMAIN"),
     Option(
         "--entrypoint",
         "string",
@@ -102,6 +110,16 @@ CONTAINER_OPTIONS = (
     Option(
         "--init-path", "string", "Program for --init instead of catatonit", "PATH", complete="file"
     ),
+    Option("--expose", "list", "Say that a port is used, for -P and inspect", "PORT[/PROTOCOL]"),
+    Option(
+        "--hosts-file",
+        "string",
+        "File that /etc/hosts begins from: a path, image or none (the host's /etc/hosts)",
+        "PATH|image|none",
+        complete="file",
+    ),
+    Option("--ip", "string", "IPv4 address on the network", "IPV4"),
+    Option("--ip6", "string", "IPv6 address on the network", "IPV6"),
     Option("--interactive -i", "flag", "Keep standard input open"),
     Option(
         "--ipc",
@@ -132,6 +150,7 @@ CONTAINER_OPTIONS = (
         choices=("k8s-file", "json-file", "none"),
     ),
     Option("--log-opt", "csv", "Options of the log: path=, max-size=, tag=", "KEY=VALUE"),
+    Option("--mac-address", "string", "Hardware address on the network", "MAC"),
     Option("--memory -m", "size", "Memory limit", "SIZE"),
     Option("--memory-reservation", "size", "Memory to be left when it is scarce", "SIZE"),
     Option("--memory-swap", "string", "Limit of memory and swap together, -1 for none", "SIZE"),
@@ -145,10 +164,10 @@ CONTAINER_OPTIONS = (
     Option("--name", "string", "Name of the container", "NAME"),
     Option(
         "--network --net",
-        "string",
-        "Network: host (the default until networks exist) or none",
-        "host|none",
-        "host",
+        "list",
+        "Network: NAME[:ip=…,ip6=…,mac=…,alias=…,interface_name=…], bridge, host, none, "
+        "container:NAME, ns:PATH or pasta[:OPTIONS]; may be given several times",
+        "NETWORK",
         complete="network",
     ),
     Option("--no-healthcheck", "flag", "Leave out the image's health check"),
@@ -163,9 +182,19 @@ CONTAINER_OPTIONS = (
         "PATH",
         complete="file",
     ),
+    Option("--network-alias", "list", "Another name of the container on its networks", "NAME"),
+    Option("--no-hostname", "flag", "Leave the image's /etc/hostname as it is"),
+    Option("--no-hosts", "flag", "Leave the image's /etc/hosts as it is"),
     Option("--pids-limit", "int", "Most processes at a time; 0 or -1 for no limit", "NUMBER"),
     Option("--platform", "string", "Platform of the image to choose", "OS/ARCH[/VARIANT]"),
     Option("--privileged", "flag", "Give all capabilities and devices, drop seccomp and masks"),
+    Option(
+        "--publish -p",
+        "list",
+        "Publish a port, or a range, on the host",
+        "[[IP:][HOSTPORT]:]PORT[/PROTOCOL]",
+    ),
+    Option("--publish-all -P", "flag", "Publish all exposed ports on free ports of the host"),
     Option(
         "--pull",
         "string",

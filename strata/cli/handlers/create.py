@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from strata.cli import values
-from strata.cli.context import Context, say
+from strata.cli.context import Context, note, say
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -112,7 +112,6 @@ def read_options(
         "shm_size": options.number("shm-size"),
         "stop_signal": None,
         "stop_timeout": options.number("stop-timeout"),
-        "network": values.parse_network(options.text("network")),
         "runtime": options.text("runtime") or "crun",
         "log_driver": "none" if options.text("log-driver") == "none" else "k8s-file",
         "log_path": "",
@@ -121,6 +120,13 @@ def read_options(
         "add_hosts": [],
         "tmpfs": {},
         "mounts": [],
+        "networks": [],
+        "ports": [],
+        "expose": [],
+        "dns": [],
+        "dns_search": [],
+        "dns_option": [],
+        "no_resolv": False,
         "remove": options.flag("rm"),
         "storage": {},
         "pull": options.text("pull"),
@@ -141,6 +147,7 @@ def read_options(
         if options.any_given(keys):
             module = __import__(f"strata.cli.{theme}", fromlist=["read"])
             module.read(described, options, host)
+    _read_network(described, options)
     _check(described, options)
     return described
 
@@ -215,6 +222,66 @@ def _read_security(described: Description, options: Options) -> None:
         from strata.cli.security import parse_security
 
         described.update(parse_security(options.list("security-opt")))
+
+
+def _read_network(described: Description, options: Options) -> None:
+    """Networks, ports and names. The common case, one mode by its name, loads nothing."""
+    texts = options.list("network")
+    ips = [text for text in (options.text("ip"), options.text("ip6")) if text]
+    mac, aliases = options.text("mac-address"), options.list("network-alias")
+    if texts in (["host"], ["none"]) and not (ips or mac or aliases):
+        described["network"] = texts[0]
+    else:
+        from strata.cli.attachments import parse_networks
+
+        described["network"], described["networks"] = parse_networks(
+            texts, ips=ips, mac=mac, aliases=aliases
+        )
+    mode = described["network"].partition(":")[0]
+    ports, exposed = options.list("publish"), options.list("expose")
+    if ports or exposed:
+        from strata.cli.ports import parse_exposed, parse_published
+
+        described["ports"] = parse_published(ports)
+        described["expose"] = parse_exposed(exposed)
+    described["publish_all"] = options.flag("publish-all")
+    if (ports or described["publish_all"]) and mode not in ("bridge", "pasta"):
+        described["ports"], described["publish_all"] = [], False
+        note(f"WARN: port mappings have been discarded: network mode {mode} has none")
+    for key in ("dns", "dns-search", "dns-option"):
+        if options.list(key):
+            if mode in ("none", "container"):
+                raise UsageError(
+                    f"conflicting options: --{key} and the network mode: {mode}",
+                    hint="leave one of them away",
+                )
+            described[key.replace("-", "_")] = options.list(key)
+    if options.list("dns") == ["none"]:
+        described["dns"], described["no_resolv"] = [], True
+    else:
+        values.parse_servers(options.list("dns"), "--dns")
+    _read_hosts(described, options, mode)
+
+
+def _read_hosts(described: Description, options: Options, mode: str) -> None:
+    described["no_hosts"] = options.flag("no-hosts")
+    described["no_hostname"] = options.flag("no-hostname")
+    file = options.text("hosts-file")
+    if file and file not in ("image", "none"):
+        file = os.path.abspath(file)
+        read_file(file)
+    described["hosts_file"] = file
+    if described["no_hosts"] and (options.list("add-host") or file):
+        raise UsageError(
+            "--no-hosts and --add-host or --hosts-file cannot be set together",
+            hint="the image's /etc/hosts is not written to",
+        )
+    if mode == "container" and options.list("add-host"):
+        raise UsageError(
+            "cannot set extra host entries when the container is joined to another containers "
+            "network namespace",
+            hint="give --add-host to that container",
+        )
 
 
 def _read_mounts(described: Description, options: Options) -> None:

@@ -229,12 +229,15 @@ def describe_ports(ports: Sequence[Row], exposed: Iterable[str] = ()) -> str:
     texts, published = [], set()
     for port in ports:
         address = port.get("host_ip") or "0.0.0.0"
+        address = f"[{address}]" if ":" in address else address
         first, inside, count = port["host_port"], port["container_port"], port.get("range") or 1
         protocol = port.get("protocol") or "tcp"
         more, more_inside = "", ""
         if count > 1:
             more, more_inside = f"-{first + count - 1}", f"-{inside + count - 1}"
-        texts.append(f"{address}:{first}{more}->{inside}{more_inside}/{protocol}")
+        # A port of the engine's choice is not known before the first start.
+        outside = f"{address}:{first}{more}->" if first else ""
+        texts.append(f"{outside}{inside}{more_inside}/{protocol}")
         published |= {f"{inside + number}/{protocol}" for number in range(count)}
     for item in exposed:
         text = item if "/" in item else f"{item}/tcp"

@@ -39,9 +39,10 @@ DEFAULTS: Record = {
     "cap_add": [], "cap_drop": [], "privileged": False, "no_new_privileges": False, "seccomp": "",
     "apparmor": "", "label_opts": [], "mask": [], "unmask": [], "ulimits": [], "memory": None,
     "cpus": None, "pids_limit": None, "shm_size": None, "stop_signal": 15, "stop_timeout": 10,
-    "network": "host", "runtime": "crun", "log_driver": "k8s-file", "log_path": "", "labels": {},
+    "network": "bridge", "runtime": "crun", "log_driver": "k8s-file", "log_path": "", "labels": {},
     "annotations": {}, "add_hosts": [], "tmpfs": {}, "mounts": [], "remove": False, "storage": {},
-    "networks": [], "ports": [],
+    "networks": [], "ports": [], "expose": [], "publish_all": False, "dns": [], "dns_search": [],
+    "dns_option": [], "no_resolv": False, "no_hosts": False, "no_hostname": False, "hosts_file": "",
 }  # fmt: skip
 
 #: Keys that a record's ``config`` has only when they were given, and what holds without them.
@@ -131,6 +132,8 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
     config["env"] = merge_env(env, list(options.get("env") or []))
     config["workdir"] = options.get("workdir") or defaults.get("WorkingDir") or "/"
     config["user"] = options.get("user") or defaults.get("User") or ""
+    exposed = [*(defaults.get("ExposedPorts") or ()), *(options.get("expose") or ())]
+    config["expose"] = list(dict.fromkeys(_with_protocol(text) for text in exposed))
     config["labels"] = {**(defaults.get("Labels") or {}), **(options.get("labels") or {})}
     if options.get("stop_signal") is None:
         config["stop_signal"] = parse_signal(defaults.get("StopSignal") or "SIGTERM")
@@ -191,6 +194,11 @@ def plan_health(image: object, options: Mapping[str, Any]) -> Record:
     found.update(given)
     # An empty test, as Docker has it, means that of the image below, which knows none either.
     return {} if not found["test"] or found["test"][0] == "NONE" else found
+
+
+def _with_protocol(port: str) -> str:
+    """An exposed port as ``80/tcp``; images may leave the protocol away."""
+    return port if "/" in port else f"{port}/tcp"
 
 
 def create(e: Engine, options: Mapping[str, Any]) -> Record:

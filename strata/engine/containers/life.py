@@ -16,7 +16,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import joining as networks
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
-from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS
+from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS, container_hostname
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 from strata.times import format_time
@@ -110,13 +110,19 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             more += extras.join(e, record, host)
         bundle = e.paths.bundle(record["id"])
         step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
+        hostname = container_hostname(record, host.hostname)
+
+        def make_spec(root: int) -> str:
+            network.use_image(hostname, lambda path: runtime_config.read_image(root, path))
+            return _make_spec(e, record, root, mounts, host, bundle, netns)
+
         plan = runtime.LaunchPlan(
             id=record["id"], name=record["name"], bundle=bundle,
-            runtime=get_runtime(e, record), mounts=[step, *more],
-            make_spec=lambda root: _make_spec(e, record, root, mounts, host, bundle, netns),
+            runtime=get_runtime(e, record), mounts=[step, *more], make_spec=make_spec,
             log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
             tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
-            files=runtime_config.make_files(record, host), cleanup=_cleanup_argv(e, record),
+            files=runtime_config.make_files(record, host) | network.make_files(hostname),
+            cleanup=_cleanup_argv(e, record),
             owner=_own_identity() if owned else None, timeout=config.get("timeout", 0),
             log_size=config.get("log_size", 0),
         )  # fmt: skip
@@ -125,12 +131,14 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
         before = record["state"]
         try:
             trace.point("start:created")
+            network.wait_names()
             record["state"] = {
                 **before, "status": lifecycle.RUNNING, "pid": launched.pid,
                 "pid_start": launched.pid_start, "conmon_pid": launched.conmon_pid,
                 "conmon_start": launched.conmon_start, "boot_id": process.get_boot_id(),
                 "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
                 "error": "", "held": False, "by_user": False, "starter": list(_own_identity()),
+                **network.describe_ports(),
             }  # fmt: skip
             e.records.save(record, durable=False)
             if "pidfile" in config or "conmon_pidfile" in config:

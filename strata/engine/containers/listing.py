@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from strata.engine.filters import Filters
 
-_VERSION = 3
+_VERSION = 4
 
 
 def make_row(record: Record) -> Record:
@@ -47,7 +47,7 @@ def make_row(record: Record) -> Record:
         "Volumes": [item["source"] for item in config["mounts"] if item.get("volume")],
         "Networks": name_networks(config),
         "NetworkMode": config["network"],
-        "Ports": config.get("ports") or [],
+        "Ports": state.get("ports") or config.get("ports") or [],
         "ExposedPorts": config.get("expose") or [],
         "AutoRemove": config["remove"],
         "Restarts": state.get("restarts", 0),

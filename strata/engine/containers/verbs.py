@@ -11,6 +11,7 @@ from strata.engine import events, names, volumes
 from strata.engine.containers import create as creating
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
+from strata.engine.networks import joining
 from strata.errors import NotFound, UsageError
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
@@ -178,6 +179,7 @@ def rename(e: Engine, name: str, new: str) -> None:
             creating.save(e, record)
             trace.point("rename:recorded")
             e.records.drop_name("container", old, record["id"])
+        joining.follow(e, record)
         events.emit_container(e, "rename", record)
 
 

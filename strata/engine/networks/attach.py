@@ -51,7 +51,7 @@ def attach(e: Engine, record: Record) -> Attached:
     config = record["config"]
     networks = [_get_network(e, item) for item in config["networks"]]
     pin = e.paths.netns(record["id"])
-    _make_sign(pin)
+    make_sign(pin)
     trace.point("attach:begun")
     try:
         links: list[Link] = []
@@ -76,7 +76,8 @@ def attach(e: Engine, record: Record) -> Attached:
     return Attached(pin, state)
 
 
-def _make_sign(pin: str) -> None:
+def make_sign(pin: str) -> None:
+    """Make the file that a namespace is to be pinned at."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(pin, flags, 0o600)

@@ -13,6 +13,9 @@ from strata.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strata.engine.networks.modes import Joined
     from strata.linux.locks import Lock
 
 DEFAULT_NAME = "strata"
@@ -76,7 +79,15 @@ def settle(e: Engine, config: Record) -> Settled:
 
     They stay there as long as the caller is in the block. `NotFound`, `UsageError`.
     """
+    if config.get("publish_all"):
+        from strata.network.ports import add_exposed
+
+        config["ports"] = add_exposed(config["ports"], config["expose"])
     if config["network"] != "bridge":
+        if ":" in config["network"]:
+            from strata.engine.networks import modes
+
+            modes.settle(e, config)
         return Settled(None)
     wanted = config["networks"] or [{"name": DEFAULT_NAME}]
     for item in wanted:
@@ -114,33 +125,83 @@ def check_item(network: Record, item: Record) -> None:
 class Connecting:
     """The block in which a container starts: when it fails, what it held of networks is free."""
 
-    __slots__ = ("_begun", "_e", "_record")
+    __slots__ = ("_begun", "_e", "_joined", "_record")
 
     def __init__(self, e: Engine, record: Record) -> None:
         self._e = e
         self._record = record
         self._begun = False
+        self._joined: Joined | None = None
 
     def connect(self) -> str:
-        """Connect the container; the path of its namespace, "" when its networks are not ours."""
-        if self._record["config"]["network"] != "bridge":
+        """Connect the container; the path of its namespace, "" when it is the host's or new."""
+        if self._record["config"]["network"] in ("host", "none"):
             return ""
-        from strata.engine.networks import attach
+        from strata.engine.networks import modes
 
         self._begun = True
-        return attach.attach(self._e, self._record).netns
+        self._joined = modes.join(self._e, self._record)
+        return self._joined.netns
+
+    def make_files(self, hostname: str) -> dict[str, str]:
+        """The files about names, as far as they are not those of a container without networks."""
+        if self._joined is None and not _asks_for_names(self._record["config"]):
+            return {}
+        from strata.engine.networks import modes
+
+        return modes.make_files(self._e, self._record, self._joined, hostname)
+
+    def describe_ports(self) -> Record:
+        """For the state of a record: the ports it has now, with those the engine chose."""
+        state = self._joined.state if self._joined is not None else None
+        return {"ports": state["ports"]} if state is not None and state["ports"] else {}
+
+    def use_image(self, hostname: str, read: Callable[[str], str]) -> None:
+        """Make /etc/hosts from the image's, now that it is mounted, when that was asked for."""
+        if self._record["config"].get("hosts_file") == "image":
+            from strata.engine.networks import modes
+
+            made = modes.make_files(self._e, self._record, self._joined, hostname,
+                                    image_hosts=read("/etc/hosts"))  # fmt: skip
+            modes.write_file(f"{self._e.paths.bundle(self._record['id'])}/hosts", made["hosts"])
+
+    def wait_names(self) -> None:
+        """Wait until the container's names are served; they normally are."""
+        if self._joined is not None and self._joined.zones:
+            from strata.network import dns
+
+            warning = dns.wait_answering(self._joined.zones)
+            if warning:
+                os.write(2, f"WARN: {warning}\n".encode())
 
     def __enter__(self) -> Connecting:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Not what a running container has, which somebody tried to start again.
         if kind is not None and self._begun:
             disconnect(self._e, self._record)
+
+
+def _asks_for_names(config: Record) -> bool:
+    """Whether a container without networks of its own has wishes about its files of names."""
+    keys = ("dns", "dns_search", "dns_option", "hosts_file")
+    return any(config.get(key) for key in keys) or any(
+        text.endswith(":host-gateway") for text in config["add_hosts"]
+    )
 
 
 def disconnect(e: Engine, record: Record) -> None:
     """Give back what a container that does not run holds of networks. Idempotent."""
     if os.path.lexists(e.paths.netns(record["id"])):
-        from strata.engine.networks import attach
+        from strata.engine.networks import modes
 
-        attach.detach(e, record)
+        modes.leave(e, record)
+
+
+def follow(e: Engine, record: Record) -> None:
+    """Serve a running container by its present name. The caller has its lock."""
+    if record["config"]["network"] == "bridge" and os.path.lexists(e.paths.netns(record["id"])):
+        from strata.engine.networks import modes
+
+        modes.follow(e, record)
