@@ -27,7 +27,7 @@ _CONTAINER = (
     "inspect exists prune cleanup"
 )
 _NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
-_VOLUME = "create ls list inspect rm prune exists profiles"
+_VOLUME = "create ls list inspect rm prune exists profiles mount unmount reload"
 _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
 
 MODULES: dict[str, str] = {
@@ -52,7 +52,10 @@ MODULES: dict[str, str] = {
     **dict.fromkeys("log switch".split(), "history"),
     **{f"branch {word}": "history" for word in "ls list rm rename".split()},
     "undo": "trash",
-    **{f"system {word}": "system" for word in "init info df check rebuild reset".split()},
+    **{
+        f"system {word}": "system"
+        for word in "init info df prune check rebuild reset migrate renumber".split()
+    },
     **{f"trash {word}": "trash" for word in "ls list show restore empty".split()},
     **dict.fromkeys("inspect info version completion help __complete".split(), "system"),
 }

@@ -107,7 +107,13 @@ class Records:
 
     def save(self, record: Record, *, durable: bool = True) -> None:
         """Write a record under its kind and id."""
-        files.write_json(self.path(record["kind"], record["id"]), record, durable=durable)
+        path = self.path(record["kind"], record["id"])
+        try:
+            files.write_json(path, record, durable=durable)
+        except FileNotFoundError:
+            # A store older than this kind of record.
+            self.ensure_layout()
+            files.write_json(path, record, durable=durable)
 
     def find(self, kind: str, object_id: str) -> Record | None:
         """Read one record by its full id, None when absent."""
@@ -134,7 +140,10 @@ class Records:
     def list_ids(self, kind: str) -> list[str]:
         """Ids of all records of a kind, in no order."""
         folder = f"{self.folder}/{KINDS[kind]}"
-        return [name[:-5] for name in os.listdir(folder) if files.is_record(name)]
+        try:
+            return [name[:-5] for name in os.listdir(folder) if files.is_record(name)]
+        except FileNotFoundError:
+            return []  # a store older than this kind of record
 
     def list_records(self, kind: str) -> Iterator[Record]:
         """All readable records of a kind; damaged ones are left to ``system check``."""
@@ -168,7 +177,11 @@ class Records:
         """Give a free name to an object; `AlreadyExists` with the holder's id otherwise."""
         path = self._name_path(kind, name)
         try:
-            os.symlink(object_id, path)
+            try:
+                os.symlink(object_id, path)
+            except FileNotFoundError:
+                self.ensure_layout()
+                os.symlink(object_id, path)
         except FileExistsError:
             holder = self.find_name(kind, name) or "?"
             raise AlreadyExists(
@@ -196,8 +209,12 @@ class Records:
     def list_names(self, kind: str) -> dict[str, str]:
         """All names of a kind and the ids they stand for."""
         folder = f"{self.folder}/names/{kind}"
-        found = {}
-        for encoded in os.listdir(folder):
+        found: dict[str, str] = {}
+        try:
+            listed = os.listdir(folder)
+        except FileNotFoundError:
+            return found
+        for encoded in listed:
             if encoded.startswith(files.TEMPORARY):
                 continue
             name = encoded.replace("%2F", "/").replace("%25", "%")

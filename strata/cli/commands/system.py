@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 _FORMAT = Option("--format -f", "string", "json, or a Go template", "FORMAT")
 
@@ -88,6 +88,37 @@ COMMANDS = (
             ),
         ),
         complete="object",
+    ),
+    Command(
+        ("system prune",),
+        "Remove stopped containers, unused networks and images without a name",
+        "prune:prune",
+        options=(
+            Option("--all -a", "flag", "All unused images, not only those without a name"),
+            Option("--volumes", "flag", "Unused volumes too: anonymous ones, with --all all"),
+            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
+            Option("--force -f", "flag", "Do not ask"),
+            *REMOVING,
+        ),
+        differs="what goes can be brought back by 'strata undo'; volumes only as 'volume prune'",
+    ),
+    Command(
+        ("system migrate",),
+        "Bring containers to this version, or to another OCI runtime",
+        "system:migrate",
+        options=(
+            Option("--new-runtime", "string", "Runtime for all containers from now on", "RUNTIME"),
+        ),
+        text="Records are brought to this version when they are read, so without --new-runtime "
+        "nothing\nis left to do. Containers that run are refused.",
+        differs="containers are not stopped",
+    ),
+    Command(
+        ("system renumber",),
+        "Answer scripts that renumber locks",
+        "system:renumber",
+        text="Locks are the kernel's and have no numbers: nothing is done.",
+        differs="locks have no numbers, so nothing is done",
     ),
     Command(("version",), "Show versions", "system:version", options=(_FORMAT,)),
     Command(

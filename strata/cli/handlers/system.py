@@ -220,6 +220,27 @@ def version(context: Context, options: Options, arguments: list[str]) -> int:
     return 0
 
 
+def migrate(context: Context, options: Options, arguments: list[str]) -> int:
+    """Give all containers another runtime."""
+    runtime = options.text("new-runtime")
+    if not runtime:
+        note("records are brought to this version when they are read; nothing to do")
+        return 0
+    from strata.engine.containers import verbs as containers
+
+    return for_each(
+        context,
+        context.engine.records.list_ids("container"),
+        lambda name: say(containers.set_runtime(context.engine, name, runtime)),
+    )
+
+
+def renumber(context: Context, options: Options, arguments: list[str]) -> int:
+    """Say that there is nothing to renumber."""
+    note("locks have no numbers; nothing to do")
+    return 0
+
+
 def completion(context: Context, options: Options, arguments: list[str]) -> int:
     """Print a shell's completion script."""
     from strata.cli.completion import SCRIPTS

@@ -124,6 +124,32 @@ def exists(context: Context, options: Options, arguments: list[str]) -> int:
     return 0 if volumes.exists(context.engine, arguments[0]) else 1
 
 
+def mount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print where volumes are on the host."""
+    from strata.engine import volumes
+
+    def act(name: str) -> None:
+        say(volumes.inspect(context.engine, [name])[0]["Mountpoint"])
+
+    return for_each(context, arguments, act)
+
+
+def unmount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print the names of volumes that exist: they stay mounted."""
+    from strata.engine import volumes
+
+    def act(name: str) -> None:
+        say(volumes.inspect(context.engine, [name])[0]["Name"])
+
+    return for_each(context, arguments, act)
+
+
+def reload(context: Context, options: Options, arguments: list[str]) -> int:
+    """Do nothing: the list of volumes is the store's own."""
+    note("there are no volume plug-ins; nothing to do")
+    return 0
+
+
 def profiles(context: Context, options: Options, arguments: list[str]) -> int:
     """List the profiles of volumes."""
     from strata.cli.format import join_pairs, show_rows

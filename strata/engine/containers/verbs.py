@@ -12,7 +12,7 @@ from strata.engine.containers import create as creating
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
 from strata.engine.networks import joining
-from strata.errors import NotFound, UsageError
+from strata.errors import NotFound, StateImproper, UsageError
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 
@@ -181,6 +181,21 @@ def rename(e: Engine, name: str, new: str) -> None:
             e.records.drop_name("container", old, record["id"])
         joining.follow(e, record)
         events.emit_container(e, "rename", record)
+
+
+def set_runtime(e: Engine, name: str, choice: str) -> str:
+    """Give a container that does not run another OCI runtime; return its id."""
+    runtime.get_runtime(choice, e.paths.runroot)
+    record = names.get_container(e, name)
+    with e.lock_container(record["id"], name=record["name"]):
+        record = e.records.get("container", record["id"])
+        if lifecycle.derive(record) in lifecycle.LIVE:
+            raise StateImproper(
+                f"container {record['name']} is running", hint="stop it, then choose its runtime"
+            )
+        record["config"]["runtime"] = choice
+        creating.save(e, record)
+    return str(record["id"])
 
 
 def cleanup(e: Engine, container_id: str, *, remove: bool = False) -> None:
