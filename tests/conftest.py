@@ -81,7 +81,8 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 
 
 def pytest_sessionfinish() -> None:
-    """Remove the parent of all containers' cgroups, which crun makes, where nothing is in it."""
-    for parent in glob.glob("/sys/fs/cgroup/strata") + glob.glob("/sys/fs/cgroup/*/strata"):
-        with contextlib.suppress(OSError):
-            os.rmdir(parent)
+    """Remove the cgroups that all containers share, where nothing is in them."""
+    for parent in ("strata/engine", "strata", "*/strata"):
+        for group in glob.glob(f"/sys/fs/cgroup/{parent}"):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 
 ROOT = "/sys/fs/cgroup"
+OWN = "/strata/engine"
+"""Where the processes live that outlive the command they belong to, on a v2 host: monitors of
+containers and what collects. Below the parent of the containers' own groups, beside them."""
 
 
 def get_mode() -> str:
@@ -71,8 +74,49 @@ def remove(path: str) -> bool:
     return clean
 
 
+def prepare_own() -> str | None:
+    """Make the group `OWN`; the path of its ``cgroup.procs``. None where it cannot be had.
+
+    A service manager ends a unit or a session by killing all that is in its cgroup, other sessions
+    and parents do not matter to it (systemd.kill(5)). So what must live on leaves the group of its
+    caller. With v1 controllers nothing is moved.
+    """
+    path = f"{ROOT}{OWN}"
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        if get_mode() != "v2":
+            return None
+        try:
+            os.makedirs(path, 0o755, exist_ok=True)
+        except OSError:
+            return None
+    except OSError:
+        return None
+    return f"{path}/cgroup.procs"
+
+
+def move_to_own(pid: int = 0) -> None:
+    """Move a process, by default this one, to the group `OWN`, where that is possible."""
+    procs = prepare_own()
+    if procs is None:
+        return
+    try:
+        fd = os.open(procs, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(fd, str(pid).encode())
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
 def find_own_procs() -> str | None:
-    """The ``cgroup.procs`` file of the cgroup this process is in, in some v1 hierarchy."""
+    """The ``cgroup.procs`` file of the cgroup this process is in, in some hierarchy."""
     try:
         with open("/proc/self/cgroup") as file:
             lines = file.read().splitlines()
@@ -82,7 +126,7 @@ def find_own_procs() -> str | None:
         number, _, rest = line.partition(":")
         name, _, path = rest.partition(":")
         file_name = f"{ROOT}/{name}{path.rstrip('/')}/cgroup.procs"
-        if number != "0" and name and "=" not in name and os.path.exists(file_name):
+        if (number == "0") == (not name) and "=" not in name and os.path.exists(file_name):
             return file_name
     return None
 

@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 SYNC_FD = 3
 START_FD = 4
 
-#: conmon writes ``oom`` to its directory, and what it makes must not depend on the user's mask
-_WRAPPER = 'umask 022; cd "$0" && exec "$@"'
+#: conmon writes ``oom`` to its directory, what it makes must not depend on the user's mask, and it
+#: leaves its caller's cgroup when there is another (a redirection that fails only fails itself)
+_WRAPPER = '{ echo 0 >"$1"; } 2>/dev/null; shift; umask 022; cd "$0" && exec "$@"'
 
 
 def conmon_argv(
     *, container_id: str, name: str, bundle: str, conmon: str, runtime: Sequence[str], log: str,
-    tty: bool, stdin: bool, exit_argv: Sequence[str], timeout: int = 0, log_size: int = 0,
+    tty: bool, stdin: bool, exit_argv: Sequence[str], procs: str, timeout: int = 0,
+    log_size: int = 0,
 ) -> list[str]:  # fmt: skip
     """How conmon is started. ``runtime`` is what runs the OCI runtime with its global options,
-    ``log`` is ``k8s-file:PATH`` or ``none``, ``timeout`` kills the container after so many
-    seconds, ``log_size`` is the most bytes a log may have (0: no limit)."""
+    ``log`` is ``k8s-file:PATH`` or ``none``, ``procs`` the ``cgroup.procs`` it moves itself to
+    (empty: it stays where it is), ``timeout`` kills the container after so many seconds,
+    ``log_size`` is the most bytes a log may have (0: no limit)."""
     argv = [
-        "/bin/sh", "-c", _WRAPPER, bundle, conmon, "--api-version", "1", "-c", container_id,
-        "-u", container_id, "-n", name, "-r", runtime[0], "-b", bundle,
+        "/bin/sh", "-c", _WRAPPER, bundle, procs or "/dev/null", conmon, "--api-version", "1",
+        "-c", container_id, "-u", container_id, "-n", name, "-r", runtime[0], "-b", bundle,
         "-p", f"{bundle}/pidfile", "-P", f"{bundle}/conmon.pid", "-l", log,
         "--exit-dir", f"{bundle}/exit", "--full-attach", "--no-sync-log",
     ]  # fmt: skip

@@ -292,6 +292,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
         timeout=plan.timeout, log_size=plan.log_size,
+        procs=cgroup.prepare_own() or "",
     )  # fmt: skip
     env = {
         **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),

@@ -13,7 +13,7 @@ import time
 
 from strata import command
 from strata.errors import NotFound, StorageError, StoreMissing
-from strata.linux import mount, process
+from strata.linux import cgroup, mount, process
 from strata.linux.locks import Lock, lock
 from strata.storage.driver import DatasetBusy, DatasetExists
 from strata.storage.zfs import is_mounted
@@ -153,6 +153,7 @@ def ensure_daemon(root: str) -> bool:
         ["env", "-C", "/", "zfs-fuse", "-n", "--no-kstat-mount", "--enable-xattr"],
         new_session=True, keep_locks=False,
     )  # fmt: skip
+    cgroup.move_to_own(pid)
     start = process.find_start_time(pid) or 0
     with open(f"{root}/zfs-fuse.pid", "w") as file:
         file.write(f"{pid} {start}\n")

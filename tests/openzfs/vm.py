@@ -1,7 +1,7 @@
 """The machine of the OpenZFS lane: one QEMU process without hardware virtualisation.
 
 Disks: ``vda`` the read-only root, ``vdb`` the job (a bare tar archive), ``vdc`` an empty disk with
-two partitions, for pools. The second serial port carries the conversation with ``strata-init``: it
+two partitions, for pools. The second serial port carries the conversation with ``strata-job``: it
 says ``ready``, hears ``go …``, says ``exit N``. Both job and pool are unlinked files, and QEMU dies
 with the process that started it, so nothing is left behind however a run ends.
 
@@ -9,7 +9,8 @@ with the process that started it, so nothing is left behind however a run ends.
 That is possible because the root disk never changes and neither of the other disks has been read
 by then.
 
-As a program: ``vm.py freeze DIRECTORY`` (holding vmlinuz, initrd and root.ext4).
+As a program: ``vm.py freeze DIRECTORY`` (holding vmlinuz, initrd, root.ext4 and cmdline, what the
+kernel is told beside its console).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 MEMORY_MB = 2048
 JOB_SIZE = 128 << 20
 POOL_SIZE = 16 << 30
-#: the saved memory, beside vmlinuz, initrd and root.ext4
+_APPEND = "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off"
+#: the saved memory, beside vmlinuz, initrd, root.ext4 and cmdline
 MEMORY = "memory.zst"
 
 
@@ -53,7 +55,8 @@ class Machine:
     ) -> None:  # fmt: skip
         control, control_far = socket.socketpair()
         monitor, monitor_far = socket.socketpair()
-        append = "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off"
+        with open(f"{image}/cmdline") as file:
+            append = f"{_APPEND} {file.read().strip()}"
         argv = [
             # no process survives its owner
             "setpriv", "--pdeathsig", "KILL",
@@ -123,12 +126,12 @@ class Machine:
         return line, rest
 
     def hear(self, deadline: float) -> str:
-        """The next line from strata-init; ``deadline`` in seconds of the monotonic clock."""
+        """The next line from strata-job; ``deadline`` in seconds of the monotonic clock."""
         line, self._heard = self._line(self._control, self._heard, deadline)
         return line.decode(errors="replace").strip()
 
     def say(self, text: str) -> None:
-        """Send a line to strata-init."""
+        """Send a line to strata-job."""
         self._control.sendall(text.encode() + b"\n")
 
     def _message(self, deadline: float) -> dict[str, object]:

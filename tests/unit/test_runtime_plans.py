@@ -17,7 +17,8 @@ from strata.runtime import exec as exec_
 from strata.runtime.attach import DetachFilter
 
 CONMON = """\
-/bin/sh -c umask 022; cd "$0" && exec "$@" /b /usr/bin/conmon --api-version 1 -c ID -u ID -n web \
+/bin/sh -c { echo 0 >"$1"; } 2>/dev/null; shift; umask 022; cd "$0" && exec "$@" /b /g/procs \
+/usr/bin/conmon --api-version 1 -c ID -u ID -n web \
 -r /usr/bin/nsenter -b /b -p /b/pidfile -P /b/conmon.pid -l k8s-file:/log --exit-dir /b/exit \
 --full-attach --no-sync-log --runtime-arg --mount=/proc/7/ns/mnt --runtime-arg crun -i \
 --exit-command strata --exit-command-arg cleanup"""
@@ -28,6 +29,7 @@ def test_conmons_command_line() -> None:
         container_id="ID", name="web", bundle="/b", conmon="/usr/bin/conmon",
         runtime=["/usr/bin/nsenter", "--mount=/proc/7/ns/mnt", "crun"], log="k8s-file:/log",
         tty=False, stdin=True, exit_argv=conmon.exit_command(["strata", "cleanup"], None, "/b"),
+        procs="/g/procs",
     )  # fmt: skip
     assert " ".join(argv) == CONMON
 
@@ -35,7 +37,7 @@ def test_conmons_command_line() -> None:
 def test_a_terminal_needs_no_separate_input() -> None:
     argv = conmon.conmon_argv(
         container_id="ID", name="web", bundle="/b", conmon="conmon", runtime=["crun"], log="none",
-        tty=True, stdin=True, exit_argv=[],
+        tty=True, stdin=True, exit_argv=[], procs="",
     )  # fmt: skip
     assert "-t" in argv
     assert "-i" not in argv

@@ -14,7 +14,7 @@ import time
 from strata import command, trace
 from strata.engine.core import Engine, Record
 from strata.errors import Busy, StrataError
-from strata.linux import locks
+from strata.linux import cgroup, locks
 from strata.storage.driver import DatasetNotFound
 from strata.store import reserve
 
@@ -328,6 +328,7 @@ def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None
         if os.fork():
             os._exit(0)
         os.setsid()
+        cgroup.move_to_own()
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)

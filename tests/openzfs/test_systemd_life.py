@@ -1,0 +1,210 @@
+"""A container's life where systemd is PID 1 and every controller is in the v2 hierarchy.
+
+The tests are one story on one store: programs start slowly in the lane's machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from vm_store import IMAGE, TOP, Store, make_store
+
+pytestmark = pytest.mark.openzfs
+
+CGROUPS = Path("/sys/fs/cgroup")
+ENGINE = "/strata/engine"
+
+
+@pytest.fixture(scope="module")
+def strata(pool: str) -> Iterator[Store]:
+    with make_store(pool) as store:
+        store("import", str(store.folder / "busybox.tar"), IMAGE)
+        yield store
+
+
+def inspect(strata: Store, name: str) -> dict[str, object]:
+    """The container's inspection."""
+    (found,) = json.loads(strata("inspect", name))
+    assert isinstance(found, dict)
+    return found
+
+
+def group_of(strata: Store, name: str) -> Path:
+    """The directory of a container's cgroup."""
+    return CGROUPS / "strata" / str(inspect(strata, name)["Id"])
+
+
+def monitor_of(strata: Store, name: str) -> int:
+    """The pid of a container's conmon."""
+    path = strata.folder / "run" / "c" / str(inspect(strata, name)["Id"])[:12] / "conmon.pid"
+    return int(path.read_text())
+
+
+def events(group: Path, file: str) -> dict[str, int]:
+    """A flat keyed file of a cgroup."""
+    lines = (group / file).read_text().splitlines()
+    return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait for a condition, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def systemd(*words: str) -> str:
+    """Run systemctl or systemd-run; its output."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def in_unit(strata: Store, unit: str, *words: str, how: tuple[str, ...] = ()) -> list[str]:
+    """The command line that runs a verb as a systemd service."""
+    return ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--working-directory={TOP}",
+            *how, *strata.argv(*words)]  # fmt: skip
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_systemd_is_the_init_and_all_controllers_are_there() -> None:
+    assert Path("/proc/1/comm").read_text() == "systemd\n"
+    controllers = (CGROUPS / "cgroup.controllers").read_text().split()
+    assert {"cpu", "cpuset", "io", "memory", "pids"} <= set(controllers)
+
+
+def test_limits_are_set_in_the_containers_own_cgroup(strata: Store) -> None:
+    strata("run", "-d", "--name", "limited", "--network", "none", "--memory", "64m",
+           "--cpus", "0.5", "--pids-limit", "20", "--stop-timeout", "1", IMAGE,
+           "sleep", "100000")  # fmt: skip
+    group = group_of(strata, "limited")
+    values = {name: (group / name).read_text().strip()
+              for name in ("memory.max", "cpu.max", "pids.max")}  # fmt: skip
+    assert values == {"memory.max": str(64 << 20), "cpu.max": "50000 100000", "pids.max": "20"}
+    (pid,) = (group / "cgroup.procs").read_text().split()
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/strata/{group.name}\n"
+
+
+def test_the_container_sees_its_cgroup_as_the_root(strata: Store) -> None:
+    """And cannot change it: the file system is read-only there."""
+    shown = strata("exec", "limited", "sh", "-c",
+                   "cat /proc/self/cgroup /sys/fs/cgroup/pids.max;"
+                   "echo 0 >/sys/fs/cgroup/cgroup.procs || echo refused")  # fmt: skip
+    assert shown.splitlines() == ["0::/", "20", "refused"]
+
+
+def test_more_processes_than_allowed_are_refused(strata: Store) -> None:
+    strata.call("exec", "limited", "sh", "-c", "for n in $(seq 30); do sleep 5 & done")
+    assert events(group_of(strata, "limited"), "pids.events")["max"] > 0
+
+
+def test_a_busy_container_is_slowed_down(strata: Store) -> None:
+    strata("run", "-d", "--name", "busy", "--network", "none", "--cpus", "0.1",
+           "--stop-timeout", "0", IMAGE, "sh", "-c", "while :; do :; done")  # fmt: skip
+    group = group_of(strata, "busy")
+    eventually(lambda: events(group, "cpu.stat")["nr_throttled"] > 2, "never throttled")
+    strata("rm", "-f", "busy")
+    assert not group.exists()
+
+
+def test_too_much_memory_ends_the_container_and_says_why(strata: Store) -> None:
+    done = strata.call("run", "--name", "hungry", "--network", "none", "--memory", "16m",
+                       IMAGE, "tail", "/dev/zero")  # fmt: skip
+    assert done.returncode == 137, done.stderr
+    state = inspect(strata, "hungry")["State"]
+    assert isinstance(state, dict)
+    assert (state["OOMKilled"], state["ExitCode"]) == (True, 137)
+    strata("rm", "hungry")
+
+
+def test_systemd_leaves_the_limits_alone(strata: Store) -> None:
+    """It manages the same hierarchy, and a unit with the same controllers comes and goes."""
+    systemd("systemctl", "daemon-reload")
+    systemd("systemd-run", "--quiet", "--wait", "--collect", "-p", "CPUQuota=20%",
+            "-p", "MemoryMax=100M", "true")  # fmt: skip
+    group = group_of(strata, "limited")
+    assert (group / "cpu.max").read_text() == "50000 100000\n"
+    assert (group / "memory.max").read_text() == f"{64 << 20}\n"
+    strata("rm", "-f", "limited")
+
+
+# -- units and sessions ----------------------------------------------------------------------------
+
+
+def test_a_detached_container_outlives_the_service_that_started_it(strata: Store) -> None:
+    """systemd kills what is left in the cgroup of a service that ends (KillMode=control-group)."""
+    systemd(*in_unit(strata, "caller", "run", "-d", "--name", "kept", "--network", "none",
+                     IMAGE, "sh", "-c", "trap 'exit 5' TERM; sleep 100000 & wait",
+                     how=("--wait",)))  # fmt: skip
+    assert not (CGROUPS / "system.slice" / "caller.service").exists()
+    monitor = monitor_of(strata, "kept")
+    assert Path(f"/proc/{monitor}/cgroup").read_text() == f"0::{ENGINE}\n"
+    assert strata("exec", "kept", "echo", "alive") == "alive"
+
+
+def test_its_end_is_still_seen(strata: Store) -> None:
+    strata("stop", "kept")
+    state = inspect(strata, "kept")["State"]
+    assert isinstance(state, dict)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 5)
+    strata("rm", "kept")
+
+
+def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store) -> None:
+    """A session is a scope: its end kills all of it, whatever still runs there."""
+    shell = subprocess.Popen(
+        ["systemd-run", "--quiet", "--scope", "--unit=visit", "sh", "-c", '"$@"; exec sleep 100000',
+         "sh", *strata.argv("run", "-d", "--rm", "--name", "visitor", "--network", "none",
+                            "--stop-timeout", "1", IMAGE, "sleep", "100000")],
+        cwd=TOP, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert shell.stdout is not None
+        assert len(shell.stdout.readline().strip()) == 64
+        systemd("systemctl", "stop", "visit.scope")
+        assert shell.wait(60) != 0
+        assert strata("exec", "visitor", "echo", "alive") == "alive"
+        # conmon's own end of a --rm container needs somebody to outlive the session too.
+        strata("stop", "visitor")
+        eventually(lambda: strata.call("container", "exists", "visitor").returncode == 1,
+                   "the container was not removed")  # fmt: skip
+    finally:
+        shell.kill()
+        shell.wait()
+        if shell.stdout is not None:
+            shell.stdout.close()
+
+
+def test_a_foreground_container_ends_with_its_service(strata: Store) -> None:
+    """``systemctl stop`` signals the command, which passes it on and waits for the end."""
+    systemd(*in_unit(strata, "front", "run", "--name", "front", "--network", "none", IMAGE,
+                     "sh", "-c", "trap 'exit 6' TERM; sleep 100000 & wait"))  # fmt: skip
+    eventually(lambda: "front" in strata("ps", "--format", "{{.Names}}").split(), "never started")
+    systemd("systemctl", "stop", "front.service")
+    state = inspect(strata, "front")["State"]
+    assert isinstance(state, dict)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 6)
+    strata("rm", "front")
+
+
+def test_removal_in_a_service_is_finished_after_its_end(strata: Store) -> None:
+    """The collector is detached; the unit that caused it may be over before."""
+    strata("run", "--name", "done", "--network", "none", IMAGE, "true")
+    systemd(*in_unit(strata, "remover", "container", "prune", "-f", how=("--wait",)))
+    eventually(lambda: not strata.list_datasets("trash"), "the trash was not emptied")
+
+
+def test_nothing_stays_behind(strata: Store) -> None:
+    eventually(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
+    assert [entry for entry in os.listdir(CGROUPS / "strata") if len(entry) == 64] == []
+    done = strata.call("system", "check")
+    assert done.returncode == 0, done.stdout + done.stderr
