@@ -177,6 +177,10 @@ def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store
         strata("stop", "visitor")
         eventually(lambda: strata.call("container", "exists", "visitor").returncode == 1,
                    "the container was not removed")  # fmt: skip
+        # And so does the collector that follows it.
+        eventually(lambda: not [name for name in (*strata.list_datasets("containers"),
+                                                  *strata.list_datasets("trash"))
+                                if "visitor" in name], "its dataset was not destroyed")  # fmt: skip
     finally:
         shell.kill()
         shell.wait()
@@ -194,13 +198,6 @@ def test_a_foreground_container_ends_with_its_service(strata: Store) -> None:
     assert isinstance(state, dict)
     assert (state["Status"], state["ExitCode"]) == ("exited", 6)
     strata("rm", "front")
-
-
-def test_removal_in_a_service_is_finished_after_its_end(strata: Store) -> None:
-    """The collector is detached; the unit that caused it may be over before."""
-    strata("run", "--name", "done", "--network", "none", IMAGE, "true")
-    systemd(*in_unit(strata, "remover", "container", "prune", "-f", how=("--wait",)))
-    eventually(lambda: not strata.list_datasets("trash"), "the trash was not emptied")
 
 
 def test_nothing_stays_behind(strata: Store) -> None:
