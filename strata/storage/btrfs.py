@@ -70,7 +70,8 @@ _COMPRESSION = "btrfs.compression"
 FACTS = Facts(
     private_mount=False, rename_busy=True, atomic_set=False, properties_at_create=False,
     reports_busy=False, clones_pin=False, native_properties=True, quota=True, send=False,
-    send_since=False, idmap=True, waits=False,
+    send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
+    block_clone=True, idmap=True, waits=False,
 )  # fmt: skip
 
 

@@ -70,6 +70,18 @@ class Unsupported(StorageError):
     id = "unsupported"
 
 
+class StreamBroken(StorageError):
+    """A stream ended early or is damaged. What came is kept when the receive was resumable."""
+
+    id = "stream-broken"
+
+
+class StreamMismatch(StorageError):
+    """An increment does not begin where the receiving dataset ends."""
+
+    id = "stream-mismatch"
+
+
 class Facts:
     """What a driver can do. Each has a defined behaviour for "no".
 
@@ -88,15 +100,20 @@ class Facts:
     ``native_properties``     compression, recordsize, quota … can be set per dataset.
     ``quota``                 a size limit per dataset can be set.
     ``send``                  send and receive.   ``send_since``  incremental ones.
+    ``send_raw``              encrypted datasets are sent as they lie on the disk.
+    ``send_resume``           a receive that broke off is continued by a token.
+    ``holds``                 a snapshot can be held against destruction.
+    ``bookmarks``             a moment can be kept as the start of an increment, without data.
+    ``block_clone``           copies between datasets of the pool share their blocks.
     ``idmap``                 idmapped mounts.
     ``waits``                 every change waits for a transaction group.
     ========================  ==========================================================
     """
 
     __slots__ = (
-        "atomic_set", "clones_pin", "idmap", "native_properties", "private_mount",
-        "properties_at_create", "quota", "rename_busy", "reports_busy", "send", "send_since",
-        "waits",
+        "atomic_set", "block_clone", "bookmarks", "clones_pin", "holds", "idmap",
+        "native_properties", "private_mount", "properties_at_create", "quota", "rename_busy",
+        "reports_busy", "send", "send_raw", "send_resume", "send_since", "waits",
     )  # fmt: skip
 
     def __init__(self, **facts: bool) -> None:
@@ -106,7 +123,10 @@ class Facts:
             raise TypeError(f"unknown facts: {', '.join(facts)}")
 
     atomic_set: bool
+    block_clone: bool
+    bookmarks: bool
     clones_pin: bool
+    holds: bool
     idmap: bool
     native_properties: bool
     private_mount: bool
@@ -115,6 +135,8 @@ class Facts:
     rename_busy: bool
     reports_busy: bool
     send: bool
+    send_raw: bool
+    send_resume: bool
     send_since: bool
     waits: bool
 
@@ -313,13 +335,73 @@ class Driver:
 
     # -- moving --------------------------------------------------------------------------------
 
-    def send(self, snapshot: str, output: int, since: str | None = None) -> None:
-        """Write a stream of ``snapshot`` (its changes after ``since``) to a descriptor."""
-        raise Unsupported(f"the {self.name} driver cannot send")
+    def send(
+        self, snapshot: str, output: int, since: str | None = None, *, raw: bool = False
+    ) -> None:
+        """Write a stream of ``snapshot`` to a descriptor, or of its changes after ``since``, a
+        snapshot or bookmark (``dataset#name``) of the same dataset. Properties do not travel.
 
-    def receive(self, name: str, input: int) -> None:
-        """Make a dataset from a stream."""
-        raise Unsupported(f"the {self.name} driver cannot receive")
+        ``raw``: encrypted data as it lies on the disk, for a receiver without the key.
+        """
+        raise self.lacks("send")
+
+    def resume_send(self, token: str, output: int) -> None:
+        """Write the rest of a stream from where the receiver's ``token`` says it broke off."""
+        raise self.lacks("send_resume")
+
+    def receive(
+        self, name: str, input: int, identity: Mapping[str, str] | None = None, *,
+        resumable: bool = False,
+    ) -> None:  # fmt: skip
+        """Make a dataset with an identity from a stream, or bring it forward by an increment
+        (without identity). What the stream says about mounting, sharing and identity is dropped.
+
+        `StreamBroken`, `StreamMismatch`. After a broken resumable one `find_resume_token` says how
+        to go on; otherwise nothing of the stream stays.
+        """
+        raise self.lacks("send")
+
+    def find_resume_token(self, name: str) -> str | None:
+        """Where a resumable receive into ``name`` broke off, None when there is nothing to resume.
+
+        Also None for a dataset that does not exist.
+        """
+        raise self.lacks("send_resume")
+
+    def abort_receive(self, name: str) -> None:
+        """Throw away what a resumable receive left. `StorageError` when it left nothing."""
+        raise self.lacks("send_resume")
+
+    def hold(self, snapshot: str, tag: str) -> None:
+        """Keep a snapshot from being destroyed (`DatasetBusy`) until `release`. Idempotent."""
+        raise self.lacks("holds")
+
+    def release(self, snapshot: str, tag: str) -> None:
+        """Take back one hold. Idempotent."""
+        raise self.lacks("holds")
+
+    def list_holds(self, snapshot: str) -> list[str]:
+        """The tags that hold a snapshot, foreign ones too, sorted."""
+        raise self.lacks("holds")
+
+    def bookmark(self, snapshot: str, bookmark: str) -> None:
+        """Keep the moment of a snapshot as ``dataset#name``, which outlives the snapshot."""
+        raise self.lacks("bookmarks")
+
+    def list_bookmarks(self, name: str) -> dict[str, str]:
+        """The bookmarks of one dataset, oldest first: full name to the GUID of its snapshot."""
+        raise self.lacks("bookmarks")
+
+    def destroy_bookmark(self, bookmark: str) -> None:
+        """Forget ``dataset#name``. `DatasetNotFound`."""
+        raise self.lacks("bookmarks")
+
+    def lacks(self, fact: str) -> Unsupported:
+        """The error for a driver whose `Facts` say no."""
+        return Unsupported(
+            f"the {self.flavour} storage cannot do this ({fact})",
+            hint="a store on OpenZFS can" if self.flavour != "openzfs" else "",
+        )
 
     # -- the store -----------------------------------------------------------------------------
 

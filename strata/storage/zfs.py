@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 
-from strata import command
+from strata import command, jsontext
 from strata.errors import CommandFailed, StorageError, StoreMissing
 from strata.linux import mount
 from strata.linux.mount import (
@@ -42,6 +42,7 @@ from strata.storage.zfs_dialect import ParentMissing, classify, get_dialect
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
     from strata.command import Result
 
@@ -51,6 +52,8 @@ MARKER = ".strata-store"
 """Copy of the marker in the ``records`` dataset: seen without starting a program when mounted."""
 
 _BELIEVED = frozenset({"local", "received"})
+_SOURCES = {"LOCAL": "local", "RECEIVED": "received", "INHERITED": "inherited",
+            "DEFAULT": "default", "TEMPORARY": "temporary"}  # fmt: skip
 _READ = ("type", "guid", "createtxg", "creation", "origin",
          *(f"strata:{key}" for key in layout.IDENTITY_KEYS))  # fmt: skip
 
@@ -119,7 +122,15 @@ class Zfs(Driver):
                 time.sleep(_SETTLE_PAUSE)
 
     def _values(self, *arguments: str) -> dict[str, dict[str, tuple[str, str]]]:
-        """``zfs get -Hp``: name, then property, to value and source."""
+        """``zfs get -p``: name, then property, to value and source."""
+        if self.dialect.json:
+            try:
+                answer = command.run(["zfs", "get", "-jp", *arguments], classify=classify)
+                return parse_json(answer.text)
+            except CommandFailed as error:
+                if "invalid option" not in error.stderr:
+                    raise
+                self.dialect.json = False  # programs older than the module
         result = command.run(
             ["zfs", "get", "-Hp", "-o", "name,property,value,source", *arguments],
             classify=classify,
@@ -452,38 +463,54 @@ class Zfs(Driver):
 
     # -- moving --------------------------------------------------------------------------------
 
-    def send(self, snapshot: str, output: int, since: str | None = None) -> None:
-        if not self.facts.send:
-            super().send(snapshot, output, since)
-        layout.check_snapshot(snapshot)
-        extra = ["-i", self.full_name(since)] if since is not None else []
-        self._stream(["zfs", "send", *extra, self.full_name(snapshot)], stdout=output)
+    def send(
+        self, snapshot: str, output: int, since: str | None = None, *, raw: bool = False
+    ) -> None:
+        self._streams("send").send(self, snapshot, output, since, raw)
 
-    def receive(self, name: str, input: int) -> None:
-        if not self.facts.send:
-            super().receive(name, input)
-        layout.check_dataset(name)
-        # What a stream says about these is the sender's wish; the store decides.
-        refused = ["-x", "mountpoint", "-x", "canmount"]
-        self.changes += 1
-        self._stream(["zfs", "receive", "-u", *refused, self.full_name(name)], stdin=input)
+    def resume_send(self, token: str, output: int) -> None:
+        self._streams("send_resume").resume_send(token, output)
 
-    @staticmethod
-    def _stream(argv: list[str], *, stdin: int | None = None, stdout: int | None = None) -> None:
-        read, write = os.pipe()
-        try:
-            pid = command.spawn(argv, stdin=stdin, stdout=stdout, stderr=write)
-        except BaseException:
-            os.close(read)
-            raise
-        finally:
-            os.close(write)
-        with open(read, "rb") as file:
-            said = file.read()
-        code = command.wait(pid)
-        if code != 0:
-            result = command.Result(code, b"", said)
-            raise classify(result) or CommandFailed(argv, code, said.decode(errors="replace"))
+    def receive(
+        self, name: str, input: int, identity: Mapping[str, str] | None = None, *,
+        resumable: bool = False,
+    ) -> None:  # fmt: skip
+        self._streams("send").receive(self, name, input, identity or {}, resumable)
+
+    def find_resume_token(self, name: str) -> str | None:
+        token: str | None = self._streams("send_resume").find_resume_token(self, name)
+        return token
+
+    def abort_receive(self, name: str) -> None:
+        self._streams("send_resume").abort_receive(self, name)
+
+    def hold(self, snapshot: str, tag: str) -> None:
+        self._streams("holds").hold(self, snapshot, tag)
+
+    def release(self, snapshot: str, tag: str) -> None:
+        self._streams("holds").release(self, snapshot, tag)
+
+    def list_holds(self, snapshot: str) -> list[str]:
+        tags: list[str] = self._streams("holds").list_holds(self, snapshot)
+        return tags
+
+    def bookmark(self, snapshot: str, bookmark: str) -> None:
+        self._streams("bookmarks").bookmark(self, snapshot, bookmark)
+
+    def list_bookmarks(self, name: str) -> dict[str, str]:
+        found: dict[str, str] = self._streams("bookmarks").list_bookmarks(self, name)
+        return found
+
+    def destroy_bookmark(self, bookmark: str) -> None:
+        self._streams("bookmarks").destroy_bookmark(self, bookmark)
+
+    def _streams(self, fact: str) -> ModuleType:
+        """The module for what few commands need; `Unsupported` when the dialect lacks it."""
+        if not getattr(self.facts, fact):
+            raise self.lacks(fact)
+        from strata.storage import zfs_streams
+
+        return zfs_streams
 
     # -- the store -----------------------------------------------------------------------------
 
@@ -546,6 +573,17 @@ def parse_values(text: str) -> dict[str, dict[str, tuple[str, str]]]:
         if len(fields) == 4:
             name, key, value, source = fields
             found.setdefault(name, {})[key] = (value, source)
+    return found
+
+
+def parse_json(text: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """The output of ``zfs get -j``, with the sources as `parse_values` has them."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for name, entry in jsontext.loads(text)["datasets"].items():
+        found[name] = {
+            key: (value["value"], _SOURCES.get(value["source"]["type"], "-"))
+            for key, value in entry["properties"].items()
+        }
     return found
 
 

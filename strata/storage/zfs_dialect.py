@@ -16,6 +16,8 @@ from strata.storage.driver import (
     DatasetNotFound,
     Facts,
     HasDependants,
+    StreamBroken,
+    StreamMismatch,
 )
 
 TYPE_CHECKING = False
@@ -29,6 +31,10 @@ MINIMUM = (2, 1)
 """Oldest OpenZFS served: the first with ``zfs version``, zstd and working ``rename -u``."""
 IDMAP_SINCE = (2, 2)
 """First OpenZFS with idmapped mounts."""
+BLOCK_CLONE_SINCE = (2, 3)
+"""First OpenZFS where block cloning is there and on unless the host turns it off."""
+JSON_SINCE = (2, 3)
+"""First OpenZFS whose commands answer in JSON."""
 
 
 class Dialect:
@@ -36,10 +42,11 @@ class Dialect:
 
     ``create_options`` go into every create and clone; ``root_properties`` into the creation of the
     root dataset; ``tagged_list`` says whether ``list`` knows ``-p`` and ``clones``;
-    ``rename`` is the verb with its options; ``kernel`` whether mount(2) mounts datasets.
+    ``rename`` is the verb with its options; ``kernel`` whether mount(2) mounts datasets; ``json``
+    whether ``get`` answers in JSON, in which a value may hold anything.
     """
 
-    __slots__ = ("create_options", "facts", "kernel", "name", "rename", "root_properties",
+    __slots__ = ("create_options", "facts", "json", "kernel", "name", "rename", "root_properties",
                  "tagged_list")  # fmt: skip
 
     def __init__(
@@ -53,6 +60,7 @@ class Dialect:
         self.create_options = create_options
         self.root_properties = root_properties
         self.facts = facts
+        self.json = False
 
 
 # Only at creation can these be set, and images need all of them: names are bytes, told apart by
@@ -75,7 +83,8 @@ _DIALECTS = {
         facts=Facts(
             private_mount=True, rename_busy=True, atomic_set=True, properties_at_create=True,
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=True,
-            send_since=True, idmap=True, waits=True,
+            send_since=True, send_raw=True, send_resume=True, holds=True, bookmarks=True,
+            block_clone=True, idmap=True, waits=True,
         ),
     ),
     ZFS_FUSE: Dialect(
@@ -88,7 +97,8 @@ _DIALECTS = {
         facts=Facts(
             private_mount=False, rename_busy=False, atomic_set=False, properties_at_create=True,
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=False,
-            send_since=False, idmap=False, waits=True,
+            send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
+            block_clone=False, idmap=False, waits=True,
         ),
     ),
 }  # fmt: skip
@@ -100,8 +110,20 @@ def get_dialect(name: str) -> Dialect:
         raise StorageError(f"unknown ZFS dialect {name!r}", hint="use the newer strata")
     dialect = _DIALECTS[name]
     if dialect.kernel:
-        dialect.facts.idmap = (find_kernel_version() or MINIMUM) >= IDMAP_SINCE
+        version = find_kernel_version() or MINIMUM
+        dialect.facts.idmap = version >= IDMAP_SINCE
+        dialect.facts.block_clone = version >= BLOCK_CLONE_SINCE and is_cloning_blocks()
+        dialect.json = version >= JSON_SINCE
     return dialect
+
+
+def is_cloning_blocks() -> bool:
+    """Whether this host lets ``copy_file_range`` share blocks (module parameter, zfs(4))."""
+    try:
+        with open("/sys/module/zfs/parameters/zfs_bclone_enabled") as file:
+            return file.read().strip() == "1"
+    except OSError:
+        return False
 
 
 def find_kernel_version() -> tuple[int, int] | None:
@@ -161,6 +183,15 @@ class ParentMissing(DatasetNotFound):
 # Texts of libzfs_dataset.c, zfs_main.c and libzfs_util.c, in the order they must be tried: some
 # answers contain two. OpenZFS 2.1 to 2.3 and zfs-fuse 0.7 were read.
 _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
+    (StreamBroken, (
+        "incomplete stream", "invalid stream", "stream is broken", "invalid backup stream",
+        "checksum mismatch", "failed to read from stream", "Partially received snapshot",
+        "resume token is corrupt",
+    )),
+    (StreamMismatch, (
+        "does not match incremental source", "has been modified", "is not an earlier snapshot",
+        "incremental source", "does not match the original",
+    )),
     (StoreMissing, (
         "zfs-fuse daemon is running", "The ZFS modules are not loaded",
         "/dev/zfs and /proc/self/mounts are required", "no such pool",
@@ -171,6 +202,8 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
         "has dependent clones", "has children", "has snapshots",
         "more recent snapshots", "clones of previous snapshots exist",
     )),
+    # A recursive destroy adds "already exists" to it.
+    (DatasetBusy, ("it's being held",)),
     (NoSpace, (
         "out of space", "No space left on device", "no space left", "quota exceeded",
         "Disk quota exceeded", "Disc quota exceeded", "space quota",
@@ -186,7 +219,7 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
     )),
     (DatasetBusy, (
         "dataset is busy", "pool is busy", "target is busy", "device is busy",
-        "mountpoint or dataset is busy", "umount failed", "it's being held", "already mounted",
+        "mountpoint or dataset is busy", "umount failed", "already mounted",
         "Device or resource busy", "pool or dataset is busy",
     )),
     (UsageError, (

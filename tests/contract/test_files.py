@@ -12,7 +12,7 @@ import pytest
 from strata.errors import NoSpace
 from strata.linux import mount
 from strata.storage import properties, setup
-from strata.storage.driver import DatasetBusy, DatasetNotFound, Driver, Unsupported
+from strata.storage.driver import DatasetBusy, Driver
 
 if TYPE_CHECKING:
     from conftest import Maker, Namespace
@@ -194,43 +194,6 @@ def test_an_open_snapshot_does_not_outlive_its_name(driver: Driver, name: str) -
     driver.snapshot([f"{name}@s"])
     assert read(driver, f"{name}@s") == "second"
     assert read(driver, f"{name}n@s") == "first"
-
-
-def test_streams_carry_datasets(driver: Driver, name: str, store: setup.StoreConfig) -> None:
-    driver.create(name, IDENTITY)
-    write(driver, name, "one")
-    driver.snapshot([f"{name}@a"])
-    write(driver, name, "two")
-    driver.snapshot([f"{name}@b"])
-    file = os.open(f"{store.root}/stream", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    try:
-        if not driver.facts.send:
-            with pytest.raises(Unsupported):
-                driver.send(f"{name}@a", file)
-            with pytest.raises(Unsupported):
-                driver.receive(f"{name}r", file)
-            return
-        driver.send(f"{name}@a", file)
-        os.lseek(file, 0, os.SEEK_SET)
-        driver.receive(f"{name}r", file)
-        assert read(driver, f"{name}r") == "one"
-        received = driver.get(f"{name}r@a")
-        assert received.guid == driver.get(f"{name}@a").guid
-        assert driver.get(f"{name}r").identity == {}
-        if driver.facts.send_since:
-            driver.close(f"{name}r")
-            os.ftruncate(file, 0)
-            os.lseek(file, 0, os.SEEK_SET)
-            driver.send(f"{name}@b", file, since=f"{name}@a")
-            os.lseek(file, 0, os.SEEK_SET)
-            driver.rollback(f"{name}r@a")
-            driver.receive(f"{name}r", file)
-            assert read(driver, f"{name}r") == "two"
-        with pytest.raises(DatasetNotFound):
-            driver.send(f"{name}@none", file)
-    finally:
-        os.close(file)
-        os.unlink(f"{store.root}/stream")
 
 
 # -- native properties and space ---------------------------------------------------------------
