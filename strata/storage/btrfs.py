@@ -128,8 +128,9 @@ class Btrfs(Driver):
     # -- changing ------------------------------------------------------------------------------
 
     def create(
-        self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
-    ) -> Dataset:
+        self, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
+    ) -> Dataset:  # fmt: skip
         layout.check_dataset(name)
         layout.check_identity(identity)
         with Doing(name):
@@ -144,7 +145,7 @@ class Btrfs(Driver):
 
     def clone(
         self, snapshot: str, name: str, identity: Mapping[str, str],
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
         layout.check_dataset(name)
         layout.check_identity(identity)

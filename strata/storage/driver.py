@@ -16,7 +16,8 @@ Story of an image and a container::
 
 Laws, asserted by the contract suite for every driver:
 
-- A dataset is created with its identity in one step: no crash leaves one without an id.
+- A dataset is created with its identity in one step: no crash leaves one without an id, unless it
+  was made ``unfinished``, and then a journal names it or nobody will ask for it.
 - ``guid`` names a dataset or snapshot for its whole life, across renames.
 - ``destroy`` of something absent raises `DatasetNotFound`; of something with snapshots or clones
   raises `HasDependants`, and nothing is lost.
@@ -228,17 +229,35 @@ class Driver:
     # -- changing ------------------------------------------------------------------------------
 
     def create(
-        self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
-    ) -> Dataset:
-        """Make an empty dataset. ``properties`` are native ones, already allow-listed."""
+        self, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
+    ) -> Dataset:  # fmt: skip
+        """Make an empty dataset. ``properties`` are native ones, already allow-listed.
+
+        ``unfinished``: the caller's journal answers for it until `finish`, or it dies with what it
+        was made for; where giving the identity now costs another wait, the driver leaves it out.
+        """
         raise NotImplementedError
 
     def clone(
         self, snapshot: str, name: str, identity: Mapping[str, str],
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
-        """Make a dataset that starts as ``dataset@snapshot``."""
+        """Make a dataset that starts as ``dataset@snapshot``; ``unfinished`` as in `create`."""
         raise NotImplementedError
+
+    def finish(
+        self, name: str, identity: Mapping[str, str], *, snapshot: str = "", promote: bool = False
+    ) -> None:
+        """Complete a dataset that was made ``unfinished``: give it its identity, and either
+        `promote` it or freeze it as ``name@snapshot``; with one wait where the driver can.
+
+        Errors as those of the single steps; the identity is given before them, and stays.
+        """
+        if promote:
+            self.promote(name)
+        if snapshot:
+            self.snapshot([f"{name}@{snapshot}"])
 
     def snapshot(self, names: Sequence[str]) -> None:
         """Freeze each ``dataset@name``; of one moment where ``facts.atomic_set``.

@@ -139,31 +139,35 @@ class Zfs(Driver):
 
     # -- changing ------------------------------------------------------------------------------
 
-    @staticmethod
-    def _options(identity: Mapping[str, str], properties: Mapping[str, str] | None) -> list[str]:
+    def _options(
+        self, identity: Mapping[str, str], properties: Mapping[str, str] | None, unfinished: bool
+    ) -> list[str]:
         layout.check_identity(identity)
-        options: list[str] = []
-        for key, value in identity.items():
-            options += ["-o", f"strata:{key}={value}"]
+        options = list(self.dialect.create_options)
+        # OpenZFS sets properties of a new dataset in a second transaction group.
+        if not (unfinished and self.dialect.kernel):
+            for key, value in identity.items():
+                options += ["-o", f"strata:{key}={value}"]
         for key, value in (properties or {}).items():
             options += ["-o", f"{key}={value}"]
         return options
 
     def create(
-        self, name: str, identity: Mapping[str, str], properties: Mapping[str, str] | None = None
-    ) -> Dataset:
+        self, name: str, identity: Mapping[str, str],
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
+    ) -> Dataset:  # fmt: skip
         layout.check_dataset(name)
-        options = [*self.dialect.create_options, *self._options(identity, properties)]
+        options = self._options(identity, properties, unfinished)
         self._with_parents(name, "create", *options, self.full_name(name))
         return self.get(name)
 
     def clone(
         self, snapshot: str, name: str, identity: Mapping[str, str],
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
         layout.check_snapshot(snapshot)
         layout.check_dataset(name)
-        options = [*self.dialect.create_options, *self._options(identity, properties)]
+        options = self._options(identity, properties, unfinished)
         self._with_parents(name, "clone", *options, self.full_name(snapshot), self.full_name(name))
         return self.get(name)
 
@@ -229,6 +233,17 @@ class Zfs(Driver):
 
     def promote(self, name: str) -> None:
         self.change("promote", self.full_name(name))
+
+    def finish(
+        self, name: str, identity: Mapping[str, str], *, snapshot: str = "", promote: bool = False
+    ) -> None:
+        if self.dialect.kernel:
+            from strata.storage import zfs_program
+
+            if zfs_program.finish(self, name, identity, snapshot, promote):
+                return
+            self.set_properties(name, {f"strata:{key}": identity[key] for key in identity})
+        super().finish(name, identity, snapshot=snapshot, promote=promote)
 
     def destroy(self, name: str) -> None:
         if "@" in name:

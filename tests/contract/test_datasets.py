@@ -365,6 +365,33 @@ def test_promote_refuses_a_name_that_would_clash(driver: Driver, name: str) -> N
     assert driver.get(f"{name}c").origin == f"{name}@s"
 
 
+@pytest.mark.parametrize("promote", [True, False])
+def test_what_was_left_unfinished_is_completed_in_one_step(
+    driver: Driver, name: str, promote: bool
+) -> None:
+    driver.create(name, {**IDENTITY, "id": "77e0"})
+    write(driver, name, "one")
+    driver.snapshot([f"{name}@s"])
+    driver.clone(f"{name}@s", f"{name}c", IDENTITY, unfinished=True)
+    assert driver.get(f"{name}c").identity in ({}, IDENTITY)
+    driver.close(f"{name}c")
+    before = driver.changes
+    driver.finish(f"{name}c", IDENTITY, promote=promote, snapshot="" if promote else "t")
+    assert driver.changes - before <= 1
+    again = driver.get(f"{name}c")
+    assert again.identity == IDENTITY
+    assert names(driver, f"{name}c") == (["s"] if promote else ["t"])
+    assert read(driver, f"{name}c") == "one"
+    assert driver.get(name).identity["id"] == "77e0"
+    if not promote:
+        with pytest.raises(DatasetExists):
+            driver.finish(f"{name}c", {**IDENTITY, "generation": "2"}, snapshot="t")
+    with pytest.raises(DatasetNotFound):
+        driver.finish(f"{name}n", IDENTITY, snapshot="t")
+    with pytest.raises(UsageError):
+        driver.finish(f"{name}c", IDENTITY, snapshot="a/b")
+
+
 def test_promote_is_for_clones(driver: Driver, name: str) -> None:
     driver.create(name, IDENTITY)
     with pytest.raises(StorageError):

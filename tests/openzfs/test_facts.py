@@ -510,7 +510,8 @@ def test_a_change_is_one_transaction_group_but_properties_at_birth_are_a_second(
 ) -> None:
     """`create -o` and `clone -o` are one call but two groups: a power failure may fall between.
 
-    `snapshot -o` and a `set` of many properties are one. Channel programs of 2.3 cannot clone.
+    `snapshot -o` and a `set` of many properties are one. A channel program is one, whatever it
+    does, but those of 2.3 can neither create nor clone.
     """
     assert groups_of(pool, "create", f"{base}/a") == 1
     assert groups_of(pool, "create", "-o", "strata:id=1", "-o", "strata:kind=x", f"{base}/b") == 2
@@ -520,6 +521,29 @@ def test_a_change_is_one_transaction_group_but_properties_at_birth_are_a_second(
     assert groups_of(pool, "set", "strata:id=2", "strata:kind=y", f"{base}/c") == 1
     assert groups_of(pool, "rename", "-u", f"{base}/c", f"{base}/e") == 1
     assert groups_of(pool, "promote", f"{base}/d") == 1
+
+
+def test_a_channel_program_is_one_transaction_group(
+    pool: str, base: str, tmp_path: Path
+) -> None:  # fmt: skip
+    zfs("create", f"{base}/a")
+    zfs("snapshot", f"{base}/a@s")
+    zfs("clone", f"{base}/a@s", f"{base}/b")
+    program = tmp_path / "program"
+    program.write_text(
+        "argv = (...)['argv']\n"
+        "assert(zfs.sync.set_prop(argv[1], 'strata:id', '1') == 0)\n"
+        "assert(zfs.sync.set_prop(argv[1], 'strata:kind', 'x') == 0)\n"
+        "assert((zfs.sync.promote(argv[1])) == 0)\n"
+        "assert(zfs.sync.snapshot(argv[1] .. '@t') == 0)\n"
+    )
+    assert groups_of(pool, "program", pool.partition("/")[0], str(program), f"{base}/b") == 1
+    assert zfs("get", "-H", "-o", "value,source", "strata:id,origin", f"{base}/b") == (
+        "1\tlocal\n-\t-"
+    )
+    program.write_text("return zfs.sync.clone == nil and zfs.sync.create == nil\n")
+    answer = zfs("program", "-j", pool.partition("/")[0], str(program))
+    assert json.loads(answer) == {"return": True}
 
 
 def test_destroy_may_follow_the_end_of_a_namespace_at_once(base: str, tmp_path: Path) -> None:

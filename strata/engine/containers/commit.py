@@ -88,7 +88,7 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
     operation.plan(["unsnapshot", frozen], ["destroy", dataset])
     e.driver.snapshot([frozen])
     trace.point("commit:frozen")
-    record["guid"] = e.driver.clone(frozen, dataset, identity(record)).guid
+    record["guid"] = e.driver.clone(frozen, dataset, identity(record), unfinished=True).guid
     trace.point("commit:cloned")
     tree = e.driver.open(dataset)
     layers.clear_private(tree)
@@ -115,10 +115,10 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
         e.driver.close(dataset)
         # From here on the layer may not be taken back: after the promotion the container needs it.
         operation.replace(["settle-layer", dataset])
-        if promotable:
-            e.driver.promote(dataset)
-        else:
-            e.driver.snapshot([layers.base_snapshot(record)])
+        e.driver.finish(
+            dataset, identity(record), promote=promotable,
+            snapshot="" if promotable else layout.BASE_SNAPSHOT,
+        )  # fmt: skip
         trace.point("commit:promoted")
         layers.publish(e, record)
     return record

@@ -318,13 +318,19 @@ def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -
 
 
 def make_dataset(e: Engine, record: Record, native: Mapping[str, str]) -> None:
-    """Make a container's dataset from its layer, or empty for an image without content."""
+    """Make a container's dataset from its layer, or empty for an image without content.
+
+    One that is removed with its end never gets to where only its dataset could say what it is.
+    """
+    brief = bool(record["config"]["remove"])
     base = layers.find_base(e, record["layer"])
     if base is not None:
         snapshot = layers.base_snapshot(base)
-        made = e.driver.clone(snapshot, record["dataset"], identity(record), native)
+        made = e.driver.clone(
+            snapshot, record["dataset"], identity(record), native, unfinished=brief
+        )
     else:
-        made = e.driver.create(record["dataset"], identity(record), native)
+        made = e.driver.create(record["dataset"], identity(record), native, unfinished=brief)
         os.makedirs(f"{e.driver.open(record['dataset'])}/{ROOTFS}", 0o755, exist_ok=True)
     record["guid"] = made.guid
 

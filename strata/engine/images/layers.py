@@ -120,9 +120,11 @@ def build(
             ["forget", "layer", layer_id],
         ) as step:
             if base is not None:
-                made = e.driver.clone(base_snapshot(base), dataset, identity(record))
+                made = e.driver.clone(
+                    base_snapshot(base), dataset, identity(record), unfinished=True
+                )
             else:
-                made = e.driver.create(dataset, identity(record))
+                made = e.driver.create(dataset, identity(record), unfinished=True)
             trace.point("layer:dataset-made")
             tree = e.driver.open(dataset)
             clear_private(tree)
@@ -136,7 +138,7 @@ def build(
             else:
                 write_json(f"{tree}/{PRIVATE}/record.json", record)
                 e.driver.close(dataset)
-                e.driver.snapshot([base_snapshot(record)])
+                e.driver.finish(dataset, identity(record), snapshot=layout.BASE_SNAPSHOT)
             trace.point("layer:frozen")
             # Once the index names it, others may build on it: nobody may take it back any more.
             step.replace()
@@ -172,7 +174,7 @@ def settle(e: Engine, dataset: str) -> None:
     finally:
         e.driver.close(dataset)
     if not is_frozen(e, dataset):
-        e.driver.snapshot([layout.base_snapshot(dataset)])
+        e.driver.finish(dataset, identity(record), snapshot=layout.BASE_SNAPSHOT)
     if find_by_chain(e, record["chain_id"]) is None:
         publish(e, record)
 
