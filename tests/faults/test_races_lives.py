@@ -94,7 +94,8 @@ def test_a_start_that_is_interrupted_leaves_no_process(clean: Store, point: str)
 def test_a_run_that_is_interrupted_before_it_began_leaves_nothing(clean: Store, point: str) -> None:
     store = clean
     e = store.engine()
-    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "remove": True, "pull": "never"}
+    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "remove": True, "pull": "never",
+               "network": "host"}  # fmt: skip
     with race.at(point, _interrupt), pytest.raises(KeyboardInterrupt):
         containers.run(e, options)
     kill.wait_quiet(store)
