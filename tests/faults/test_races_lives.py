@@ -62,7 +62,8 @@ def test_a_container_somebody_started_is_not_undone_with_its_create(clean: Store
         second.go()
         raise KeyboardInterrupt
 
-    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "name": "c1", "pull": "never"}
+    options = {"image": BUSYBOX, "command": ["sleep", "100000"], "name": "c1", "pull": "never",
+               "network": "host"}  # fmt: skip
     with race.at("create:recorded", start_and_interrupt), pytest.raises(KeyboardInterrupt):
         create.create(e, options)
     assert second.end().rc == 0
@@ -128,7 +129,7 @@ def test_a_pid_of_an_earlier_boot_names_nobody(clean: Store) -> None:
     store = clean
     e = store.engine()
     record = create.create(e, {"image": BUSYBOX, "command": ["sleep", "9"], "name": "c1",
-                               "pull": "never", "stop_timeout": 0})  # fmt: skip
+                               "pull": "never", "network": "host", "stop_timeout": 0})  # fmt: skip
     child = os.fork()
     if child == 0:
         time.sleep(600)

@@ -17,7 +17,13 @@ from strata.errors import InUse
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
-SLEEPER = {"image": BUSYBOX, "command": ["sleep", "100000"], "pull": "never", "stop_timeout": 0}
+SLEEPER = {
+    "image": BUSYBOX,
+    "command": ["sleep", "100000"],
+    "pull": "never",
+    "stop_timeout": 0,
+    "network": "host",
+}
 
 
 def _on(volume: str, **more: object) -> dict[str, object]:

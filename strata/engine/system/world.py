@@ -150,6 +150,8 @@ def _is_sound(record: Record) -> bool:
         )
     if record["kind"] == "layer":
         return isinstance(record.get("dataset"), str)
+    if record["kind"] == "network":
+        return all(isinstance(subnet, dict) for subnet in record["subnets"])
     branches = record.get("branches")
     return isinstance(branches, list) and all(
         isinstance(branch, dict) and isinstance(branch.get("dataset"), str) for branch in branches
