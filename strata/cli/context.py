@@ -42,6 +42,10 @@ class Context:
 
             self._engine = open_engine(self.root, self.runroot)
             self._engine.words = self.words
+            if os.path.isdir(f"{self._engine.paths.runroot}/watch"):
+                from strata.engine.containers.supervising import ensure
+
+                ensure(self._engine)
         return self._engine
 
     def need_root(self) -> None:

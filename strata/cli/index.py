@@ -10,6 +10,7 @@ from strata.cli.table import Command
 GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "healthcheck": "Check the health of containers",
     "volume": "Manage volumes",
     "network": "Manage networks",
     "branch": "Earlier heads of containers and volumes",
@@ -46,7 +47,9 @@ MODULES: dict[str, str] = {
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
     **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
     **dict.fromkeys(
-        "events|system events|top|container top|stats|container stats".split("|"), "watching"
+        "events|system events|top|container top|stats|container stats|healthcheck run|"
+        "container revive|system supervise".split("|"),
+        "watching",
     ),
     **dict.fromkeys("rollback clone".split(), "snapshots"),
     **dict.fromkeys("log switch".split(), "history"),

@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_HEALTH = "there are no health checks"
 _USERS = "there are no user namespaces"
 _PODS = "there are no pods"
 _SECRETS = "there are no secrets"
@@ -96,7 +95,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("update",), "not implemented"),
     **dict.fromkeys(("mount", "unmount", "umount"), "not implemented"),
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
-    **dict.fromkeys(("healthcheck",), _HEALTH),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
     **dict.fromkeys(("secret",), _SECRETS),
     **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),

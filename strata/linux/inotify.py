@@ -9,6 +9,7 @@ import struct
 from strata.linux.syscall import check, libc
 
 IN_MODIFY = 0x002
+IN_CLOSE_WRITE = 0x008
 IN_MOVED_TO = 0x080
 IN_CREATE = 0x100
 

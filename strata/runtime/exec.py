@@ -151,6 +151,54 @@ def run(
         os.unlink(name)
 
 
+def run_captured(
+    runtime: Runtime, container_id: str, bundle: str, process: Mapping[str, Any], *,
+    timeout: float, limit: int,
+) -> tuple[int | None, bytes]:  # fmt: skip
+    """Run a process in a running container without input; its exit code, and the first ``limit``
+    bytes of both its outputs. It is killed, and the code None, when it takes longer than
+    ``timeout`` seconds."""
+    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}"
+    output = os.memfd_create("output", os.MFD_CLOEXEC)
+    try:
+        fd = os.open(f"{name}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, jsontext.dumps({**process, "terminal": False}).encode(
+                errors="surrogateescape"))  # fmt: skip
+        finally:
+            os.close(fd)
+        argv = exec_argv(runtime, container_id, f"{name}.json", pid_file=f"{name}.pid")
+        pid = command.spawn(argv, stdout=output, stderr=output, new_session=True)
+        ended = open_pidfd(pid)
+        try:
+            waiter = select.poll()
+            waiter.register(ended, select.POLLIN)
+            late = not waiter.poll(timeout * 1000)
+            if late:
+                _kill_inner(f"{name}.pid")
+                os.kill(pid, 9)
+        finally:
+            os.close(ended)
+        code = command.wait(pid)
+        return (None if late else 128 - code if code < 0 else code), os.pread(output, limit, 0)
+    finally:
+        os.close(output)
+        for path in (f"{name}.json", f"{name}.pid"):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue
+
+
+def _kill_inner(pid_file: str) -> None:
+    """Kill the process the runtime started; the runtime's own end would leave it running."""
+    try:
+        with open(pid_file) as file:
+            os.kill(int(file.read()), 9)
+    except (OSError, ValueError):
+        return
+
+
 def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:
     # Not through pipes: the process would hold them open and we would wait for its end.
     errors = os.memfd_create("errors", os.MFD_CLOEXEC)

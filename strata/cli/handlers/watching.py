@@ -6,7 +6,7 @@ import sys
 import time
 
 from strata.cli import values
-from strata.cli.context import Context
+from strata.cli.context import Context, say
 from strata.cli.handlers.choosing import choose
 from strata.errors import UsageError
 from strata.times import parse_duration, parse_moment
@@ -254,3 +254,37 @@ def _binary(size: float) -> str:
 
 def _pair(one: float, other: float) -> str:
     return f"{_size(one)} / {_size(other)}"
+
+
+# -- health and the supervisor ---------------------------------------------------------------------
+
+
+def run_health_check(context: Context, options: Options, arguments: list[str]) -> int:
+    """Run a container's health check once."""
+    from strata.engine.containers.health import run_check
+    from strata.engine.names import get_container
+
+    healthy, status = run_check(context.engine, get_container(context.engine, arguments[0]))
+    if healthy:
+        return 0
+    say("starting" if status == "starting" else "unhealthy")
+    return 1
+
+
+def revive(context: Context, options: Options, arguments: list[str]) -> int:
+    """Start a container again after its end, as its restart policy says."""
+    from strata.engine.containers.supervising import revive as start_again
+
+    start_again(context.engine, arguments[0])
+    return 0
+
+
+def supervise(context: Context, options: Options, arguments: list[str]) -> int:
+    """Watch containers until none needs it."""
+    # Not through the context, which sees to it that a supervisor runs.
+    from strata.engine.core import open_engine
+    from strata.engine.system.supervisor import supervise as watch
+
+    context.need_root()
+    watch(open_engine(context.root, context.runroot))
+    return 0

@@ -33,6 +33,8 @@ _STOP_POLL = 10.0
 #: mount options that are ours and not the runtime's
 _OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U"))
 _KILL = 9
+#: settings that may need somebody who watches the container
+_WATCHED_KEYS = frozenset(("restart", "health"))
 #: config keys that `strata.engine.containers.extras` has to see to before a start
 MORE = (
     MORE_LIMITS
@@ -127,8 +129,15 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             log_size=config.get("log_size", 0),
         )  # fmt: skip
         trace.point("start:planned")
-        launched = runtime.launch(plan)
         before = record["state"]
+        watched: Record = {}
+        if not _WATCHED_KEYS.isdisjoint(config):
+            from strata.engine.containers import supervising
+
+            watched = supervising.begin_state(record, before)
+            if supervising.is_needed(record):
+                supervising.mark(e, record["id"])
+        launched = runtime.launch(plan)
         try:
             trace.point("start:created")
             network.wait_names()
@@ -139,6 +148,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
                 "started": format_time(time.time()), "finished": "", "exit_code": 0, "oom": False,
                 "error": "", "held": False, "by_user": False, "starter": list(_own_identity()),
                 **network.describe_ports(),
+                **watched,
             }  # fmt: skip
             e.records.save(record, durable=False)
             if "pidfile" in config or "conmon_pidfile" in config:
@@ -305,6 +315,10 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
     """Stop signal, then SIGKILL after the timeout, then settle. The caller has the lock."""
     state = record["state"]
     if state["status"] not in lifecycle.LIVE:
+        if record["config"].get("restart") and not state.get("by_user"):
+            # It may be about to be started again.
+            state["by_user"] = True
+            e.records.save(record, durable=False)
         return
     e.allow_reserve()
     if lifecycle.is_alive(state):
@@ -428,7 +442,7 @@ def kill_container(e: Engine, record: Record, signal: int) -> None:
     One that is frozen gets it when it goes on, but for KILL, which ends it at once.
     """
     lifecycle.check("kill", record, lifecycle.derive(record))
-    if record["config"].get("restart"):
+    if record["config"].get("restart") and signal in (_KILL, record["config"]["stop_signal"]):
         mark_by_user(e, record)
     state = record["state"]
     sent = runtime.kill(

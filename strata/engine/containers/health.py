@@ -1,0 +1,134 @@
+"""Health checks: running the test of a container, and what follows from its result.
+
+The result is part of the container's state: ``{"status", "streak", "log"}``, status starting,
+healthy or unhealthy, the last `LOG_LENGTH` results with the beginning of their output. During the
+start period failures do not count. Source: podman-healthcheck(1), libpod's healthcheck.go.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import trace
+from strata.engine import events
+from strata.engine.containers import life
+from strata.engine.core import Engine, Record
+from strata.errors import StateImproper, StrataError, UsageError
+from strata.store import lifecycle
+from strata.times import format_time, parse_time
+
+STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
+LOG_LENGTH = 5
+OUTPUT_LIMIT = 500
+
+
+def make_state() -> Record:
+    """The health of a container that was just started."""
+    return {"status": STARTING, "streak": 0, "log": []}
+
+
+def get_state(record: Record) -> Record:
+    """What is known of a container's health since its start."""
+    known = record["state"].get("health")
+    return dict(known) if isinstance(known, dict) and known.get("status") else make_state()
+
+
+def get_argv(record: Record) -> list[str]:
+    """The words of the check. `UsageError` when the container has none."""
+    test = list((record["config"].get("health") or {}).get("test") or ())
+    if len(test) > 1 and test[0] == "CMD":
+        return test[1:]
+    if len(test) > 1 and test[0] == "CMD-SHELL":
+        return ["/bin/sh", "-c", " ".join(test[1:])]
+    if test and test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        return test
+    raise UsageError(
+        f"container {record['id'][:12]} has no defined healthcheck",
+        hint="--health-cmd of `strata run` gives it one",
+    )
+
+
+def note_result(
+    known: Record, entry: Record, *, retries: int, in_start_period: bool
+) -> Record:  # fmt: skip
+    """The health after one more result. Pure."""
+    log = [*known["log"], entry][-LOG_LENGTH:]
+    if entry["ExitCode"] == 0:
+        return {"status": HEALTHY, "streak": 0, "log": log}
+    if in_start_period and known["status"] == STARTING:
+        return {**known, "log": log}
+    streak = known["streak"] + 1
+    status = UNHEALTHY if streak >= max(1, retries) else known["status"]
+    return {"status": status, "streak": streak, "log": log}
+
+
+def run_check(e: Engine, record: Record) -> tuple[bool, str]:
+    """Run a container's check once, write down the result and act on it.
+
+    Returns whether the check succeeded, and the health since. `StateImproper` when the container
+    does not run.
+    """
+    argv = get_argv(record)
+    if lifecycle.derive(record) != lifecycle.RUNNING:
+        raise StateImproper(
+            f"container {record['id'][:12]} is not running", hint="start the container first"
+        )
+    health = record["config"]["health"]
+    began = time.time()
+    code, output = _execute(e, record, argv, float(health.get("timeout") or 30))
+    entry = {"Start": format_time(began), "End": format_time(time.time()), "ExitCode": code,
+             "Output": output}  # fmt: skip
+    trace.point("health:checked")
+    with e.lock_container(record["id"], name=record["name"]):
+        fresh = e.records.get("container", record["id"])
+        if fresh["state"]["pid_start"] != record["state"]["pid_start"]:
+            # Of a run that is over: it says nothing of this one.
+            return code == 0, get_state(fresh)["status"]
+        known = get_state(fresh)
+        age = time.time() - parse_time(fresh["state"]["started"])
+        found = note_result(
+            known, entry, retries=int(health.get("retries") or 3),
+            in_start_period=age < float(health.get("start_period") or 0),
+        )  # fmt: skip
+        fresh["state"]["health"] = found
+        e.records.save(fresh, durable=False)
+    events.emit_container(e, "health_status", fresh, health=found["status"], streak=found["streak"])
+    if found["status"] == UNHEALTHY:
+        _react(e, fresh, str(health.get("on_failure") or "none"))
+    return code == 0, str(found["status"])
+
+
+def _execute(e: Engine, record: Record, argv: list[str], timeout: float) -> tuple[int, str]:
+    from strata.runtime import exec as executing
+    from strata.runtime.host import read_host
+
+    root = executing.open_root(record["state"]["pid"])
+    try:
+        process = executing.make_process(record, root, argv, host=read_host(record["config"]))
+    except StrataError as error:
+        return error.exit_code, error.message[:OUTPUT_LIMIT]
+    finally:
+        os.close(root)
+    code, data = executing.run_captured(
+        life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process,
+        timeout=timeout, limit=OUTPUT_LIMIT,
+    )  # fmt: skip
+    if code is None:
+        return -1, f"Healthcheck command exceeded timeout ({timeout:g}s)"
+    return code, data.decode(errors="replace")
+
+
+def _react(e: Engine, record: Record, action: str) -> None:
+    """Do what ``--health-on-failure`` says, unless somebody was faster."""
+    try:
+        if action == "kill":
+            life.kill_container(e, record, 9)
+        elif action == "stop":
+            life.stop_container(e, record)
+        elif action == "restart":
+            from strata.engine.containers.restarting import restart
+
+            restart(e, record["id"])
+    except StateImproper:
+        return

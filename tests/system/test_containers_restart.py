@@ -1,0 +1,150 @@
+"""Restart policies and health checks under the supervisor, which is there only when needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from helpers.store import BUSYBOX, Store, list_processes, open_store, wait_until
+
+pytestmark = pytest.mark.btrfs
+
+FRAGILE = ("run", "--detach", "--network", "none", "--stop-signal", "KILL")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Store]:
+    """A store with a supervisor of its own."""
+    with open_store() as store:
+        store.add_busybox()
+        yield store
+
+
+@pytest.fixture(autouse=True)
+def tidy(own: Store) -> Iterator[None]:
+    """Every test begins and ends without containers and without supervisor."""
+    yield
+    own.ok("rm", "--all", "--force", "--time", "0")
+    wait_until(lambda: not find_supervisors(own), "the supervisor ends when nothing needs it")
+
+
+def find_supervisors(store: Store) -> list[int]:
+    found = []
+    for pid in list_processes(store):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read().endswith(b"system\0supervise\0"):
+                    found.append(pid)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def get_row(store: Store, name: str) -> dict[str, object]:
+    out = store.ok("ps", "--all", "--filter", f"name=^{name}$", "--format", "json").out
+    [row] = json.loads(out)
+    assert isinstance(row, dict)
+    return row
+
+
+def test_always_starts_again_until_it_is_stopped(own: Store) -> None:
+    own.ok(*FRAGILE, "--restart", "always", "--name", "again", BUSYBOX, "sh", "-c", "sleep 0.05")
+    wait_until(lambda: int(str(get_row(own, "again")["Restarts"])) >= 2, "two more runs")
+    assert len(find_supervisors(own)) == 1
+    own.ok("stop", "--time", "0", "again")
+    wait_until(lambda: not find_supervisors(own), "nobody watches what was stopped")
+    assert get_row(own, "again")["State"] == "exited"
+
+
+def test_on_failure_tries_as_often_as_it_was_told(own: Store) -> None:
+    own.ok(*FRAGILE, "--restart", "on-failure:2", "--name", "fails", BUSYBOX, "false")
+    own.ok(*FRAGILE, "--restart", "on-failure", "--name", "works", BUSYBOX, "true")
+    wait_until(lambda: not find_supervisors(own), "both are given up")
+    failed, worked = get_row(own, "fails"), get_row(own, "works")
+    assert (failed["Restarts"], failed["ExitCode"], failed["State"]) == (2, 1, "exited")
+    assert (worked["Restarts"], worked["ExitCode"]) == (0, 0)
+
+
+def test_a_killed_supervisor_is_started_by_the_next_command(own: Store) -> None:
+    own.ok(*FRAGILE, "--restart", "always", "--name", "kept", BUSYBOX, "sleep", "1000")
+    [first] = find_supervisors(own)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not find_supervisors(own), "it is dead")
+    pid = int(own.ok("container", "inspect", "--format", "{{.State.Pid}}", "kept").line)
+    wait_until(lambda: find_supervisors(own), "another one watches")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: get_row(own, "kept")["Restarts"] == 1, "it is started again")
+    assert get_row(own, "kept")["State"] == "running"
+
+
+def test_what_ended_while_nobody_watched_is_started_again(own: Store) -> None:
+    own.ok(*FRAGILE, "--restart", "unless-stopped", "--name", "kept", BUSYBOX, "sleep", "1000")
+    pid = int(own.ok("container", "inspect", "--format", "{{.State.Pid}}", "kept").line)
+    [first] = find_supervisors(own)
+    os.kill(first, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: get_row(own, "kept")["Restarts"] == 1, "it is started again")
+
+
+def test_killing_by_hand_is_no_failure_to_make_good(own: Store) -> None:
+    own.ok(*FRAGILE, "--restart", "always", "--name", "killed", BUSYBOX, "sleep", "1000")
+    own.ok("kill", "killed")
+    wait_until(lambda: not find_supervisors(own), "nobody watches it")
+    row = get_row(own, "killed")
+    assert (row["State"], row["Restarts"]) == ("exited", 0)
+    own.ok("start", "killed")
+    assert len(find_supervisors(own)) == 1
+
+
+def test_after_a_reboot_a_filter_starts_what_should_run(own: Store) -> None:
+    own.ok("create", "--restart", "always", "--name", "boots", BUSYBOX, "sleep", "1000")
+    own.ok("create", "--name", "stays", BUSYBOX, "sleep", "1000")
+    own.ok("start", "--all", "--filter", "restart-policy=always")
+    assert get_row(own, "boots")["State"] == "running"
+    assert get_row(own, "stays")["State"] == "created"
+
+
+def test_health_is_watched_and_seen_everywhere(own: Store) -> None:
+    own.ok(*FRAGILE, "--health-cmd", "test ! -e /bad", "--health-interval", "50ms",
+           "--health-retries", "1", "--name", "sick", BUSYBOX, "sleep", "1000")  # fmt: skip
+    wait_until(lambda: "(healthy)" in own.ok("ps").out, "the first check")
+    assert own.ok("healthcheck", "run", "sick").out == ""
+    own.ok("exec", "sick", "touch", "/bad")
+    wait_until(lambda: "(unhealthy)" in own.ok("ps").out, "a failed check")
+    failed = own.strata("healthcheck", "run", "sick")
+    assert (failed.rc, failed.line) == (1, "unhealthy")
+    assert own.ok("ps", "--filter", "health=unhealthy", "--format", "{{.Names}}").line == "sick"
+    out = own.ok("events", "--stream=false", "--filter", "container=sick", "--filter",
+                 "event=health_status", "--format", "{{.HealthStatus}}").out  # fmt: skip
+    assert {"healthy", "unhealthy"} == set(out.split())
+
+
+@pytest.mark.parametrize(("action", "state"), [("kill", "exited"), ("stop", "exited"),
+                                               ("restart", "running")])  # fmt: skip
+def test_an_unhealthy_container_is_treated_as_told(own: Store, action: str, state: str) -> None:
+    own.ok(*FRAGILE, "--health-cmd", "test ! -e /tmp/bad", "--health-interval", "50ms",
+           "--health-retries", "1", "--health-on-failure", action, "--tmpfs", "/tmp", "--name",
+           "sick", BUSYBOX, "sleep", "1000")  # fmt: skip
+    before = int(own.ok("container", "inspect", "--format", "{{.State.Pid}}", "sick").line)
+    own.ok("exec", "sick", "touch", "/tmp/bad")
+    wait_until(lambda: not os.path.exists(f"/proc/{before}"), "the sick run has ended")
+    wait_until(lambda: get_row(own, "sick")["State"] == state, f"it is {state}")
+
+
+def test_a_check_that_takes_too_long_fails_and_leaves_no_process(own: Store) -> None:
+    own.ok(*FRAGILE, "--health-cmd", "sleep 77", "--health-interval", "0", "--health-timeout",
+           "1s", "--health-retries", "1", "--name", "slow", BUSYBOX, "sleep", "1000")  # fmt: skip
+    assert not find_supervisors(own), "checked only by hand"
+    failed = own.strata("healthcheck", "run", "slow")
+    assert (failed.rc, failed.line) == (1, "unhealthy")
+    assert "sleep 77" not in own.ok("top", "slow").out
+
+
+def test_a_check_that_cannot_run_says_why(own: Store) -> None:
+    own.ok("create", "--name", "plain", BUSYBOX, "true")
+    for name, message in (("plain", "has no defined healthcheck"), ("none", "no such container")):
+        refused = own.strata("healthcheck", "run", name)
+        assert (refused.rc, message in refused.err) == (125, True)
