@@ -198,6 +198,10 @@ def _read_names(kind: str, context: Context) -> list[str]:
                 names += [name, name.removeprefix("docker.io/library/").removeprefix("localhost/")]
     if kind == "network":
         names += [record["name"] for record in context.engine.records.list_records("network")]
+    if kind == "secret":
+        from strata.engine.secrets import list_secrets
+
+        names += [secret["Spec"]["Name"] for secret in list_secrets(context.engine)]
     if kind in ("volume", "object", "target"):
         from strata.engine.volumes import list_volumes
 

@@ -13,6 +13,7 @@ GROUPS = {
     "healthcheck": "Check the health of containers",
     "volume": "Manage volumes",
     "network": "Manage networks",
+    "secret": "Manage secrets for containers",
     "branch": "Earlier heads of containers and volumes",
     "snapshot": "Make and manage snapshots of containers and volumes",
     "trash": "What was removed and can still come back",
@@ -44,6 +45,7 @@ MODULES: dict[str, str] = {
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"network {word}": "networks" for word in _NETWORK.split()},
+    **{f"secret {word}": "secrets" for word in "create ls list inspect rm remove exists".split()},
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
     **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
     **dict.fromkeys(
@@ -64,8 +66,8 @@ MODULES: dict[str, str] = {
 }
 
 TABLES = (
-    "create", "containers", "watching", "files", "images", "volumes", "networks", "snapshots",
-    "history", "trash", "system",
+    "create", "containers", "watching", "files", "images", "volumes", "networks", "secrets",
+    "snapshots",    "history", "trash", "system",
 )  # fmt: skip
 
 

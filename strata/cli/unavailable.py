@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 _USERS = "there are no user namespaces"
 _PODS = "there are no pods"
-_SECRETS = "there are no secrets"
 _SYSTEMD = "systemd in containers is not supported"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
@@ -29,7 +28,6 @@ OPTIONS: dict[str, str] = {
         _USERS,
     ),
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
-    "--secret": _SECRETS,
     **dict.fromkeys("--systemd --sdnotify".split(), _SYSTEMD),
     "--preserve-fds": "descriptors are not handed on",
     "--preserve-fd": "descriptors are not handed on",
@@ -96,7 +94,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("mount", "unmount", "umount"), "not implemented"),
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
-    **dict.fromkeys(("secret",), _SECRETS),
     **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),
 }
 

@@ -150,6 +150,10 @@ class Engine:
         kind, record = entry["object"], entry["record"]
         if kind in ("container", "volume"):
             self.records.drop_name(kind, record["name"], object_id)
+        if record.get("config", {}).get("secrets"):
+            from strata.engine import secrets
+
+            secrets.forget_for(self, object_id)
         self.records.delete(kind, object_id)
 
     @property

@@ -20,6 +20,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``unspool OPERATION``                      what it kept to read once
 ``settle-network ID NAME LINK``            finish removing a network
 ``drop-key ID``                            the private key of an overlay that was not recorded
+``forget-secrets ID``                      the secrets of a container that was not recorded
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
@@ -62,6 +63,11 @@ def perform(e: Engine, step: list[str]) -> None:
             e.records.drop_name(kind, name, object_id)
         case ["abandon", kind, object_id, dataset]:
             _abandon(e, kind, object_id, dataset)
+        case ["forget-secrets", container_id]:
+            if e.records.find("container", container_id) is None:
+                from strata.engine import secrets
+
+                secrets.forget_for(e, container_id)
         case ["unswitch", kind, object_id, dataset]:
             record = e.records.find(kind, object_id)
             if record is None or record["dataset"] != dataset:

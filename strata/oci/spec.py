@@ -67,7 +67,7 @@ class HostFacts:
 
     __slots__ = (
         "bounding", "can_raise_limits", "cgroup", "devices", "given_devices", "hostname",
-        "init_program", "joined", "numbers", "rlimits", "swap_limit",
+        "init_program", "joined", "numbers", "rlimits", "secret_env", "swap_limit",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,8 @@ class HostFacts:
         self.init_program = init_program
         #: the nodes of ``--device``: OCI entries with their ``access``
         self.given_devices: list[dict[str, Any]] = []
+        #: variables from secrets, as KEY=value
+        self.secret_env: list[str] = []
         #: namespaces of others that it joins: name in the spec -> path
         self.joined: dict[str, str] = {}
         #: device numbers of block devices whose I/O is limited
@@ -118,7 +120,8 @@ def build_spec(
             "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",
             hint="give a command after the image name",
         )
-    process = make_process(config, user, caps, hostname, args=args, tty=bool(config.get("tty")))
+    process = make_process(config, user, caps, hostname, args=args, tty=bool(config.get("tty")),
+                           env=host.secret_env)  # fmt: skip
     process["rlimits"] = _rlimits(config.get("ulimits") or (), host, warnings)
     if not process["rlimits"]:
         del process["rlimits"]

@@ -24,6 +24,7 @@ run create start stop kill rm ps logs exec attach wait commit cp rename
 container run|container create|container start|container stop|container kill|container rm
 container ls|container logs|container exec|container attach|container inspect|container wait
 container commit|container cp|container rename|container exists|container prune
+secret create|secret ls|secret inspect|secret rm|secret exists
 volume create|volume ls|volume inspect|volume rm|volume prune|volume exists|volume profiles
 snapshot create|snapshot ls|snapshot rm|rollback|clone
 system init|system info|system df|system check|system rebuild|system reset

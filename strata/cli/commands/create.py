@@ -219,6 +219,13 @@ CONTAINER_OPTIONS = (
     Option("--rm", "flag", "Remove the container and its anonymous volumes when it ends"),
     Option("--runtime", "string", "OCI runtime: crun (the default), runc, or a path", "RUNTIME"),
     Option(
+        "--secret",
+        "list",
+        "Give a secret as a file, or with type=env as a variable",
+        "NAME[,OPTIONS]",
+        complete="secret",
+    ),
+    Option(
         "--security-opt",
         "list",
         "no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=",

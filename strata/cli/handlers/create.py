@@ -28,6 +28,7 @@ _THEMES = {
         "cgroup-parent", "cgroup-conf",
     )),
     "devices": frozenset(("device", "device-cgroup-rule", "sysctl", "gpus")),
+    "secrets": frozenset(("secret",)),
     "namespaces": frozenset(("pid", "ipc", "uts", "cgroupns")),
     "health": frozenset((
         "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",

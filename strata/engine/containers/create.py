@@ -67,6 +67,9 @@ OPTIONAL: Record = {
     # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
     "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",
     "systemd": "true",
+    # {"name", "type": mount|env, "target" ("": the name), "uid", "gid", "mode"}; the values are
+    # kept apart (`strata.engine.secrets`)
+    "secrets": [],
     # ids of the containers that are started before
     "requires": [],
     # -- files on the host that get a pid at each start; the log's limit and its tag
@@ -261,6 +264,11 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         make_dataset(e, record, native)
         trace.point("create:dataset-made")
         _make_volumes(e, operation, held, record)
+        if "secrets" in config:
+            from strata.engine import secrets
+
+            operation.plan(["forget-secrets", container_id])
+            secrets.copy_for(e, container_id, config["secrets"])
         if cidfile:
             _write_cidfile(cidfile, container_id)
         try:

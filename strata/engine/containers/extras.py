@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from strata.engine import names
+from strata.engine import names, secrets
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, StateImproper, UsageError
 from strata.oci import namespaces
@@ -28,6 +28,8 @@ def resolve(e: Engine, config: Record) -> None:
     limits.check(config, e.driver.name)
     if "requires" in config:
         config["requires"] = [names.get_container(e, text)["id"] for text in config["requires"]]
+    for item in config.get("secrets", ()):
+        secrets.get(e, item["name"])
     for key in NAMESPACE_KEYS & config.keys():
         kind, _, name = config[key].partition(":")
         if kind == "container":

@@ -152,6 +152,10 @@ def exec_in(
     lifecycle.check("exec", record, lifecycle.derive(record))
     if not argv:
         raise UsageError("must provide a non-empty command to start an exec session")
+    if "secrets" in record["config"]:
+        from strata.engine.containers import given
+
+        env = [*given.make_environment(e, record), *env]
     root = executing.open_root(record["state"]["pid"])
     try:
         process_spec = executing.make_process(

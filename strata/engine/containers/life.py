@@ -111,6 +111,12 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
 
             more += extras.join(e, record, host)
         bundle = e.paths.bundle(record["id"])
+        if "secrets" in config:
+            from strata.engine.containers import given
+
+            host.secret_env = given.make_environment(e, record)
+            shown, steps = given.make_mounts(e, record, bundle)
+            mounts, more = [*shown, *mounts], [*more, *steps]
         step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
         hostname = container_hostname(record, host.hostname)
 
