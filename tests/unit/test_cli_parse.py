@@ -122,7 +122,7 @@ def test_a_mistyped_option_is_named() -> None:
 def test_an_option_of_a_later_version_says_why() -> None:
     run = find_command("run")
     assert run is not None
-    for words in (["--secret", "x", "web"], ["--rdt-class=x", "web"], ["--pod", "x", "web"]):
+    for words in (["--sdnotify", "x", "web"], ["--rdt-class=x", "web"], ["--pod", "x", "web"]):
         with pytest.raises(UsageError) as caught:
             parse(run, words)
         assert "is not available in this version" in caught.value.message
