@@ -170,7 +170,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
         names = [row["Id"] for row in list_containers(context.engine, all=True, latest=True)]
         kind = "container"
     if not names:
-        raise UsageError("you must provide at least one name or id")
+        raise UsageError("no names or ids specified", hint="name what to inspect, or use --latest")
     found: list[Any] = []
 
     def act(name: str) -> None:

@@ -54,10 +54,11 @@ def _make_renderer(format: str, *, full: bool) -> Any:
 
         return lambda event: json.dumps(describe_event(event), ensure_ascii=False)
     if format:
+        from strata.cli.format import lay_out
         from strata.cli.template import Template
 
-        template = Template(format)
-        return lambda event: template.render(_name_fields(event, full))
+        template = Template(lay_out(format, table=False), "events")
+        return lambda event: template.render(_name_fields(event, full)).removesuffix("\n")
     return lambda event: describe_line(event, full=full)
 
 

@@ -42,7 +42,7 @@ def make_row(record: Record) -> Record:
         "Pid": state["pid"],
         "State": state["status"],
         "Labels": config["labels"],
-        "Mounts": [item["destination"] for item in config["mounts"]],
+        "Mounts": [*(item["destination"] for item in config["mounts"]), *config["tmpfs"]],
         "MountPairs": [[item["source"], item["destination"]] for item in config["mounts"]],
         "Volumes": [item["source"] for item in config["mounts"] if item.get("volume")],
         "Networks": name_networks(config),
