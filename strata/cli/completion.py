@@ -191,7 +191,7 @@ def _read_names(kind: str, context: Context) -> list[str]:
         rows = list_containers(context.engine, all=kind != "running")
         names += [name for row in rows for name in row["Names"]]
     if kind in ("image", "object"):
-        from strata.engine.images.verbs import list_images
+        from strata.engine.images.listing import list_images
 
         for image in list_images(context.engine):
             for name in image["Names"]:

@@ -13,14 +13,14 @@ import time
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
-from strata.engine.filters import has_label, is_true, make_filter
+from strata.engine.filters import has_label, is_before, is_true, make_filter, matches
 from strata.engine.identity import identity
 from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import locks, mount
 from strata.storage import layout, properties
 from strata.store.records import SCHEMA, new_id
-from strata.times import format_time
+from strata.times import format_time, parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ def describe(e: Engine, record: Record) -> Record:
         "Labels": record["labels"],
         "Scope": "local",
         "Options": record["options"],
+        "MountCount": _count_uses(e).get(record["id"], 0),
+        "NeedsCopyUp": bool(record.get("fresh")),
         "Anonymous": record["anonymous"],
         "Profile": record["profile"],
         "Dataset": record["dataset"],
@@ -250,7 +252,7 @@ def users_of(e: Engine, volume_id: str) -> list[Record]:
 def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
     """Volumes by name, from records alone."""
     used = _count_uses(e)
-    found = list(filter(_make_filter(filters, used), e.records.list_records("volume")))
+    found = list(filter(_make_filter(e, filters, used), e.records.list_records("volume")))
     found.sort(key=lambda record: str(record["name"]))
     return [
         {
@@ -270,12 +272,25 @@ def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
     ]
 
 
-def _make_filter(filters: Filters | None, used: Mapping[str, int]) -> Callable[[Record], bool]:
+def _make_filter(
+    e: Engine, filters: Filters | None, used: Mapping[str, int]
+) -> Callable[[Record], bool]:
+    """The filters of podman-volume-ls(1); ``used`` counts the containers of each volume."""
+    chosen = filters or {}
+    named = [*chosen.get("since", ()), *chosen.get("after", ())]
+    created = {value: parse_time(names.get_volume(e, value)["created"]) for value in named}
     return make_filter("volume", filters, {
-        "name": lambda record, value: value in record["name"],
+        "name": lambda record, value: matches(value, record["name"]),
         "label": lambda record, value: has_label(record["labels"], value),
+        "label!": lambda record, value: not has_label(record["labels"], value),
         "dangling": lambda record, value: (record["id"] not in used) == is_true(value),
         "driver": lambda record, value: value == "local",
+        "scope": lambda record, value: value == "local",
+        "opt": lambda record, value: has_label(record["options"], value),
+        "since": lambda record, value: parse_time(record["created"]) > created[value],
+        "after": lambda record, value: parse_time(record["created"]) > created[value],
+        "until": lambda record, value: is_before(parse_time(record["created"]), value),
+        "anonymous": lambda record, value: record["anonymous"] == is_true(value, "anonymous"),
     })  # fmt: skip
 
 
@@ -370,7 +385,7 @@ def prune(
 def choose_prunable(e: Engine, filters: Filters | None, all: bool) -> list[Record]:
     """The volumes that `prune` removes, unless they come into use meanwhile."""
     used = _count_uses(e)
-    passes = _make_filter(filters, used)
+    passes = _make_filter(e, filters, used)
     return [
         record for record in e.records.list_records("volume")
         if record["id"] not in used and (record["anonymous"] or all) and passes(record)

@@ -279,7 +279,7 @@ def test_a_committed_image_survives_save_and_load(busybox_store: Store, tmp_path
     out = ok("run", "--rm", "localhost/work:1", "sh", "-c", script).out.split("\n")
     assert out == ["1777 1", "644 2", "nowhere", "3 4", "fifo", "6711", "1", ""]
     top = ok("history", "--format", "json", "localhost/work:1").json[0]
-    assert top["Comment"] == "words"
+    assert top["comment"] == "words"
     ok("rmi", "localhost/work:1")
 
 

@@ -57,8 +57,9 @@ def shelf() -> Iterator[Store]:
         store.add_busybox()
         store.ok("run", "-d", "--name", "web", "--network", "none", "--memory", "64m", "--cpus",
                  "0.5", "-v", "data:/data2", "-v", "/tmp:/t:ro", "--tmpfs", "/scratch:size=1m",
-                 "-l", "app=web", "-e", "A=1", "--ulimit", "nofile=100:200", "--cap-drop", "KILL",
-                 "--stop-signal", "INT", "--pids-limit", "50", BUSYBOX, "sleep", "1000")  # fmt: skip
+                 "-l", "app=web", "-e", "A=1", "--ulimit", "nofile=100:200",
+                 "--cap-drop", "KILL", "--stop-signal", "INT", "--pids-limit", "50", BUSYBOX,
+                 "sleep", "1000")  # fmt: skip
         store.ok("create", "--name", "idle", BUSYBOX, "true")
         yield store
         store.strata("rm", "-f", "-t", "0", "web")
@@ -84,7 +85,7 @@ def test_a_container_is_described_as_it_was_asked_for(shelf: Store) -> None:
     assert host["Binds"] == [
         "data:/data2:rw,rprivate,nosuid,nodev,rbind", "/tmp:/t:ro,rprivate,rbind",
     ]  # fmt: skip
-    assert host["Tmpfs"] == {"/scratch": "rw,rprivate,nosuid,nodev,tmpcopyup,size=1m"}
+    assert host["Tmpfs"] == {"/scratch": "rw,rprivate,nosuid,nodev,tmpcopyup,size=1048576"}
     assert host["Ulimits"] == [{"Name": "RLIMIT_NOFILE", "Soft": 100, "Hard": 200}]
     assert (host["PidsLimit"], host["NetworkMode"]) == (50, "none")
     assert host["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
@@ -103,7 +104,8 @@ def test_what_holds_is_read_from_the_kernel(shelf: Store) -> None:
     [found] = shelf.ok("inspect", "web").json
     state, limits = found["State"], found["EffectiveLimits"]
     assert (state["Status"], state["Running"], state["Paused"]) == ("running", True, False)
-    assert os.path.exists(f"/proc/{state['Pid']}") and os.path.exists(f"/proc/{state['ConmonPid']}")
+    assert os.path.exists(f"/proc/{state['Pid']}")
+    assert os.path.exists(f"/proc/{state['ConmonPid']}")
     assert found["Id"] in state["CgroupPath"]
     assert limits["Memory"] == 64 << 20
     assert limits["Pids"] == 50
@@ -144,13 +146,15 @@ def test_an_image_and_a_volume_have_every_key(shelf: Store) -> None:
     [image] = shelf.ok("inspect", "busybox").json
     assert not set(IMAGE.split()) - set(image)
     assert image["RepoTags"] == ["localhost/busybox:latest"]
-    assert image["RootFS"]["Type"] == "layers" and len(image["RootFS"]["Layers"]) == 1
+    assert image["RootFS"]["Type"] == "layers"
+    assert len(image["RootFS"]["Layers"]) == 1
     assert shelf.ok("image", "inspect", "busybox").json == [image]
     [volume] = shelf.ok("inspect", "data").json
     assert not set(VOLUME.split()) - set(volume)
     assert (volume["Driver"], volume["Scope"], volume["MountCount"]) == ("local", "local", 1)
     line = shelf.ok("volume", "inspect", "-f", "{{.CreatedAt.Year}} {{.Options}}", "data").line
-    assert line.split()[0].startswith("20") and line.split()[1] == "map[]"
+    assert line.split()[0].startswith("20")
+    assert line.split()[1] == "map[]"
 
 
 def test_several_of_different_kinds(shelf: Store) -> None:

@@ -20,6 +20,8 @@ def shelf() -> Iterator[Store]:
                  BUSYBOX, "echo", "a rather long command")  # fmt: skip
         store.strata("run", "--name", "second", "-l", "tier=back", BUSYBOX, "sh", "-c", "exit 3")
         store.ok("create", "--name", "third-one", BUSYBOX, "true")
+        store.ok("commit", "-c", "LABEL stage=test", "second", "localhost:5000/team/app:v2")
+        store.ok("volume", "create", "-l", "tier=front", "named")
         yield store
 
 
@@ -132,3 +134,114 @@ def test_docker_style_formats(shelf: Store) -> None:
     assert line == 'front "first" 1'
     for line in shelf.ok("ps", "-a", "--format", "{{.|json}}").out.splitlines():
         assert json.loads(line)["State"] in ("created", "exited")
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), ["busybox", "app"]),
+        (("reference=busybox",), ["busybox"]),
+        (("reference=*/app",), ["app"]),
+        (("reference=localhost:5000/team/app:v2",), ["app"]),
+        (("reference=app:v*",), ["app"]),
+        (("reference!=app:v*",), ["busybox"]),
+        (("reference=ap",), []),
+        (("label=stage",), ["app"]),
+        (("label!=stage",), ["busybox"]),
+        (("before=localhost:5000/team/app:v2",), ["busybox"]),
+        (("since=busybox",), ["app"]),
+        (("containers=true",), ["busybox"]),
+        (("containers=false",), ["app"]),
+        (("dangling=true",), []),
+        (("dangling=false", "readonly=false", "manifest=false"), ["busybox", "app"]),
+        (("readonly=true",), []),
+        (("intermediate=false",), ["busybox", "app"]),
+        (("until=1h",), []),
+    ],
+)
+def test_filters_choose_images(shelf: Store, filters: tuple[str, ...], found: list[str]) -> None:
+    words = [word for item in filters for word in ("--filter", item)]
+    out = shelf.ok("images", "--format", "{{.Repository}}", "--sort", "size", *words).out.split()
+    assert sorted(name.rpartition("/")[2] for name in out) == sorted(found)
+
+
+def test_images_have_podmans_fields(shelf: Store) -> None:
+    """The keys of ``podman images --format json``."""
+    app, busybox = shelf.ok("images", "--format", "json").json
+    assert {
+        "Id", "ParentId", "RepoTags", "RepoDigests", "Size", "SharedSize", "VirtualSize", "Labels",
+        "Containers", "Names", "Digest", "History", "Created", "CreatedAt", "Arch", "Os",
+    } <= set(busybox)  # fmt: skip
+    assert isinstance(busybox["Created"], int)
+    assert app["Labels"]["stage"] == "test"
+    line = shelf.ok("images", "app", "--format", "{{.ID}}|{{.Tag}}|{{.Labels}}|{{.Names}}|"
+                    "{{.Label `stage`}}|{{.ReadOnly}}|{{.Containers}}").line  # fmt: skip
+    assert line.split("|")[1:] == [
+        "v2", "map[stage:test tier:back]", "[localhost:5000/team/app:v2]", "test", "false", "0",
+    ]  # fmt: skip
+    head = shelf.ok("images", "--format", "table {{.ID}} {{.CreatedSince}} {{.ReadOnly}}").out
+    assert head.splitlines()[0].split("  ")[0] == "IMAGE ID"
+    assert head.splitlines()[0].endswith("R/O")
+    assert shelf.ok("images").out.split()[:7] == [
+        "REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE", "localhost:5000/team/app",
+    ]  # fmt: skip
+    assert shelf.ok("images", "-q", "--no-trunc").out.startswith("sha256:")
+
+
+def test_history_has_podmans_fields(shelf: Store) -> None:
+    newest, _ = shelf.ok("history", "--format", "json", "localhost:5000/team/app:v2").json
+    assert {"id", "created", "CreatedBy", "size", "comment", "Created"} <= set(newest)
+    line = shelf.ok("history", "--format", "{{.Size}}|{{.Tags}}|{{.CreatedSince}}", "busybox").line
+    assert line.split("|")[1] == "[localhost/busybox:latest]"
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), ["data", "named"]),
+        (("name=^na",), ["named"]),
+        (("name=a", "label=tier"), ["named"]),
+        (("label!=tier",), ["data"]),
+        (("dangling=true",), ["named"]),
+        (("dangling=false",), ["data"]),
+        (("since=data",), ["named"]),
+        (("driver=local", "scope=local"), ["data", "named"]),
+        (("anonymous=true",), []),
+        (("until=1h",), []),
+    ],
+)
+def test_filters_choose_volumes(shelf: Store, filters: tuple[str, ...], found: list[str]) -> None:
+    words = [word for item in filters for word in ("--filter", item)]
+    assert shelf.ok("volume", "ls", "-q", *words).out.split() == found
+
+
+def test_volumes_have_podmans_fields(shelf: Store) -> None:
+    table = shelf.ok("volume", "ls", "--format", "table {{.Name}} {{.Labels}} {{.MountCount}}").out
+    assert table.splitlines() == [
+        "VOLUME NAME  LABELS           MOUNT COUNT",
+        "data         map[]            1",
+        "named        map[tier:front]  0",
+    ]
+    assert shelf.ok("volume", "ls", "--format", '{{.Name}}:{{.Label "tier"}}').out.split() == [
+        "data:", "named:front",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("images", "--filter", "color=red"), '"color" is an invalid image filter'),
+        (("images", "--filter", "since=nobody"), "nobody: image not known"),
+        (("images", "--filter", "dangling=perhaps"), '"perhaps" is not a valid value'),
+        (("images", "--filter", "label=x", "busybox"), "cannot specify an image and a filter(s)"),
+        (("images", "--sort", "age"), 'invalid argument "age"'),
+        (("volume", "ls", "--filter", "color=red"), '"color" is an invalid volume filter'),
+        (("volume", "ls", "--filter", "dangling=perhaps"), '"perhaps" is not a valid value'),
+        (("volume", "ls", "--filter", "since=nobody"), "no such volume"),
+        (("history", "nobody"), "nobody: image not known"),
+    ],
+)
+def test_what_listings_refuse(shelf: Store, words: tuple[str, ...], message: str) -> None:
+    outcome = shelf.strata(*words)
+    assert (outcome.rc, outcome.out) == (125, "")
+    assert message in outcome.err.splitlines()[0]

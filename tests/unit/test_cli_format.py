@@ -271,5 +271,5 @@ def test_an_image_has_a_row_for_every_name() -> None:
     ],
 )
 def test_an_image_is_named_as_people_do(wanted: str, named: bool) -> None:
-    row = {"Id": "a" * 64, "Repository": "docker.io/library/debian", "Tag": "12"}
+    row = {"_id": "a" * 64, "Repository": "docker.io/library/debian", "Tag": "12"}
     assert images.is_named(row, wanted) is named

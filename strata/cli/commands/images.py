@@ -122,6 +122,7 @@ COMMANDS = (
         (
             Option("--all -a", "flag", "Also images without a name that others stand on"),
             Option("--digests", "flag", "Show digests"),
+            Option("--history", "flag", "Show the names an image has had"),
             _FILTER,
             _FORMAT,
             _NO_TRUNC,
@@ -136,7 +137,10 @@ COMMANDS = (
                 choices=("created", "id", "repository", "size", "tag"),
             ),
         ),
-        text="Filters: dangling, label, reference, id.",
+        text=(
+            "Filters: reference (a pattern; reference!), id, digest, label and label! (with * for "
+            "any), dangling,\nbefore, since, until, containers, intermediate, readonly, manifest."
+        ),
         complete="image",
     ),
     Command(

@@ -47,7 +47,10 @@ COMMANDS = (
             Option("--noheading -n", "flag", "Leave out the heading"),
             Option("--quiet -q", "flag", "Names only"),
         ),
-        text="Filters: name, label, dangling, driver.",
+        text=(
+            "Filters: name (a regular expression), label and label!, dangling, opt, since, until, "
+            "driver, scope,\nanonymous."
+        ),
     ),
     Command(
         ("volume inspect",),

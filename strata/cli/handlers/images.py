@@ -8,6 +8,7 @@ import time
 from strata.cli import losses, values
 from strata.cli.context import Context, for_each, need_names, note, say
 from strata.errors import UsageError
+from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,10 +125,12 @@ def bootstrap(context: Context, options: Options, arguments: list[str]) -> int:
 
 def images(context: Context, options: Options, arguments: list[str]) -> int:
     """List images, one row for every name."""
-    from strata.engine.images import verbs as engine_images
+    from strata.engine.images.listing import list_images
 
     filters = values.parse_filters(options.list("filter"))
-    found = engine_images.list_images(context.engine, filters)
+    if filters and arguments:
+        raise UsageError("cannot specify an image and a filter(s)")
+    found = list_images(context.engine, filters, all=options.flag("all") or bool(arguments))
     full = options.flag("no-trunc")
     now = time.time()
     rows = [
@@ -138,13 +141,14 @@ def images(context: Context, options: Options, arguments: list[str]) -> int:
     ]
     keys = {
         "created": lambda row: -row["_created"],
-        "id": lambda row: row["Id"],
+        "id": lambda row: row["_id"],
         "repository": lambda row: row["Repository"],
         "size": lambda row: row["_size"],
         "tag": lambda row: row["Tag"],
     }
     rows.sort(key=keys[options.text("sort")])
-    if options.flag("quiet"):
+    format = options.text("format")
+    if options.flag("quiet") and format.strip() != "json":
         for image_id in dict.fromkeys(row["ID"] for row in rows):
             say(image_id)
         return 0
@@ -153,33 +157,43 @@ def images(context: Context, options: Options, arguments: list[str]) -> int:
     columns = [("REPOSITORY", "Repository"), ("TAG", "Tag")]
     if options.flag("digests"):
         columns.append(("DIGEST", "Digest"))
-    columns += [("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]
+    columns += [("IMAGE ID", "ID"), ("CREATED", "Created"), ("SIZE", "Size")]
+    if options.flag("history"):
+        columns.append(("HISTORY", "History"))
     show_rows(
         rows,
-        columns,
-        format=options.text("format"),
-        raw=found,
+        [*columns, ("R/O", "*ReadOnly"), ("DIGEST", "*Digest"), ("HISTORY", "*History")],
+        format=format,
+        raw=list({row["_id"]: row["_raw"] for row in rows}.values()),
         heading=not options.flag("noheading"),
+        name="images",
     )
     return 0
 
 
 def describe_images(image: dict[str, Any], now: float, *, full: bool) -> list[dict[str, Any]]:
     """Return one row for each name of an image, with Podman's field names."""
-    from strata.cli.format import ago, go_time, human_size, join_pairs, to_seconds
+    from strata.cli.format import ago, go_time, human_size, to_seconds
 
     since = ago(image["Created"], now)
+    created = to_seconds(image["Created"]) or 0.0
+    moment = go_time(int(created))
+    labels = image.get("Labels") or {}
     common = {
         **image,
+        "Id": f"sha256:{image['Id']}" if full else image["Id"][:12],
         "ID": f"sha256:{image['Id']}" if full else image["Id"][:12],
         "Digest": image.get("Digest") or "<none>",
         "Created": since,
-        "CreatedAt": go_time(image["Created"]),
+        "CreatedAt": moment,
         "CreatedSince": since,
-        "CreatedTime": go_time(image["Created"]),
-        "Labels": join_pairs(image.get("Labels")),
+        "CreatedTime": moment,
+        "History": ", ".join(image.get("History") or ()),
+        "Label": lambda key: labels.get(key, ""),
         "Size": human_size(image["Size"]),
-        "_created": to_seconds(image["Created"]) or 0.0,
+        "_created": created,
+        "_id": image["Id"],
+        "_raw": {**image, "Created": int(created), "CreatedAt": _whole(created)},
         "_size": image["Size"],
     }
     rows = []
@@ -187,6 +201,11 @@ def describe_images(image: dict[str, Any], now: float, *, full: bool) -> list[di
         repository, tag = split_name(name)
         rows.append({**common, "Repository": repository, "Tag": tag})
     return rows
+
+
+def _whole(seconds: float) -> str:
+    """Return a moment in RFC 3339 by the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds)))
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -201,7 +220,7 @@ def is_named(row: dict[str, Any], wanted: str) -> bool:
     """Whether a row's image is meant by ``[REGISTRY/][PATH/]NAME[:TAG]``, a pattern, or an id."""
     from fnmatch import fnmatchcase
 
-    if len(wanted) >= 4 and row["Id"].startswith(wanted.removeprefix("sha256:")):
+    if len(wanted) >= 4 and row["_id"].startswith(wanted.removeprefix("sha256:")):
         return True
     repository, tag = split_name(wanted)
     if tag not in ("<none>", row["Tag"]) and not fnmatchcase(row["Tag"], tag):
@@ -216,13 +235,13 @@ def is_named(row: dict[str, Any], wanted: str) -> bool:
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about images."""
     from strata.cli.format import show_objects
-    from strata.engine.images import verbs as engine_images
+    from strata.engine.images.listing import inspect_images
 
     found: list[Any] = []
     code = for_each(
         context,
         arguments,
-        lambda name: found.extend(engine_images.inspect_images(context.engine, [name])),
+        lambda name: found.extend(inspect_images(context.engine, [name])),
     )
     show_objects(found, options.maybe("format"))
     return code
@@ -239,27 +258,41 @@ def history(context: Context, options: Options, arguments: list[str]) -> int:
     rows = []
     for step in steps:
         image_id, text = str(step["Id"]), " ".join(str(step["CreatedBy"]).split())
+        moment = go_time(int(step["Created"]))
         rows.append(
             {
-                **step,
-                "ID": image_id if full else image_id[:12],
-                "Created": ago(step["Created"], now) if human else go_time(step["Created"]),
-                "CreatedAt": go_time(step["Created"]),
+                "ID": image_id if full or image_id.startswith("<") else image_id[:12],
+                "Created": ago(step["Created"], now) if human else _whole(step["Created"]),
+                "CreatedAt": moment,
                 "CreatedSince": ago(step["Created"], now),
                 "CreatedBy": text if full or len(text) <= 45 else f"{text[:42]}...",
                 "Size": human_size(step["Size"]) if human else str(step["Size"]),
                 "Comment": step["Comment"],
+                "Tags": step["Tags"],
+                "_raw": {
+                    "id": image_id,
+                    "created": format_time(step["Created"]),
+                    "CreatedBy": step["CreatedBy"],
+                    "tags": step["Tags"],
+                    "size": step["Size"],
+                    "comment": step["Comment"],
+                    "Created": _whole(step["Created"]),
+                },
             }
         )
-        if image_id.startswith("<"):
-            rows[-1]["ID"] = image_id
     if options.flag("quiet"):
         for row in rows:
             say(row["ID"])
         return 0
     columns = [("ID", "ID"), ("CREATED", "Created"), ("CREATED BY", "CreatedBy")]
     columns += [("SIZE", "Size"), ("COMMENT", "Comment")]
-    show_rows(rows, columns, format=options.text("format"), raw=steps)
+    show_rows(
+        rows,
+        columns,
+        format=options.text("format"),
+        raw=[row["_raw"] for row in rows],
+        name="history",
+    )
     return 0
 
 
@@ -287,7 +320,9 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     need_names(arguments, all=everything)
     names = arguments
     if everything:
-        names = [image["Id"] for image in engine_images.list_images(context.engine)]
+        from strata.engine.images.listing import list_images as list_all
+
+        names = [image["Id"] for image in list_all(context.engine)]
     ignore = options.flag("ignore") or everything
 
     def find() -> list[dict[str, Any]]:

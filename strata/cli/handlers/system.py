@@ -192,7 +192,9 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
         from strata.engine.images import verbs as images
 
         if kind == "image" or images.exists(context.engine, name):
-            return list(images.inspect_images(context.engine, [name]))
+            from strata.engine.images.listing import inspect_images
+
+            return list(inspect_images(context.engine, [name]))
     if kind in ("all", "volume"):
         from strata.engine import volumes
 

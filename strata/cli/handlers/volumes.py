@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from strata.cli import losses, values
 from strata.cli.context import Context, for_each, need_names, note, say
+from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from strata.cli.parse import Options
@@ -34,24 +36,30 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
 
 def ls(context: Context, options: Options, arguments: list[str]) -> int:
     """List volumes."""
-    from strata.cli.format import join_pairs, show_rows
+    from strata.cli.format import show_rows
     from strata.engine import volumes
 
     filters = values.parse_filters(options.list("filter"))
     found = volumes.list_volumes(context.engine, filters)
     if options.flag("quiet"):
+        if options.given("format"):
+            raise UsageError("--quiet and --format cannot be used together")
         for volume in found:
             say(volume["Name"])
         return 0
-    rows = [{**volume, "Labels": join_pairs(volume["Labels"])} for volume in found]
     show_rows(
-        rows,
+        [{**volume, "Label": _get_label(volume), "_raw": volume} for volume in found],
         [("DRIVER", "Driver"), ("VOLUME NAME", "Name")],
         format=options.text("format"),
         raw=found,
         heading=not options.flag("noheading"),
+        name="ls",
     )
     return 0
+
+
+def _get_label(volume: dict[str, Any]) -> Callable[[str], str]:
+    return lambda key: str(volume["Labels"].get(key, ""))
 
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ import time
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
-from strata.engine.filters import has_label, is_before, is_true, make_filter
+from strata.engine.filters import has_label, is_before, make_filter
 from strata.engine.images import layers
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
@@ -291,104 +291,15 @@ def prune(
 def choose_prunable(e: Engine, *, all: bool, filters: Filters | None = None) -> list[Record]:
     """The images that `prune` removes, unless they come into use or get a name meanwhile."""
     passes = make_filter("prune", filters, {
-        "until": lambda image, value: is_before(image["added"], value), "label": _has_label,
+        "until": lambda image, value: is_before(image["added"], value),
+        "label": lambda image, value: has_label(image["config"].get("Labels"), value),
+        "label!": lambda image, value: not has_label(image["config"].get("Labels"), value),
     })  # fmt: skip
     used = {image for c in e.records.list_records("container") for image in _images_of(c)}
     return [
         image for image in e.records.list_records("image")
         if image["id"] not in used and (all or not image["names"]) and passes(image)
     ]  # fmt: skip
-
-
-# -- listing ---------------------------------------------------------------------------------------
-
-
-def list_images(e: Engine, filters: Filters | None = None) -> list[Record]:
-    """Images for ``strata images``, newest first. ``Created`` is in seconds since the epoch."""
-    used: dict[str, int] = {}
-    for container in e.records.list_records("container"):
-        used[container.get("image", "")] = used.get(container.get("image", ""), 0) + 1
-    passes = make_filter("image", filters, {
-        "dangling": lambda image, value: is_true(value) != bool(image["names"]),
-        "label": _has_label,
-        "reference": _is_called,
-        "name": _is_called,
-        "id": lambda image, value: image["id"].startswith(value),
-    })  # fmt: skip
-    chosen = list(filter(passes, e.records.list_records("image")))
-    chosen.sort(key=lambda record: record["created"], reverse=True)
-    return [
-        {
-            "Id": image["id"],
-            "Names": image["names"],
-            "RepoTags": image["names"],
-            "RepoDigests": image["digests"],
-            "Digest": image["manifest_digest"],
-            "Created": parse_time(image["created"]),
-            "CreatedAt": image["created"],
-            "Size": image["size"],
-            "Containers": used.get(image["id"], 0),
-            "Labels": image["config"].get("Labels") or {},
-            "Dangling": not image["names"],
-            "Layers": image["layers"],
-            "Os": image["os"],
-            "Arch": image["architecture"],
-        }
-        for image in chosen
-    ]
-
-
-def _has_label(image: Record, text: str) -> bool:
-    return has_label(image["config"].get("Labels"), text)
-
-
-def _is_called(image: Record, text: str) -> bool:
-    """Whether one of an image's names is meant by a name or a pattern."""
-    patterns = [text] if "*" in text else references.local_candidates(text)
-    return any(_like(name, pattern) for name in image["names"] for pattern in patterns)
-
-
-def _like(name: str, pattern: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    familiar = references.parse(name).familiar
-    return fnmatchcase(name, pattern) or fnmatchcase(familiar, pattern)
-
-
-def inspect_images(e: Engine, which: Sequence[str]) -> list[Record]:
-    """What ``strata image inspect`` prints, in Podman's shape plus where the layers lie."""
-    return [_inspect(e, names.get_image(e, text)[0]) for text in which]
-
-
-def _inspect(e: Engine, image: Record) -> Record:
-    document = json.loads(read_config(e, image["id"]))
-    records = [e.records.get("layer", layer_id) for layer_id in image["layers"]]
-    return {
-        "Id": image["id"],
-        "Digest": image["manifest_digest"],
-        "RepoTags": image["names"],
-        "RepoDigests": image["digests"],
-        "Parent": "",
-        "Comment": "",
-        "Created": image["created"],
-        "Config": image["config"],
-        "Version": "",
-        "Author": image["author"],
-        "Architecture": image["architecture"],
-        "Os": image["os"],
-        "Size": image["size"],
-        "VirtualSize": image["size"],
-        "GraphDriver": {
-            "Name": e.driver.name,
-            "Data": {"Datasets": [record["dataset"] for record in records if record["dataset"]]},
-        },
-        "RootFS": {"Type": "layers", "Layers": [record["diff_id"] for record in records]},
-        "Labels": image["config"].get("Labels"),
-        "ManifestType": image["media_type"],
-        "User": image["config"].get("User", ""),
-        "History": document.get("history") or [],
-        "NamesHistory": image["names"],
-    }
 
 
 def history(e: Engine, name: str) -> list[Record]:
