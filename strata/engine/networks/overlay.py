@@ -18,6 +18,7 @@ from strata.errors import UsageError
 from strata.network import overlay as plans
 from strata.network.plan import is_overlay
 from strata.store import files
+from strata.store.records import is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +187,12 @@ def key_path(e: Engine, network_id: str) -> str:
     return f"{e.records.folder}/keys/{network_id}"
 
 
+def list_keys(e: Engine) -> list[str]:
+    """The networks whose private keys are there."""
+    folder = os.path.dirname(key_path(e, ""))
+    return [name for name in os.listdir(folder) if is_id(name)] if os.path.isdir(folder) else []
+
+
 def save_key(e: Engine, network_id: str, private_key: str) -> None:
     """Keep the private key, readable by root alone."""
     path = key_path(e, network_id)
@@ -206,6 +213,11 @@ def drop_key(e: Engine, network_id: str) -> None:
 # -- the device ------------------------------------------------------------------------------------
 
 
+def get_alias(e: Engine) -> str:
+    """What marks a link as this store's."""
+    return f"strata:{e.config.id[:8]}"
+
+
 def ensure_up(e: Engine, network: Record) -> None:
     """Make the network's device what its record says; its bridge must be there. Idempotent."""
     from strata.network import wireguard
@@ -213,7 +225,7 @@ def ensure_up(e: Engine, network: Record) -> None:
     gateways = [subnet["gateway"] for subnet in network["subnets"] if subnet["gateway"]]
     mtu = int(network["options"].get("mtu") or plans.DEFAULT_MTU)
     wireguard.ensure_up(network["id"], network["overlay"], gateways, mtu,
-                        key_path(e, network["id"]), f"strata:{e.config.id[:8]}")  # fmt: skip
+                        key_path(e, network["id"]), get_alias(e))  # fmt: skip
 
 
 # -- peers -----------------------------------------------------------------------------------------
