@@ -263,7 +263,9 @@ def check_node(name: str) -> str:
     """A host's name as peers are shown it. `UsageError`."""
     plain = name.replace("-", "").replace(".", "").replace("_", "")
     if not plain.isalnum() or not plain.isascii() or len(name) > 253:
-        raise UsageError(f"{name!r} is not the name of a host")
+        raise UsageError(
+            f"{name!r} is not the name of a host", hint="use letters, digits, '-', '.' and '_'"
+        )
     return name
 
 

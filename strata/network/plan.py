@@ -114,11 +114,11 @@ def host_side(links: Sequence[Link], netns: str) -> str:
         if mtu:
             words.append(f"mtu {mtu}")
         lines.append(" ".join(words))
-        lines.append(f"link set dev {attachment['host_interface']} addrgenmode none up")
-        if network["options"].get("icc") == "false":
-            lines.append(
-                f"link set dev {attachment['host_interface']} type bridge_slave isolated on"
-            )
+        # hairpin: where the kernel filters bridged frames, a container's connection to its own
+        # published port is turned round by the bridge, which otherwise never sends back a frame.
+        alone = " isolated on" if network["options"].get("icc") == "false" else ""
+        lines.append(f"link set dev {attachment['host_interface']} addrgenmode none up "
+                     f"type bridge_slave hairpin on{alone}")  # fmt: skip
     return "\n".join(lines) + "\n" if lines else ""
 
 

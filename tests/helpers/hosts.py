@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -28,9 +29,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strata.linux.syscall import check, libc
+
+if TYPE_CHECKING:
+    from helpers.store import Store
 
 Value = TypeVar("Value")
 
@@ -159,6 +163,20 @@ def list_inside(inode: int) -> list[int]:
                 if os.stat(f"/proc/{name}/ns/net").st_ino == inode:
                     found.append(int(name))
     return found
+
+
+class Attached:
+    """Where a running container is: the path of its namespace and its addresses per network."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        container_id = store.ok("inspect", "--format", "{{.Id}}", name).line
+        self.netns = f"{store.runroot}/netns/{container_id[:12]}"
+        with open(f"{store.runroot}/c/{container_id[:12]}/network.json") as file:
+            networks = json.load(file)["networks"]
+        self.addresses: dict[str, list[str]] = {
+            network: [text.partition("/")[0] for text in found["addresses"]]
+            for network, found in networks.items()
+        }
 
 
 # -- inside a namespace ----------------------------------------------------------------------------

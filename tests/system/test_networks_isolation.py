@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from helpers.hosts import Host, Server, ask_tcp, ask_udp, open_hosts
+from helpers.hosts import Attached, Host, Server, ask_tcp, ask_udp, open_hosts
 from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -47,13 +47,9 @@ class World:
 
     def look(self, name: str) -> None:
         """Read where a container is."""
-        (shown,) = self.store.ok("inspect", name).json
-        self.netns[name] = f"{self.store.runroot}/netns/{shown['Id'][:12]}"
-        found = shown["NetworkSettings"]["Networks"].values()
-        self.addresses[name] = [
-            address for network in found
-            for address in (network["IPAddress"], network["GlobalIPv6Address"]) if address
-        ]  # fmt: skip
+        found = Attached(self.store, name)
+        self.netns[name] = found.netns
+        self.addresses[name] = [text for texts in found.addresses.values() for text in texts]
 
     def ask(self, source: str, target: str, *, six: bool = False, udp: bool = False) -> str:
         """What the server of ``target`` answers ``source``; empty when it is not reached."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from helpers.hosts import Host, Server, ask_tcp, connect, inside, open_hosts
+from helpers.hosts import Attached, Host, Server, ask_tcp, connect, inside, open_hosts
 from helpers.store import BUSYBOX, Store, list_processes, open_store, wait_until
 
 from strata.linux import mount
@@ -44,14 +44,8 @@ def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]
         store.strata("network", "prune", "--force")
 
 
-def get_netns(store: Store, name: str) -> str:
-    return f"{store.runroot}/netns/{store.ok('inspect', name).json[0]['Id'][:12]}"
-
-
 def get_address(store: Store, name: str, network: str) -> str:
-    (shown,) = store.ok("inspect", name).json
-    address: str = shown["NetworkSettings"]["Networks"][network]["IPAddress"]
-    return address
+    return Attached(store, name).addresses[network][0]
 
 
 def list_state(store: Store) -> list[str]:
@@ -76,12 +70,12 @@ def test_fifty_containers_at_once_on_one_network(place: tuple[Store, Host, Host]
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(start, range(50)))
-    shown = store.ok("inspect", *names).json
-    addresses = [one["NetworkSettings"]["Networks"]["many"]["IPAddress"] for one in shown]
+    attached = [Attached(store, name) for name in names]
+    addresses = [one.addresses["many"][0] for one in attached]
     assert len(set(addresses)) == 50
     assert len(a.list_links()) == links + 51
     # Neighbours see each other, and each published port leads to its own container.
-    netns = [f"{store.runroot}/netns/{one['Id'][:12]}" for one in shown]
+    netns = [one.netns for one in attached]
     with contextlib.ExitStack() as stack:
         for number in (0, 24, 49):
             stack.enter_context(Server(netns[number], 80))
@@ -104,7 +98,7 @@ def test_a_connection_survives_changes_of_other_networks(
         store.ok("network", "create", name)
     store.ok("run", "--detach", "--name", "left", "--network", "one", *SLEEPER)
     store.ok("run", "--detach", "--name", "right", "--network", "one", *SLEEPER)
-    left, right = get_netns(store, "left"), get_netns(store, "right")
+    left, right = Attached(store, "left").netns, Attached(store, "right").netns
     address = get_address(store, "right", "one")
     listener = inside(right, lambda: socket.create_server(("", 5000)))
     with listener, connect(left, address, 5000, timeout=30) as stream:
@@ -135,7 +129,7 @@ def test_a_connection_survives_changes_of_other_networks(
             thread.join(30)
         assert not thread.is_alive()
         peer.close()
-    assert "two" not in store.ok("inspect", "left").json[0]["NetworkSettings"]["Networks"]
+    assert "two" not in Attached(store, "left").addresses
 
 
 def end_everything(store: Store) -> None:
@@ -166,7 +160,7 @@ def test_after_a_reboot_networks_come_back_with_their_containers() -> None:
         assert store.ok("ps", "--all", "--format", "{{.Status}}").line.startswith("Exited")
         assert store.ok("system", "check", "--format", "json").json["Problems"] == []
         store.ok("start", "web")
-        with Server(get_netns(store, "web"), 80):
+        with Server(Attached(store, "web").netns, 80):
             assert ask_tcp(a.netns, b.address, 8080) == a.address.encode()
         assert get_address(store, "web", "net") == "10.89.77.9"
 
@@ -225,7 +219,7 @@ def test_a_table_that_somebody_flushed_comes_back_with_reload(
     store.ok("network", "create", "net")
     store.ok("run", "--detach", "--name", "web", "--network", "net", "--publish", "8080:80",
              *SLEEPER)  # fmt: skip
-    with Server(get_netns(store, "web"), 80):
+    with Server(Attached(store, "web").netns, 80):
         a.ok("nft", "flush", "ruleset")
         assert ask_tcp(b.netns, a.address, 8080, timeout=0.4) is None
         store.ok("network", "reload", "--all")

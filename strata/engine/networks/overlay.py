@@ -157,7 +157,7 @@ def _plan_port(e: Engine, given: dict[str, str]) -> tuple[int, str]:
 
 def _number(key: str, text: str, low: int, high: int) -> int:
     if not text.isdecimal() or not low <= int(text) <= high:
-        raise UsageError(f"invalid value {text!r} of the option {key}: use {low} to {high}")
+        raise UsageError(f"invalid value {text!r} of the option {key}", hint=f"use {low} to {high}")
     return int(text)
 
 
