@@ -21,6 +21,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-network ID NAME LINK``            finish removing a network
 ``drop-key ID``                            the private key of an overlay that was not recorded
 ``forget-secrets ID``                      the secrets of a container that was not recorded
+``settle-connection CONTAINER NETWORK``    take away a network its record does not list
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
@@ -95,6 +96,10 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.networks import verbs as networks
 
             networks.settle_removal(e, network_id, name, interface)
+        case ["settle-connection", container_id, network_id]:
+            from strata.engine.networks import live
+
+            live.settle_connection(e, container_id, network_id)
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

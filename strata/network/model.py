@@ -43,6 +43,8 @@ _DOCKER = {
     "com.docker.network.bridge.gateway_mode_ipv6": "mode",
 }
 _DOCKER_NAME = "com.docker.network.bridge.name"
+#: what no option may hold, as options become words of batches
+_HOSTILE = frozenset(' \t\n;{}"')
 _TRUE = frozenset(("true", "1", "t", "yes"))
 _FALSE = frozenset(("false", "0", "f", "no"))
 
@@ -274,3 +276,26 @@ def refuse_duplicate(name: str) -> AlreadyExists:
         f"network name {name} already used: network already exists",
         hint="choose another name, or use --ignore",
     )
+
+
+def is_sound(record: Record) -> bool:
+    """Whether a record read back holds what rules and links may be made of, and no more."""
+    try:
+        check_interface(record["interface"] or "none")
+        for subnet in record["subnets"]:
+            parsed = parse_subnet(subnet["subnet"])
+            if subnet.get("gateway") and not parsed.holds(*parse_address(subnet["gateway"])):
+                return False
+            for text in (subnet.get("lease_range") or {}).values():
+                parse_address(text)
+        for route in record["routes"]:
+            parse_subnet(route["destination"])
+            if route.get("gateway"):
+                parse_address(route["gateway"])
+        fine = all(
+            isinstance(key, str) and isinstance(value, str) and not _HOSTILE.intersection(value)
+            for key, value in record["options"].items()
+        )
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return fine and isinstance(record["internal"], bool) and isinstance(record["name"], str)

@@ -205,6 +205,28 @@ def drop_ports(table: str, elements: Sequence[Element]) -> str:
     return _change("delete", table, [(name, text.partition(" : ")[0]) for name, text in elements])
 
 
+def count_rules() -> dict[str, int]:
+    """How many rules each chain has, for a comparison with what is there."""
+    found: dict[str, int] = {}
+    chain = ""
+    for line in _CHAINS.splitlines():
+        words = line.split()
+        if words[:1] == ["chain"]:
+            chain = words[1]
+            found[chain] = 0
+        elif words and words[0] not in ("}", "type"):
+            found[chain] += 1
+    return found
+
+
+def group(elements: Iterable[Element]) -> dict[str, set[str]]:
+    """Elements by set or map, without quotes, as `nft` lists them."""
+    found: dict[str, set[str]] = {}
+    for name, text in elements:
+        found.setdefault(name, set()).add(text.replace('"', ""))
+    return found
+
+
 def _change(verb: str, table: str, elements: Iterable[Element]) -> str:
     by_set: dict[str, list[str]] = {}
     for name, text in elements:

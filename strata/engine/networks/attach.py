@@ -21,7 +21,7 @@ from strata.store import files, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from strata.network.plan import Link
 
@@ -56,7 +56,7 @@ def attach(e: Engine, record: Record) -> Attached:
     try:
         links: list[Link] = []
         for network, item in zip(networks, config["networks"], strict=True):
-            links.append((network, _lease(e, record, network, item, links)))
+            links.append((network, lease(e, record, network, item, links)))
         trace.point("attach:leased")
         targets = find_targets(links)
         ports = _take_ports(e, record, networks, targets)
@@ -128,6 +128,12 @@ def _connect(e: Engine, pin: str, links: list[Link], ports: list[nft.Element]) -
         _finish_rules(e, rules)
 
 
+def change_rules(e: Engine, text: str) -> None:
+    """Change elements of the table. The caller shares the links' lock."""
+    if text:
+        _finish_rules(e, act.start(act.NFT, text))
+
+
 def _finish_rules(e: Engine, rules: act.Running) -> None:
     """When one element cannot be changed, the table is not as it should be: write it anew."""
     try:
@@ -139,8 +145,8 @@ def _finish_rules(e: Engine, rules: act.Running) -> None:
 # -- addresses -------------------------------------------------------------------------------------
 
 
-def _lease(
-    e: Engine, record: Record, network: Record, item: Mapping[str, object], links: list[Link]
+def lease(
+    e: Engine, record: Record, network: Record, item: Mapping[str, object], links: Sequence[Link]
 ) -> Record:  # fmt: skip
     """Take a container's addresses on one network; the attachment that is planned."""
     folder = host.lease_folder(e, network["id"])
@@ -225,6 +231,7 @@ def describe_holder(e: Engine, container_id: str) -> str:
 
 def forget_stale(e: Engine, holder: str, path: str) -> bool:
     """Give back what a container holds that does not run and nobody is at; whether it was so."""
+    from strata.engine.networks import joining
     from strata.linux import locks
 
     record = e.records.find("container", holder)
@@ -240,7 +247,7 @@ def forget_stale(e: Engine, holder: str, path: str) -> bool:
         fresh = e.records.find("container", holder)
         if fresh is not None and lifecycle.derive(fresh) in lifecycle.LIVE:
             return False
-        detach(e, fresh or record)
+        joining.disconnect(e, fresh or record)
         leases.release(path, holder)
     return True
 
@@ -248,7 +255,7 @@ def forget_stale(e: Engine, holder: str, path: str) -> bool:
 # -- ports -----------------------------------------------------------------------------------------
 
 
-def find_targets(links: list[Link]) -> list[str]:
+def find_targets(links: Sequence[Link]) -> list[str]:
     """The addresses published ports lead to, IPv4 and IPv6: on the first network that others may
     reach; "" without one."""
     found = {V4: "", V6: ""}

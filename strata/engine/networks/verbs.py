@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from strata import trace
@@ -11,12 +12,13 @@ from strata.engine.filters import has_label, is_before, is_true, make_filter
 from strata.engine.networks import host, joining, overlay
 from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
-from strata.errors import AlreadyExists, InUse, NotFound, UsageError
+from strata.errors import AlreadyExists, InUse, NotFound, RecordError, UsageError
 from strata.linux import network as kernel
 from strata.network import act, direct, model, plan
 from strata.network.addresses import V4, V6, Subnet, parse_subnet
-from strata.store import lifecycle
-from strata.store.records import SCHEMA, new_id
+from strata.store import files, lifecycle
+from strata.store.paths import SHORT_ID
+from strata.store.records import SCHEMA, check_shape, new_id
 from strata.times import format_time, parse_time
 
 TYPE_CHECKING = False
@@ -126,8 +128,56 @@ def _make(e: Engine, record: Record, *, default: bool = False, key: str = "") ->
 
 
 def save(e: Engine, record: Record) -> None:
-    """Write a network's record."""
+    """Write a network's record, and the copy that `system rebuild` restores it from."""
+    path = copy_path(e, record["id"])
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    files.write_json(path, record)
     e.records.save(record)
+
+
+def copy_path(e: Engine, network_id: str) -> str:
+    """Where the copy of a network's record lies: not beside the records."""
+    return f"{e.images_folder}/networks/{network_id}.json"
+
+
+def read_copy(e: Engine, network_id: str) -> Record | None:
+    """The copy of a network's record, None when it is gone or not that of this network."""
+    path = copy_path(e, network_id)
+    try:
+        record = check_shape(files.read_json(path), "network", path)
+    except (FileNotFoundError, RecordError):
+        return None
+    return record if record["id"] == network_id and model.is_sound(record) else None
+
+
+def restore(e: Engine) -> int:
+    """Write records that are missing from their copies, for a rebuild; how many."""
+    folder = os.path.dirname(copy_path(e, ""))
+    count = 0
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        network_id = name.removesuffix(".json")
+        if not files.is_record(name) or e.records.find("network", network_id) is not None:
+            continue
+        record = read_copy(e, network_id)
+        if record is not None:
+            e.records.save(record)
+            claim_name(e, network_id)
+            count += 1
+    return count
+
+
+def claim_name(e: Engine, network_id: str) -> None:
+    """Take the name that a network's record says, or one with digits of its id."""
+    record = e.records.find("network", network_id)
+    if record is None:
+        return
+    for name in (record["name"], f"{record['name']}-{network_id[:SHORT_ID]}"):
+        holder = e.records.find_name("network", name)
+        if holder in (None, network_id) or e.records.find("network", str(holder)) is None:
+            e.records.set_name("network", name, network_id)
+            if name != record["name"]:
+                save(e, {**record, "name": name})
+            return
 
 
 def _fill_subnets(record: Record, others: Sequence[Record], *, default: bool) -> None:
@@ -222,6 +272,10 @@ def settle_removal(e: Engine, network_id: str, name: str, interface: str) -> Non
     """Take a network's name, record, bridge and rules. Idempotent."""
     e.records.drop_name("network", name, network_id)
     e.records.delete("network", network_id)
+    try:
+        os.unlink(copy_path(e, network_id))
+    except FileNotFoundError:
+        pass
     trace.point("network-rm:forgotten")
     host.take_down(e, {"id": network_id, "interface": interface})
     overlay.drop_key(e, network_id)

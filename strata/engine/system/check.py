@@ -19,6 +19,7 @@ from strata.engine import volumes
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import verbs as images
+from strata.engine.networks.compare import find_networks
 from strata.engine.system import collect, compare, overlays, rebuild, restore
 from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
@@ -88,7 +89,7 @@ def _look(e: Engine) -> tuple[World, list[Problem]]:
     for find in (
         compare.find_damaged, _find_trash, compare.find_moved, compare.find_unclaimed,
         compare.find_layers, _find_images, compare.find_names, _find_volumes_gone, _find_states,
-        _find_copies, _find_runtime, _find_mountpoints, overlays.find,
+        _find_copies, _find_runtime, _find_mountpoints, find_networks, overlays.find,
         _find_leftovers,
     ):  # fmt: skip
         found += find(e, world)

@@ -12,6 +12,7 @@ from strata import trace
 from strata.engine.core import Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
+from strata.engine.networks import verbs as networks
 from strata.engine.system import rebuild, restore
 from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
@@ -66,6 +67,9 @@ def restore_record(e: Engine, kind: str, object_id: str) -> None:
             rebuild.save_image(e, *restore.make_image(e, object_id))
         except RecordError:
             return
+        return
+    if kind == "network":
+        networks.restore(e)
         return
     found = restore.group(kind, restore.list_found(e, kind))
     lineage = found.get(object_id)

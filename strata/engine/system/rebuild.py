@@ -4,11 +4,11 @@ For a store whose ``records`` dataset was damaged or destroyed. Records that are
 are kept; only what is missing is made. Of several datasets of one lineage the one with the
 highest generation is the head, the others are its branches.
 
-What survives: images with their names, digests and layers; containers with their settings, names,
-mounts and branches; volumes with their data, names and branches; snapshots, which lie in the
-datasets. What does not: exit codes, start and end times and the reason a container ended; labels,
-options and profiles of volumes, and that a volume was anonymous (it becomes a named one);
-containers made with ``--rm`` keep only their file system; which snapshots were made by Strata
+What survives: images with their names, digests and layers; networks; containers with their
+settings, names, mounts and branches; volumes with their data, names and branches; snapshots, which
+lie in the datasets. What does not: exit codes, start and end times and the reason a container
+ended; labels, options and profiles of volumes, and that a volume was anonymous (it becomes a named
+one); containers made with ``--rm`` keep only their file system; which snapshots were made by Strata
 (all count as foreign). What was in the trash is there again, with a new deadline, where the trash
 is a place of its own; where it is not, removed containers and volumes come back to life.
 """
@@ -21,6 +21,7 @@ from strata import trace
 from strata.engine.containers import create
 from strata.engine.core import Engine, Record, get_roots
 from strata.engine.images import verbs as images
+from strata.engine.networks import verbs as networks
 from strata.engine.system import restore
 from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
@@ -29,7 +30,7 @@ from strata.storage.driver import DatasetNotFound, Driver
 from strata.store.paths import Paths
 from strata.store.records import Records
 
-_KINDS = ("layer", "image", "volume", "container")
+_KINDS = ("layer", "image", "volume", "container", "network")
 
 
 def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
@@ -57,6 +58,7 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
         counts["Layers"] = _rebuild_layers(e, skipped)
         counts["Images"] = _rebuild_images(e, skipped)
         trace.point("rebuild:images")
+        networks.restore(e)
         _rebuild_trash(e)
         for kind, title in (("volume", "Volumes"), ("container", "Containers")):
             counts[title] = _rebuild_objects(e, kind, skipped)

@@ -141,6 +141,10 @@ def reset(
                 runtimes.add(os.path.basename(record["config"]["runtime"] or "crun"))
             _stop_all(e)
             trace.point("reset:stopped")
+            from strata.engine.networks import host as networks
+
+            networks.remove_all(e)
+            trace.point("reset:networks-removed")
             for name in os.listdir(paths.volumes) if os.path.isdir(paths.volumes) else ():
                 e.unmount_volume(name)
                 e.remove_mountpoint(name)
@@ -148,7 +152,7 @@ def reset(
             trace.point("reset:unmounted")
             _destroy(config)
     trace.point("reset:destroyed")
-    for name in ("c", "locks", "seccomp", *sorted(runtimes)):
+    for name in ("c", "locks", "net", "netns", "seccomp", *sorted(runtimes)):
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
     for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
                  f"{paths.runroot}/ps.summary", f"{paths.runroot}/{settings.CACHE}"):  # fmt: skip

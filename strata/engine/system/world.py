@@ -148,6 +148,10 @@ def _is_sound(record: Record) -> bool:
         return isinstance(record.get("names"), list) and all(
             isinstance(layer, str) for layer in record["layers"]
         )
+    if record["kind"] == "network":
+        from strata.network.model import is_sound
+
+        return is_sound(record)
     if record["kind"] == "layer":
         return isinstance(record.get("dataset"), str)
     if record["kind"] == "network":
