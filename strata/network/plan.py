@@ -88,6 +88,11 @@ def bridge_up(network: Record, *, exists: bool, mac: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def hang_on(bridge: str, links: Sequence[str]) -> str:
+    """The lines that put links on a bridge."""
+    return "".join(f"link set dev {name} master {bridge}\n" for name in links)
+
+
 def link_down(name: str) -> str:
     """The line that removes a link."""
     return f"link del dev {name}\n"

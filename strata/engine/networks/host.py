@@ -141,6 +141,9 @@ def _bring_up(e: Engine, network: Record) -> None:
         act.ensure_setting("ipv4/ip_forward", "1")
         if V6 in families:
             act.ensure_setting("ipv6/conf/all/forwarding", "1")
+    if not exists:
+        # Links of containers outlive a bridge that somebody removed by hand.
+        act.run(act.IP, plan.hang_on(name, _list_host_ends(e, network["id"])))
     index = kernel.find_link(name)
     mark = _mark(e, network["id"])
     os.makedirs(os.path.dirname(mark), 0o700, exist_ok=True)
@@ -148,6 +151,14 @@ def _bring_up(e: Engine, network: Record) -> None:
         os.unlink(mark)
     os.symlink(f"{index} {name}", mark)
     trace.point("network:up")
+
+
+def _list_host_ends(e: Engine, network_id: str) -> list[str]:
+    ends = [
+        attachment["host_interface"] for _, state in list_states(e)
+        for attachment in state["networks"].values() if attachment["id"] == network_id
+    ]  # fmt: skip
+    return [name for name in ends if kernel.find_link(name) is not None]
 
 
 def take_down(e: Engine, network: Record) -> None:

@@ -154,8 +154,6 @@ def _is_sound(record: Record) -> bool:
         return is_sound(record)
     if record["kind"] == "layer":
         return isinstance(record.get("dataset"), str)
-    if record["kind"] == "network":
-        return all(isinstance(subnet, dict) for subnet in record["subnets"])
     branches = record.get("branches")
     return isinstance(branches, list) and all(
         isinstance(branch, dict) and isinstance(branch.get("dataset"), str) for branch in branches
