@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 IP = ("ip", "-batch", "-")
 NFT = ("nft", "-f", "-")
 
-#: what every namespace of a container is given, as Podman does: ping without privileges
-_SETTINGS = {"ipv4/ping_group_range": "0 0"}
+#: what every namespace of a container is given: ping without privileges, as with Podman, and
+#: addresses that can be used at once, as nobody else can have them
+_SETTINGS = {"ipv4/ping_group_range": "0 0", "ipv6/conf/default/accept_dad": "0"}
 
 
 class Running:

@@ -75,8 +75,8 @@ _CHAINS = """
     oifname . ip saddr @local4 ct status dnat masquerade
     oifname . ip6 saddr @local6 ct status dnat masquerade
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
-    oifname != @bridges ip saddr @hidden4 ip daddr != 224.0.0.0/4 masquerade
-    oifname != @bridges ip6 saddr @hidden6 ip6 daddr != ff00::/8 masquerade
+    oifname != "lo" oifname != @bridges ip saddr @hidden4 ip daddr != 224.0.0.0/4 masquerade
+    oifname != "lo" oifname != @bridges ip6 saddr @hidden6 ip6 daddr != ff00::/8 masquerade
   }
   chain forward {
     type filter hook forward priority filter; policy accept;

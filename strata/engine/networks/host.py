@@ -137,6 +137,9 @@ def _bring_up(e: Engine, network: Record) -> None:
     families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
     # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
     act.ensure_setting(f"ipv4/conf/{name}/route_localnet", "1")
+    if V6 in families:
+        # Until it is sure of its own address the bridge would ask nobody for theirs, two seconds.
+        act.ensure_setting(f"ipv6/conf/{name}/accept_dad", "0")
     if not network["internal"]:
         act.ensure_setting("ipv4/ip_forward", "1")
         if V6 in families:
