@@ -98,6 +98,14 @@ def prepare_own() -> str | None:
     return f"{path}/cgroup.procs"
 
 
+def outliving(argv: list[str]) -> list[str]:
+    """How a program is started that outlives the command: with its way to the group `OWN`."""
+    procs = prepare_own()
+    if procs is None:
+        return argv
+    return ["/bin/sh", "-c", '{ echo 0 >"$0"; } 2>/dev/null; exec "$@"', procs, *argv]
+
+
 def move_to_own(pid: int = 0) -> None:
     """Move a process, by default this one, to the group `OWN`, where that is possible."""
     procs = prepare_own()

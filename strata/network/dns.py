@@ -21,7 +21,7 @@ import time
 
 from strata import command
 from strata.errors import NotFound
-from strata.linux import locks
+from strata.linux import cgroup, locks
 from strata.linux.process import find_start_time, wait_gone
 from strata.linux.write import write_all
 
@@ -332,7 +332,7 @@ def _tell(folder: str, files: Mapping[str, str]) -> None:
     argv = [program, "--config", folder, "-p", str(_PORT), "run"]
     # Without locks, as it outlives us. It ends when its child has read the files; the container
     # is made meanwhile.
-    starter = command.spawn_detached(argv, command.ENVIRONMENT, {})
+    starter = command.spawn_detached(cgroup.outliving(argv), command.ENVIRONMENT, {})
     _starters.append(starter)
     with open(f"{folder}.starter", "w") as file:
         file.write(f"{starter} {find_start_time(starter) or 0}")

@@ -16,8 +16,8 @@ import time
 
 from strata import command, trace
 from strata.errors import CommandFailed, NotFound, StrataError
+from strata.linux import cgroup, process
 from strata.linux import network as kernel
-from strata.linux import process
 from strata.network import overlay as plans
 from strata.network import plan
 
@@ -132,7 +132,8 @@ def _make(link: str) -> None:
             "this kernel has no WireGuard, and wireguard-go needs /dev/net/tun",
             hint="load the module tun, or use a kernel with WireGuard",
         )
-    pid = command.spawn_detached([program, "-f", link], command.ENVIRONMENT, {})
+    argv = cgroup.outliving([program, "-f", link])
+    pid = command.spawn_detached(argv, command.ENVIRONMENT, {})
     trace.point("overlay:started")
     _wait_ready(link, pid)
 

@@ -82,7 +82,18 @@ def make_busybox_tar(path: Path) -> None:
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(folder)
         archive.add(program, "bin/busybox")
-        for name in ("sh", "cat", "echo", "seq", "sleep", "sync", "tail", "true"):
+        for name in (
+            "sh",
+            "cat",
+            "echo",
+            "hostname",
+            "nslookup",
+            "seq",
+            "sleep",
+            "sync",
+            "tail",
+            "true",
+        ):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)

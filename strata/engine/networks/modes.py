@@ -13,7 +13,7 @@ from strata import command, trace
 from strata.engine.core import Engine, Record
 from strata.engine.networks import attach, host
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
-from strata.linux import process
+from strata.linux import cgroup, process
 from strata.linux.write import write_all
 from strata.network import act, dns, files, pasta, plan
 from strata.store import lifecycle
@@ -224,7 +224,9 @@ def _run_pasta(argv: list[str]) -> None:
     """Run pasta until it has gone to the background; without locks, as it outlives us."""
     errors, write = os.pipe()
     try:
-        pid = command.spawn(argv, stderr=write, keep_locks=False, new_session=True)
+        pid = command.spawn(
+            cgroup.outliving(argv), stderr=write, keep_locks=False, new_session=True
+        )
     except BaseException:
         os.close(errors)
         raise
