@@ -261,3 +261,18 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return str(value)
+
+
+def make_heading(name: str, names: dict[str, str]) -> str:
+    """Return a field's heading: as given for it in any case, else CreatedAt as CREATED AT."""
+    lower = name.lower()
+    for key, text in names.items():
+        if key.lower() == lower:
+            return text
+    words = ""
+    for place, letter in enumerate(name):
+        before, after = name[place - 1 : place], name[place + 1 : place + 2]
+        if letter.isupper() and place and (before.islower() or (after and after.islower())):
+            words += " "
+        words += letter.upper()
+    return words

@@ -9,6 +9,7 @@ and whole numbers compare with fractions.
 
 from __future__ import annotations
 
+from strata.cli.format import make_heading
 from strata.cli.template_functions import FUNCTIONS, LAZY, TemplateError
 from strata.cli.template_parse import parse
 from strata.cli.template_values import MISSING, Moment, Struct, is_true, name_type, show, wrap
@@ -271,18 +272,3 @@ class Template:
                 return MISSING
             raise self._fail(f"nil pointer evaluating field {name}")
         raise self._fail(f"can't evaluate field {name} in type {name_type(value)}")
-
-
-def make_heading(name: str, names: dict[str, str]) -> str:
-    """Return a field's heading: as given for it in any case, else CreatedAt as CREATED AT."""
-    lower = name.lower()
-    for key, text in names.items():
-        if key.lower() == lower:
-            return text
-    words = ""
-    for place, letter in enumerate(name):
-        before, after = name[place - 1 : place], name[place + 1 : place + 2]
-        if letter.isupper() and place and (before.islower() or (after and after.islower())):
-            words += " "
-        words += letter.upper()
-    return words

@@ -67,12 +67,15 @@ class Struct(dict):  # type: ignore[type-arg]
         self.raw = raw
 
     def get_field(self, name: str) -> Any:
-        """Return a field as named, then whatever its case, then by an alias; else `MISSING`."""
+        """Return a field as named, then whatever its case, then by an alias; else `MISSING`.
+
+        Networks have other names in JSON than in Go: ``DNSEnabled`` is ``dns_enabled``.
+        """
         if name in self:
             return self[name]
         lower = name.lower()
         for key, found in self.items():
-            if isinstance(key, str) and key.lower() == lower:
+            if key.lower().replace("_", "") == lower:
                 return found
         other = _ALIASES.get(name, "")
         if other in self:

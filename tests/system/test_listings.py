@@ -245,3 +245,31 @@ def test_what_listings_refuse(shelf: Store, words: tuple[str, ...], message: str
     outcome = shelf.strata(*words)
     assert (outcome.rc, outcome.out) == (125, "")
     assert message in outcome.err.splitlines()[0]
+
+
+def test_df_is_laid_out_as_podman_does(shelf: Store) -> None:
+    """The keys of ``podman system df --format json`` (5)."""
+    rows = shelf.ok("system", "df", "--format", "json").json
+    assert [row["Type"] for row in rows[:3]] == ["Images", "Containers", "Local Volumes"]
+    for row in rows:
+        assert {"Type", "Total", "Active", "Size", "Reclaimable", "RawSize", "RawReclaimable",
+                "TotalCount"} == set(row)  # fmt: skip
+    assert rows[0]["Size"].endswith("MB")
+    assert shelf.ok("system", "df").out.split()[:5] == [
+        "TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE",
+    ]  # fmt: skip
+    line = shelf.ok("system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}").out
+    assert line.splitlines()[0] == "Images 2 1"
+    titles = [line for line in shelf.ok("system", "df", "-v").out.splitlines() if "usage" in line]
+    assert titles[:3] == [
+        "Images space usage:", "Containers space usage:", "Local Volumes space usage:",
+    ]  # fmt: skip
+    assert "IMAGE ID" in shelf.ok("system", "df", "-v").out
+
+
+def test_networks_are_inspected_too(shelf: Store) -> None:
+    [found] = shelf.ok("inspect", "--type", "network", "podman").json
+    assert found["driver"] == "bridge"
+    line = shelf.ok("inspect", "-f", "{{.Driver}} {{.IPv6Enabled}} {{range .Subnets}}{{.Subnet}}"
+                    "{{end}}", "podman").line  # fmt: skip
+    assert line.startswith("bridge false 10.")

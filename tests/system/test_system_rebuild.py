@@ -181,9 +181,10 @@ def test_df_counts_every_kind(filled: Store) -> None:
     filled.ok("start", "web")
     rows = {row["Type"]: row for row in filled.ok("system", "df", "--format", "json").json}
     assert {kind: (row["Total"], row["Active"]) for kind, row in rows.items()} == {
-        "Images": (2, 1), "Containers": (2, 1), "Volumes": (1, 1), "Trash": (1, 0), "Pool": (1, 1),
+        "Images": (2, 1), "Containers": (2, 1), "Local Volumes": (1, 1), "Trash": (1, 0),
+        "Pool": (1, 1),
     }  # fmt: skip
-    assert rows["Images"]["Size"] > 1 << 20
+    assert rows["Images"]["RawSize"] > 1 << 20
     listed = filled.ok("system", "df", "--verbose", "--format", "json").json
     assert [row["Names"] for row in listed["Containers"]]
     assert [row["VolumeName"] for row in listed["Volumes"]] == ["data"]

@@ -73,7 +73,7 @@ def test_the_check_finds_and_repairs_on_zfs() -> None:
         assert find(store) == []
         store.ok("start", "web")
         rows = {row["Type"]: row for row in store.ok("system", "df", "--format", "json").json}
-        assert rows["Containers"]["Size"] > 0
+        assert rows["Containers"]["RawSize"] > 0
         assert rows["Trash"]["Total"] == 1
         store.ok("system", "reset", "--force")
         assert not os.path.exists(store.root)

@@ -34,7 +34,7 @@ COMMANDS = (
     Command(
         ("system df",),
         "Show what uses space",
-        "system:df",
+        "space:df",
         options=(
             Option("--format", "string", "json, or a Go template", "FORMAT"),
             Option("--verbose -v", "flag", "List every object"),
@@ -64,7 +64,7 @@ COMMANDS = (
     ),
     Command(
         ("inspect",),
-        "Show everything about containers, images or volumes",
+        "Show everything about containers, images, volumes or networks",
         "system:inspect",
         "OBJECT [OBJECT...]",
         0,
@@ -84,7 +84,7 @@ COMMANDS = (
                 "Kind of object",
                 "TYPE",
                 "all",
-                choices=("all", "container", "image", "volume"),
+                choices=("all", "container", "image", "network", "volume"),
             ),
         ),
         complete="object",

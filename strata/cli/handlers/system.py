@@ -82,34 +82,6 @@ def _name_as_docker(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def df(context: Context, options: Options, arguments: list[str]) -> int:
-    """Show what uses space."""
-    from strata.cli.format import show_json, show_rows, write_lines
-    from strata.engine.system import space
-
-    verbose = options.flag("verbose")
-    format = options.text("format")
-    found = space.df(context.engine, verbose)
-    if format.strip() == "json":
-        show_json(found if verbose else found["Summary"])
-        return 0
-    if verbose and format:
-        raise UsageError("--format and --verbose cannot be used together", hint="use json")
-    if not verbose:
-        rows = [_summarise(row) for row in found["Summary"]]
-        columns = [("TYPE", "Type"), ("TOTAL", "Total"), ("ACTIVE", "Active")]
-        columns += [("SIZE", "Size"), ("RECLAIMABLE", "Reclaimable")]
-        show_rows(rows, columns, format=format)
-        return 0
-    for title in ("Images", "Containers", "Volumes", "Trash"):
-        write_lines([f"{title} space usage:", ""])
-        rows = [_humanise(row) for row in found.get(title) or ()]
-        keys = list(rows[0]) if rows else []
-        show_rows(rows, [(_heading(key), key) for key in keys])
-        write_lines([""])
-    return 0
-
-
 def check(context: Context, options: Options, arguments: list[str]) -> int:
     """Compare records, datasets and processes; 1 when something is wrong and stays so."""
     from strata.engine.system import verbs as system
@@ -182,7 +154,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[Any]:
-    """Return what is known about one object: a container, else an image, else a volume."""
+    """Return what is known about one object: the first of container, image, volume, network."""
     if kind in ("all", "container"):
         from strata.engine.containers import verbs as containers
 
@@ -200,6 +172,11 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
 
         if kind == "volume" or volumes.exists(context.engine, name):
             return list(volumes.inspect(context.engine, [name]))
+    if kind in ("all", "network"):
+        from strata.engine.networks import verbs as networks
+
+        if kind == "network" or networks.exists(context.engine, name):
+            return list(networks.inspect(context.engine, [name]))
     raise NotFound(f'no such object: "{name}"')
 
 
@@ -319,40 +296,3 @@ def _plain(item: Any) -> str:
 
 def _is_nested(item: Any) -> bool:
     return isinstance(item, (dict, list)) and bool(item)
-
-
-def _summarise(row: dict[str, Any]) -> dict[str, Any]:
-    """Return one kind's row of ``system df``; sizes that the driver cannot tell are a dash."""
-    from strata.cli.format import human_size
-
-    size, free = row["Size"], row["Reclaimable"]
-    shown = {**row, "Size": "-" if size is None else human_size(size), "Reclaimable": "-"}
-    if free is not None:
-        percent = round(100 * free / size) if size else 0
-        shown["Reclaimable"] = f"{human_size(free)} ({percent}%)"
-    return shown
-
-
-def _humanise(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the long ``system df`` with sizes and moments for people."""
-    from strata.cli.format import go_time, human_size
-
-    shown: dict[str, Any] = {}
-    for key, value in row.items():
-        if key.endswith(("Size", "Used", "Referenced", "Reclaimable")):
-            shown[key] = "-" if value is None else human_size(value)
-        elif key in ("Created", "Deleted", "Due"):
-            shown[key] = go_time(value)
-        else:
-            shown[key] = value
-    return shown
-
-
-def _heading(key: str) -> str:
-    """Return a field's name as a heading: MountCount becomes MOUNT COUNT, ImageID IMAGE ID."""
-    text = ""
-    for number, letter in enumerate(key):
-        if letter.isupper() and number and not key[number - 1].isupper():
-            text += " "
-        text += letter.upper()
-    return text
