@@ -25,8 +25,8 @@ _COMMON = frozenset("rw ro exec noexec suid nosuid dev nodev".split())
 _PROPAGATION = frozenset(
     "private rprivate shared rshared slave rslave unbindable runbindable".split()
 )
-_BIND = _COMMON | _PROPAGATION | {"bind", "rbind", "U"}
-_VOLUME = _COMMON | _PROPAGATION | {"copy", "nocopy", "U"}
+_BIND = _COMMON | _PROPAGATION | {"bind", "rbind", "U", "idmap"}
+_VOLUME = _COMMON | _PROPAGATION | {"copy", "nocopy", "U", "idmap"}
 _IMAGE = _PROPAGATION | {"ro"}
 _TMPFS = (
     _COMMON | _PROPAGATION | frozenset("tmpcopyup notmpcopyup noatime relatime strictatime".split())
@@ -36,7 +36,6 @@ _LATER = {
     "O": "an overlay over a host directory",
     "upperdir": "an overlay over a host directory",
     "workdir": "an overlay over a host directory",
-    "idmap": "an id-mapped mount",
 }
 # SELinux relabelling; the caller decides by the host whether it means anything.
 RELABEL = frozenset("zZ")

@@ -23,8 +23,7 @@ OPTIONS: dict[str, str] = {
     "--rdt-class": "this kernel interface (resctrl) is not used",
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys(
-        "--userns --uidmap --gidmap --subuidname --subgidname --passwd --passwd-entry "
-        "--group-entry".split(),
+        "--passwd --passwd-entry --group-entry".split(),
         _USERS,
     ),
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),

@@ -38,6 +38,7 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+_MOUNT_ATTR_IDMAP = 0x00100000
 
 
 class _MountAttr(ctypes.Structure):
@@ -88,6 +89,13 @@ def set_attributes(
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     size = ctypes.sizeof(attr)
     syscall(MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attr), size, what="mount_setattr")
+
+
+def set_idmap(fd: int, namespace: int) -> None:
+    """mount_setattr(2): let a detached mount show its owners as a user namespace maps them."""
+    attr = _MountAttr(_MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    size = ctypes.sizeof(attr)
+    syscall(MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, ctypes.byref(attr), size, what="idmapped mount")
 
 
 def attach_tree(fd: int, target: str) -> None:

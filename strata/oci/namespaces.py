@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from strata.oci.spec import HostFacts
 
 #: config key -> the namespace's name in the spec
-KINDS = {"pid_mode": "pid", "ipc_mode": "ipc", "uts_mode": "uts", "cgroupns": "cgroup"}
+KINDS = {
+    "pid_mode": "pid", "ipc_mode": "ipc", "uts_mode": "uts", "cgroupns": "cgroup", "userns": "user",
+}  # fmt: skip
 #: where a joined container's /dev/shm is put in the bundle
 SHM = "shm"
 
@@ -35,6 +37,8 @@ def change(spec: dict[str, Any], config: Mapping[str, Any], host: HostFacts, bun
         else:
             kinds[kind] = {"type": kind}
     linux["namespaces"] = list(kinds.values())
+    if "user" in kinds:
+        _map_users(spec, config, joined="user" in host.joined)
     if config.get("uts_mode", "private") != "private":
         # It is that of the namespace, and not ours to change.
         del spec["hostname"]
@@ -49,6 +53,24 @@ def change(spec: dict[str, Any], config: Mapping[str, Any], host: HostFacts, bun
     elif ipc.startswith("container:"):
         _bind(mounts, f"{bundle}/{SHM}")
     spec["mounts"] = list(mounts.values())
+
+
+#: the group of terminals, which devpts is mounted with
+_TTY = 5
+
+
+def _map_users(spec: dict[str, Any], config: Mapping[str, Any], *, joined: bool) -> None:
+    if not joined:
+        for name in ("uid", "gid"):
+            spec["linux"][f"{name}Mappings"] = [
+                {"containerID": inside, "hostID": outside, "size": count}
+                for inside, outside, count in config[f"{name}_map"]
+            ]
+    groups = config["gid_map"]
+    if not any(inside <= _TTY < inside + count for inside, _, count in groups):
+        for item in spec["mounts"]:
+            if item["type"] == "devpts":
+                item["options"] = [o for o in item["options"] if o != f"gid={_TTY}"]
 
 
 def _bind(mounts: dict[str, dict[str, Any]], source: str) -> None:

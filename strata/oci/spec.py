@@ -46,7 +46,7 @@ MORE_LIMITS = frozenset((
 ))  # fmt: skip
 
 #: config keys that `strata.oci.namespaces` brings into a spec
-NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "cgroupns"))
+NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "cgroupns", "userns"))
 
 
 class User:

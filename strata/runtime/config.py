@@ -29,7 +29,14 @@ def make_config(
         if mount.get("chown"):
             from strata.runtime import ownership
 
-            ownership.give(mount["chown"], user.uid, user.gid)
+            owner = user.uid, user.gid
+            if not mount.get("idmapped"):
+                owner = ownership.map_owner(config, *owner)
+            ownership.give(mount["chown"], *owner)
+    if config.get("uid_map"):
+        from strata.runtime import ownership
+
+        ownership.give_files(config, bundle, ("hostname", "hosts", "resolv.conf"))
     ensure_workdir(root, config.get("workdir") or "/", user.uid, user.gid)
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path

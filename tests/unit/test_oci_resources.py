@@ -93,3 +93,17 @@ def test_namespaces_of_others() -> None:
     none = build(ipc_mode="none")
     assert {"type": "ipc"} in none["linux"]["namespaces"]
     assert "/dev/shm" not in [mount["destination"] for mount in none["mounts"]]
+
+
+def test_a_user_namespace_has_its_maps_and_terminals_their_group_if_it_is_mapped() -> None:
+    document = build(userns="private", uid_map=[[0, 7, 3]], gid_map=[[0, 8, 3]])
+    assert {"type": "user"} in document["linux"]["namespaces"]
+    assert document["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 7, "size": 3}]
+    assert document["linux"]["gidMappings"] == [{"containerID": 0, "hostID": 8, "size": 3}]
+    options = {m["destination"]: m["options"] for m in document["mounts"]}
+    assert "gid=5" not in options["/dev/pts"]
+    wide = build(userns="container:x", uid_map=[[0, 7, 9]], gid_map=[[0, 8, 9]],
+                 joined={"user": "/proc/7/ns/user"})  # fmt: skip
+    assert {"type": "user", "path": "/proc/7/ns/user"} in wide["linux"]["namespaces"]
+    assert "uidMappings" not in wide["linux"]
+    assert "gid=5" in {m["destination"]: m["options"] for m in wide["mounts"]}["/dev/pts"]

@@ -29,7 +29,9 @@ _THEMES = {
     )),
     "devices": frozenset(("device", "device-cgroup-rule", "sysctl", "gpus")),
     "secrets": frozenset(("secret",)),
-    "namespaces": frozenset(("pid", "ipc", "uts", "cgroupns")),
+    "namespaces": frozenset((
+        "pid", "ipc", "uts", "cgroupns", "userns", "uidmap", "gidmap", "subuidname", "subgidname",
+    )),
     "health": frozenset((
         "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",

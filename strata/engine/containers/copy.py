@@ -47,7 +47,8 @@ def _open_place(e: Engine, container: Record | None, path: str, text: str) -> _P
         root = os.open("/", os.O_PATH | os.O_DIRECTORY)
         absolute = path if path.startswith("/") else f"{os.getcwd()}/{path}"
         return _Place(root, absolute, None, text)
-    if lifecycle.derive(container) in lifecycle.LIVE:
+    # With a user namespace of its own we are nobody in its mounts, and could make nothing.
+    if lifecycle.derive(container) in lifecycle.LIVE and "uid_map" not in container["config"]:
         pid = container["state"]["pid"]
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
         return _Place(root, _from_workdir(container, path), container, text)

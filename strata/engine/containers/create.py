@@ -61,6 +61,9 @@ OPTIONAL: Record = {
     # -- namespaces: private, host, container:ID or ns:PATH; ipc also shareable and none; cgroupns
     # "": private with cgroup v2, the host's with v1
     "pid_mode": "private", "ipc_mode": "shareable", "uts_mode": "private", "cgroupns": "",
+    # what was asked for (auto, private, container:ID, ns:PATH, …), and the maps it led to: first id
+    # inside, first on the host, how many
+    "userns": "", "uid_map": [], "gid_map": [],
     # -- devices: {"source", "destination", "permissions"}; rules as in "c 189:* rwm"
     "devices": [], "device_rules": [], "sysctls": {},
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
@@ -213,10 +216,21 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
     """
     image, image_name = find_or_pull(e, options)
     config = plan_config(image, options)
+    reserved = None
     if not OPTIONAL.keys().isdisjoint(config):
         from strata.engine.containers import extras
 
-        extras.resolve(e, config)
+        reserved = extras.resolve(e, config, image)
+    try:
+        return _create(e, options, image, image_name, config)
+    finally:
+        if reserved is not None:
+            reserved.release()
+
+
+def _create(
+    e: Engine, options: Mapping[str, Any], image: Record, image_name: str, config: Record
+) -> Record:
     held_layers: list[str] = []
     if options.get("volumes_from") or any(m["type"] == "image" for m in config["mounts"]):
         from strata.engine.containers import mounts

@@ -18,19 +18,23 @@ from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from strata.linux import locks
     from strata.linux.mount import MountStep
     from strata.oci.spec import HostFacts
     from strata.runtime.launch import Launched
 
 
-def resolve(e: Engine, config: Record) -> None:
-    """Check a planned ``config`` against this host, and turn names in it into ids."""
+def resolve(e: Engine, config: Record, image: Record) -> locks.Lock | None:
+    """Check a planned ``config`` against this host, and turn names in it into ids.
+
+    The lock, if any, is to be held until the record is saved.
+    """
     limits.check(config, e.driver.name)
     if "requires" in config:
         config["requires"] = [names.get_container(e, text)["id"] for text in config["requires"]]
     for item in config.get("secrets", ()):
         secrets.get(e, item["name"])
-    for key in NAMESPACE_KEYS & config.keys():
+    for key in (NAMESPACE_KEYS & config.keys()) - {"userns"}:
         kind, _, name = config[key].partition(":")
         if kind == "container":
             other = names.get_container(e, name)
@@ -42,6 +46,11 @@ def resolve(e: Engine, config: Record) -> None:
                 )
         elif kind == "ns" and not os.path.exists(name):
             raise UsageError(f"the namespace {name} does not exist")
+    if "userns" not in config:
+        return None
+    from strata.engine.containers import userspace
+
+    return userspace.resolve(e, config, image)
 
 
 def prepare(e: Engine, record: Record) -> None:

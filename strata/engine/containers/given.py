@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strata.engine import secrets
 from strata.engine.core import Engine, Record
+from strata.runtime.ownership import map_owner
 from strata.runtime.secret_files import SecretFile, SecretsStep
 
 #: where secrets with a plain name are
@@ -35,7 +36,8 @@ def make_mounts(e: Engine, record: Record, bundle: str) -> tuple[list[Record], l
         inside = not target.startswith("/")
         name = f"run/{target}" if inside else f"at/{number}"
         data = values[item["name"]]
-        found.append(SecretFile(name, data, item["mode"], item["uid"], item["gid"]))
+        owner = map_owner(record["config"], item["uid"], item["gid"])
+        found.append(SecretFile(name, data, item["mode"], *owner))
         destination = FOLDER if inside else target
         source = f"{bundle}/secrets/run" if inside else f"{bundle}/secrets/{name}"
         mounts[destination] = {

@@ -12,7 +12,7 @@ import time
 
 from strata import command, trace
 from strata.engine import events, volumes
-from strata.engine.core import Engine, Record
+from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.networks import joining as networks
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _STOP_POLL = 10.0
 #: mount options that are ours and not the runtime's
-_OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U"))
+_OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U", "idmap"))
 _KILL = 9
 #: settings that may need somebody who watches the container
 _WATCHED_KEYS = frozenset(("restart", "health"))
@@ -120,6 +120,10 @@ def launch(
             shown, steps = given.make_mounts(e, record, bundle)
             mounts, more = [*shown, *mounts], [*more, *steps]
         step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
+        if "uid_map" in config:
+            from strata.engine.containers import userspace
+
+            step = userspace.map_step(config, step, way=bundle)
         hostname = container_hostname(record, host.hostname)
 
         def make_spec(root: int) -> str:
@@ -223,6 +227,10 @@ def _make_spec(
 ) -> str:  # fmt: skip
     from strata.runtime import config as runtime_config
 
+    if "uid_map" in record["config"]:
+        # Through its own mount we are none of the users it knows, and could make nothing in it.
+        path = f"{e.driver.open(record['dataset'])}/{ROOTFS}"
+        os.dup2(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), root, inheritable=False)
     text, warnings = runtime_config.make_config(
         record, root, mounts=mounts, host=host, bundle=bundle, cache=f"{e.paths.runroot}/seccomp",
         network_path=netns,
@@ -268,6 +276,8 @@ def _resolve_mounts(
     resolved = []
     steps: list[MountStep] = []
     sources = _mount_volumes(e, held, record)
+    # What has its owners translated for a container with a user namespace.
+    mapped = {"volume", "idmap"} if "uid_map" in record["config"] else set()
     for item in record["config"]["mounts"]:
         kind, given = item["type"], item["options"]
         if kind == "volume":
@@ -279,7 +289,7 @@ def _resolve_mounts(
                     f"statfs {source}: no such file or directory",
                     hint="the source of a bind mount must exist on the host",
                 )
-        if kind == "image" or item.get("subpath"):
+        if kind == "image" or item.get("subpath") or mapped & {kind, *given}:
             from strata.engine.containers import mounts
 
             step = mounts.make_step(e, record, item, source, len(steps))
@@ -293,6 +303,7 @@ def _resolve_mounts(
         if "U" in given:
             from strata.engine.containers import mounts
 
+            found["idmapped"] = bool(mapped & {kind, *given})
             found["chown"] = mounts.find_owned(item, sources.get(item["volume"], item["source"]))
         resolved.append(found)
     return resolved, steps

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from strata.linux.mount import MountStep
+
 _FROM_OPTIONS = frozenset(("ro", "rw", "z", "Z"))
 
 
@@ -41,8 +43,9 @@ def resolve_images(e: Engine, config: Record) -> list[str]:
     return held
 
 
-def make_step(e: Engine, record: Record, item: Record, source: str, number: int) -> SubpathStep:
-    """What mounts an image, or a part of a volume or an image, into the bundle. `UsageError`."""
+def make_step(e: Engine, record: Record, item: Record, source: str, number: int) -> MountStep:
+    """What mounts an image, a part of a volume or an image, or what has its owners translated,
+    into the bundle. `UsageError`."""
     if item["type"] == "image":
         base = layers.find_base(e, item["layer"])
         if base is None:
@@ -56,7 +59,12 @@ def make_step(e: Engine, record: Record, item: Record, source: str, number: int)
             f"subpath {path!r} of {item['type']} {item['source']}: "
             f"{(error.strerror or str(error)).lower()}"
         ) from None
-    return SubpathStep(source, path, f"{e.paths.bundle(record['id'])}/mounts/{number}")
+    step = SubpathStep(source, path, f"{e.paths.bundle(record['id'])}/mounts/{number}")
+    if "uid_map" not in record["config"]:
+        return step
+    from strata.engine.containers import userspace
+
+    return userspace.map_step(record["config"], step)
 
 
 def find_owned(item: Record, source: str) -> str:
