@@ -25,8 +25,8 @@ GROUP_DEFAULTS = {"snapshot": "snapshot create"}
 
 _CREATE = "run create"
 _CONTAINER = (
-    "start stop restart pause unpause update kill rm ps logs exec attach wait commit cp rename ls "
-    "list inspect exists prune cleanup"
+    "start stop restart pause unpause kill rm ps logs exec attach wait commit cp rename ls list "
+    "inspect exists prune cleanup"
 )
 _NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
 _VOLUME = "create ls list inspect rm prune exists profiles mount unmount reload"
@@ -35,7 +35,7 @@ _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree
 MODULES: dict[str, str] = {
     **dict.fromkeys(_CREATE.split(), "create"),
     **dict.fromkeys(
-        "start stop restart pause unpause update kill rm ps logs exec attach wait commit cp "
+        "start stop restart pause unpause kill rm ps logs exec attach wait commit cp "
         "rename".split(),
         "containers",
     ),
@@ -46,6 +46,9 @@ MODULES: dict[str, str] = {
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
     **{f"network {word}": "networks" for word in _NETWORK.split()},
     **{f"secret {word}": "secrets" for word in "create ls list inspect rm remove exists".split()},
+    **dict.fromkeys(
+        "port|container port|network connect|network disconnect".split("|"), "connecting"
+    ),
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
     **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
     **dict.fromkeys(
@@ -66,8 +69,8 @@ MODULES: dict[str, str] = {
 }
 
 TABLES = (
-    "create", "containers", "watching", "files", "images", "volumes", "networks", "secrets",
-    "snapshots",    "history", "trash", "system",
+    "create", "containers", "watching", "files", "images", "volumes", "networks", "connecting",
+    "secrets", "snapshots", "history", "trash", "system",
 )  # fmt: skip
 
 

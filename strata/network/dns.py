@@ -78,8 +78,8 @@ def publish(
             head = make_head(network)
             lines = files.get(name, "").splitlines()
             body = [line for line in lines[1:] if not line.startswith(f"{_HOST} ")]
-            host = make_line(_HOST, network_gateways(network), HOST_NAMES)
-            own = make_line(container_id, addresses, names, servers)
+            host = make_line(_HOST, network_gateways(network), with_domain(HOST_NAMES))
+            own = make_line(container_id, addresses, with_domain(names), servers)
             changed[name] = files[name] = "\n".join([head, host, *body, own, ""])
         _write(runroot, folder, changed)
         _tell(folder, files)
@@ -130,14 +130,6 @@ def drop(runroot: str, network_id: str) -> None:
                 del files[name]
             _write(runroot, folder, gone)
             _tell(folder, files)
-
-
-def restore(runroot: str) -> None:
-    """Let a server run if there is something to serve, reading everything anew. Idempotent."""
-    folder = _folder(runroot)
-    if os.path.isdir(folder):
-        with _lock(runroot):
-            _tell(folder, _read(folder))
 
 
 def stop(runroot: str) -> None:
@@ -243,6 +235,15 @@ def make_line(
     v6 = ",".join(address for address in plain if ":" in address)
     line = f"{container_id} {v4} {v6} {','.join(names)}"
     return f"{line} {','.join(servers)}" if servers else line
+
+
+def with_domain(names: Sequence[str]) -> list[str]:
+    """The names as they are, and below the search domain.
+
+    Servers before 1.9 take the domain off, but then look at one network of the asker alone, and
+    tell capital letters from small ones.
+    """
+    return [*names, *(f"{name}.{SEARCH_DOMAIN}" for name in names)]
 
 
 def make_question(name: str, version: int) -> bytes:

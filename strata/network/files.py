@@ -33,7 +33,9 @@ def make(
 ) -> dict[str, str]:  # fmt: skip
     """The texts of ``hosts``, ``resolv.conf`` and ``hostname`` for one start of a container.
 
-    ``state`` is how it is attached (None: to nothing, or to the host). ``read`` gives the text of
+    ``state`` is how it is attached (None: to nothing, or to the host); each of its networks says
+    with ``host`` which addresses the host has there, and with ``dns`` whether names are served at
+    them. ``read`` gives the text of
     one of the host's files, "" without; ``image_hosts`` the image's /etc/hosts, for
     ``--hosts-file image``. `UsageError` for an entry that cannot be.
     """
@@ -57,8 +59,8 @@ def host_address(state: State | None) -> str:
     if state.get("host_address"):
         return str(state["host_address"])
     for network in state["networks"].values():
-        for gateway in network["gateways"]:
-            return str(gateway)
+        for address in network["host"]:
+            return str(address)
     return ""
 
 
@@ -84,12 +86,17 @@ def make_hosts(
     given = [_parse_extra(text, host) for text in extra]
     for address, wanted in given:
         add(address, wanted)
+        taken.update((name, 0) for name in wanted)
     if host:
         # Whoever names the host otherwise means that, whatever the version of its address.
         explicit = {name for _, names in given for name in names}
         add(host, [name for name in HOST_NAMES if name not in explicit])
     for address, names in own:
-        add(address, [name for name in names if name])
+        # On each network, so not once per name.
+        fresh = [name for name in dict.fromkeys(names) if name and (name, 0) not in taken]
+        taken.update((name, 6 if ":" in address else 4) for name in fresh)
+        if fresh:
+            lines.append((address, fresh))
     known = {name for name, _ in taken}
     for address, names in _parse_hosts(base):
         add(address, [name for name in names if name == "localhost" or name not in known])
@@ -167,7 +174,7 @@ def _make_resolv(config: Mapping[str, Any], state: State | None, read: Callable[
         return make_resolv(given[0] or servers, given[1] or search, given[2] or options)
     networks = list(state["networks"].values()) if state else []
     named = [network for network in networks if network.get("dns")]
-    own = [str(gateway) for network in named for gateway in network["gateways"]]
+    own = [str(address) for network in named for address in network["host"]]
     if own:
         # The container's own servers are the upstream of this one.
         chosen = own

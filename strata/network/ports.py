@@ -42,20 +42,3 @@ def split_exposed(text: str) -> tuple[int, str]:
     """``80/udp`` as number and protocol; without a protocol it is tcp."""
     number, _, protocol = text.partition("/")
     return int(number), protocol or "tcp"
-
-
-def make_map(
-    ports: Iterable[Mapping[str, Any]], exposed: Iterable[str] = ()
-) -> dict[str, list[dict[str, str]] | None]:
-    """``NetworkSettings.Ports`` of Podman and Docker: ``80/tcp`` -> where it is published, null
-    for one that is only exposed. Pure."""
-    found: dict[str, list[dict[str, str]] | None] = {}
-    for host_ip, host_port, number, protocol in expand(ports):
-        places = found.setdefault(f"{number}/{protocol}", [])
-        assert places is not None
-        shown = host_ip or "0.0.0.0"
-        places.append({"HostIp": shown, "HostPort": str(host_port) if host_port else ""})
-    for text in exposed:
-        number, protocol = split_exposed(text)
-        found.setdefault(f"{number}/{protocol}", None)
-    return dict(sorted(found.items(), key=lambda item: split_exposed(item[0])))

@@ -69,10 +69,10 @@ def _read_name(data: bytes, at: int) -> str:
 
 
 class NameServer:
-    """A name server of the outer world: every name has one address."""
+    """A name server of the outer world: every name has one address, or none with ``""``."""
 
     def __init__(self, netns: str, address: str, answer: str) -> None:
-        self._answer = socket.inet_aton(answer)
+        self._answer = socket.inet_aton(answer) if answer else b""
         self.asked: list[str] = []
         self._socket = inside(netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         inside(netns, lambda: self._socket.bind((address, 53)))
@@ -87,6 +87,9 @@ class NameServer:
                     return
                 self.asked.append(_read_name(data, 12))
                 end = _skip_name(data, 12) + 4
+                if not self._answer:
+                    self._socket.sendto(data[:2] + b"\x81\x83\0\1" + b"\0" * 6 + data[12:end], peer)
+                    continue
                 head = data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
                 record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + self._answer
                 self._socket.sendto(head + data[12:end] + record, peer)

@@ -18,7 +18,7 @@ NETWORK = {
 
 
 def make_state(**changes: Any) -> dict[str, Any]:
-    entry = {"addresses": ["10.89.0.2/24", "fd00:1::2/64"], "gateways": ["10.89.0.1", "fd00:1::1"],
+    entry = {"addresses": ["10.89.0.2/24", "fd00:1::2/64"], "host": ["10.89.0.1", "fd00:1::1"],
              "dns": True, "internal": False, **changes}  # fmt: skip
     return {"mode": "bridge", "networks": {"front": entry}}
 
@@ -43,6 +43,18 @@ def test_a_container_finds_itself_the_host_and_what_the_host_knows() -> None:
         "127.0.1.1\tbigbox\n"
         "::1\tlocalhost ip6-localhost\n"
     )
+
+
+def test_a_container_on_two_networks_has_an_address_on_each() -> None:
+    state = make_state()
+    state["networks"]["back"] = {**state["networks"]["front"], "addresses": ["10.89.1.2/24"],
+                                 "host": ["10.89.1.1"]}  # fmt: skip
+    text = make({"network": "bridge"}, state)["hosts"]
+    assert "10.89.0.2\tbox web\n" in text
+    assert "10.89.1.2\tbox web\n" in text
+    text = make({"network": "bridge", "add_hosts": ["web:1.2.3.4"]}, state)["hosts"]
+    assert text.startswith("1.2.3.4\tweb\n")
+    assert "10.89.1.2\tbox\n" in text
 
 
 def test_given_entries_go_before_those_of_the_host() -> None:

@@ -166,7 +166,7 @@ def sign_limit(limit: int) -> int:
 
 
 def describe_bindings(ports: Iterable[Record], exposed: Iterable[str] = ()) -> Record:
-    """Port mappings as inspect has them: ``{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}``.
+    """Port mappings as inspect has them: ``80/tcp`` -> ``[{"HostIp", "HostPort"}]``.
 
     A port that is only exposed has None.
     """
@@ -175,7 +175,7 @@ def describe_bindings(ports: Iterable[Record], exposed: Iterable[str] = ()) -> R
         for number in range(int(port.get("range") or 1)):
             key = f"{port['container_port'] + number}/{port.get('protocol') or 'tcp'}"
             host = {
-                "HostIp": port.get("host_ip") or "",
+                "HostIp": port.get("host_ip") or "0.0.0.0",
                 "HostPort": str(port["host_port"] + number) if port.get("host_port") else "",
             }
             found.setdefault(key, []).append(host)

@@ -18,6 +18,7 @@ from strata.engine.containers.hostconfig import (
 )
 from strata.engine.containers.listing import get_health
 from strata.engine.core import Engine, Record
+from strata.engine.networks.describing import make_settings
 from strata.linux import cgroup
 from strata.oci import capabilities
 from strata.oci.spec import container_hostname
@@ -74,7 +75,7 @@ def inspect_container(e: Engine, record: Record, *, size: bool = False) -> Recor
         **sizes,
         "Mounts": describe_mounts(e, config),
         "Dependencies": list(config.get("requires") or ()),
-        "NetworkSettings": describe_networks(e, record, live=live),
+        "NetworkSettings": make_settings(e, record, live=live),
         "Namespace": "",
         "IsInfra": False,
         "IsService": False,
@@ -189,21 +190,6 @@ def describe_mounts(e: Engine, config: Record) -> list[Record]:
             mount["SubPath"] = item["subpath"]
         found.append(mount)
     return found
-
-
-def describe_networks(e: Engine, record: Record, *, live: bool) -> Record:
-    """What a container's networks gave it: addresses, ports, gateways. Empty without networks."""
-    config = record["config"]
-    ports = config.get("ports") or []
-    return {
-        "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
-        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "MacAddress": "", "Bridge": "",
-        "SandboxID": "", "HairpinMode": False, "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "Ports": describe_bindings(ports, config.get("expose") or ()),
-        "SandboxKey": "",
-        "Networks": {},
-    }  # fmt: skip
 
 
 def _describe_config(record: Record) -> Record:

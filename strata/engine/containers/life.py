@@ -54,9 +54,9 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
 # -- starting --------------------------------------------------------------------------------------
 
 
-def start_container(e: Engine, record: Record, *, revived: bool = False) -> None:
-    """Start a container and leave it to its conmon. ``revived``: because of its restart policy."""
-    launched = launch(e, record, owned=False, revived=revived)
+def start_container(e: Engine, record: Record) -> None:
+    """Start a container and leave it to its conmon."""
+    launched = launch(e, record, owned=False)
     try:
         run_process(e, record, launched)
     finally:
@@ -81,13 +81,11 @@ def ensure_started(e: Engine, record: Record) -> None:
             runtime.run_runtime(chosen, ["start", record["id"]])
 
 
-def launch(
-    e: Engine, record: Record, *, owned: bool, stdin: bool | None = None, revived: bool = False,
-) -> Launched:  # fmt: skip
+def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None) -> Launched:
     """Create the container's process, not yet running, under its lock.
 
-    ``owned``: this process stays and settles the container itself at its end; ``revived``: its
-    restart policy wants it. ``record`` is updated in place.
+    ``owned``: this process stays and settles the container itself at its end. ``record`` is
+    updated in place.
     """
     from strata.runtime import config as runtime_config
     from strata.runtime.host import read_host
@@ -146,7 +144,7 @@ def launch(
         if not _WATCHED_KEYS.isdisjoint(config):
             from strata.engine.containers import supervising
 
-            watched = supervising.begin_state(record, revived=revived)
+            watched = supervising.begin_state(record, before)
             if supervising.is_needed(record):
                 supervising.mark(e, record["id"])
         launched = runtime.launch(plan)
@@ -340,12 +338,12 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
             e.records.save(record, durable=False)
         return
     e.allow_reserve()
-    state["by_user"] = True
     if lifecycle.is_alive(state):
         chosen = get_runtime(e, record)
         seconds = record["config"]["stop_timeout"] if time is None else time
         frozen = state["status"] == lifecycle.PAUSED
         record["state"]["status"] = lifecycle.STOPPING
+        record["state"]["by_user"] = True
         e.records.save(record, durable=False)
         trace.point("stop:announced")
         signal = record["config"]["stop_signal"] if seconds != 0 else 9

@@ -15,7 +15,7 @@ from strata import trace
 from strata.engine.core import Engine, Record
 from strata.errors import NetworkError, RecordError, StrataError
 from strata.linux import network as kernel
-from strata.network import act, nft, plan
+from strata.network import act, dns, nft, plan
 from strata.network.addresses import V6, get_family
 from strata.store import files
 from strata.store.paths import SHORT_ID
@@ -265,6 +265,7 @@ def rebuild(e: Engine) -> None:
 def remove_all(e: Engine) -> None:
     """Remove every bridge and the table of this store, for a reset. Never fails."""
     networks = list(e.records.list_records("network"))
+    dns.stop(e.paths.runroot)
     with e.lock_links():
         for network in networks:
             with contextlib.suppress(StrataError, OSError):

@@ -14,7 +14,7 @@ from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
 from strata.errors import AlreadyExists, InUse, NotFound, RecordError, UsageError
 from strata.linux import network as kernel
-from strata.network import act, direct, model, plan
+from strata.network import act, direct, dns, model, plan
 from strata.network.addresses import V4, V6, Subnet, parse_subnet
 from strata.store import files, lifecycle
 from strata.store.paths import SHORT_ID
@@ -443,6 +443,7 @@ def update(
         record["dns_servers"] = list(dict.fromkeys([*kept, *dns_add]))
         save(e, record)
         trace.point("network-update:recorded")
+        dns.refresh(e.paths.runroot, record)
         if peer_add or peer_drop:
             host.refresh_tunnel(e, record)
     return record
@@ -452,3 +453,7 @@ def reload(e: Engine) -> None:
     """Make bridges that running containers need and all rules anew, from what is written down."""
     e.recover()
     host.rebuild(e)
+    for record in list(e.records.list_records("container")):
+        if lifecycle.derive(record) in lifecycle.LIVE:
+            with e.lock_container(record["id"], name=record["name"]):
+                joining.follow(e, record)
