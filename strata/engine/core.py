@@ -282,9 +282,14 @@ def open_engine(root: str | None = None, runroot: str | None = None) -> Engine:
     try:
         driver.attach()
         paths.ensure_runroot()
-        return Engine(paths, config, driver)
+        e = Engine(paths, config, driver)
     except DatasetNotFound as error:
         raise StoreMissing(
             f"a part of the store is gone: {error.message}",
             hint="`strata system rebuild` makes it anew from the datasets",
         ) from error
+    if os.path.isdir(paths.frozen):
+        from strata.engine.history.freezing import thaw_left
+
+        thaw_left(e)
+    return e

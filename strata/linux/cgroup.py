@@ -176,3 +176,51 @@ def is_frozen(pid: int) -> bool:
             return file.read().strip() != "THAWED"
     except (FileNotFoundError, KeyError):
         return False
+
+
+def find_freezer(pid: int, name: str) -> str | None:
+    """The file that freezes the cgroup ``name`` (its last component) a process is in.
+
+    The process may be further below: a service manager in a container makes groups of its own.
+    """
+    folders = find_directories(pid)
+    folder = folders.get("") or folders.get("freezer")
+    while folder and folder != ROOT:
+        if os.path.basename(folder) == name:
+            return f"{folder}/{'cgroup.freeze' if '' in folders else 'freezer.state'}"
+        folder = os.path.dirname(folder)
+    return None
+
+
+def write_freezer(path: str, frozen: bool) -> bool:
+    """Freeze or thaw by a file of `find_freezer`; False when the group is gone."""
+    words = ("1", "0") if path.endswith("cgroup.freeze") else ("FROZEN", "THAWED")
+    try:
+        with open(path, "w") as file:
+            file.write(words[0] if frozen else words[1])
+    except OSError:
+        return False
+    return True
+
+
+def read_freezer(path: str) -> bool:
+    """Whether every process of a group has come to a halt (v1 says FREEZING before that)."""
+    try:
+        if path.endswith("cgroup.freeze"):
+            with open(f"{os.path.dirname(path)}/cgroup.events") as file:
+                return "frozen 1" in file.read().splitlines()
+        with open(path) as file:
+            return file.read().strip() == "FROZEN"
+    except OSError:
+        return False
+
+
+def list_processes(pid: int) -> list[int]:
+    """The processes in the cgroup of a process, itself among them."""
+    folders = find_directories(pid)
+    folder = folders.get("") or folders.get("pids") or next(iter(folders.values()), "")
+    try:
+        with open(f"{folder}/cgroup.procs") as file:
+            return [int(line) for line in file]
+    except (OSError, ValueError):
+        return []

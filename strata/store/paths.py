@@ -19,13 +19,14 @@ SHORT_ID = 12
 class Paths:
     """The directories of one store. Nothing is made here; see `ensure_runroot`."""
 
-    __slots__ = ("bundles", "locks", "net", "root", "runroot", "volumes")
+    __slots__ = ("bundles", "frozen", "locks", "net", "root", "runroot", "volumes")
 
     def __init__(self, root: str, runroot: str) -> None:
         self.root = os.path.abspath(root)
         self.runroot = os.path.abspath(runroot)
         self.locks = f"{self.runroot}/locks"
         self.bundles = f"{self.runroot}/c"
+        self.frozen = f"{self.runroot}/frozen"
         self.net = f"{self.runroot}/net"
         self.volumes = f"{self.root}/volumes"
 

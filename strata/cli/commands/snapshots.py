@@ -7,13 +7,28 @@ from strata.cli.table import REMOVING, Command, Option
 COMMANDS = (
     Command(
         ("snapshot create",),
-        "Make a snapshot of a container or volume",
+        "Make snapshots of containers and volumes, all of one moment",
         "snapshots:create",
-        "TARGET@NAME",
+        "TARGET@NAME [TARGET@NAME...]",
         1,
-        1,
-        text="'strata snapshot TARGET@NAME' is short for this.",
-        examples=("strata snapshot data@before-upgrade",),
+        None,
+        (
+            Option(
+                "--quiesce",
+                "string",
+                "How running containers are made consistent, instead of what their label or image "
+                "says: postgres, mysql, redis, sqlite, freeze, none or exec:COMMAND",
+                "MODE",
+            ),
+            Option("--volumes", "flag", "The named volumes of containers too"),
+        ),
+        text="'strata snapshot TARGET@NAME' is short for this. The label io.strata.quiesce says "
+        "how a\ncontainer is made consistent. Where the pool cannot take several snapshots at "
+        "once, the\ncontainers that use them are held still meanwhile.",
+        examples=(
+            "strata snapshot data@before-upgrade",
+            "strata snapshot --volumes web@monday db@monday",
+        ),
         complete="target",
     ),
     Command(

@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 
 
 def create(context: Context, options: Options, arguments: list[str]) -> int:
-    """Make a snapshot and print its name."""
-    _check(arguments[0])
-    from strata.engine.history import snapshots
+    """Make snapshots of one moment and print their names."""
+    for spec in arguments:
+        _check(spec)
+    from strata.engine.history import moments
 
-    say(snapshots.take(context.engine, arguments[0]))
+    taken = moments.take(
+        context.engine,
+        arguments,
+        with_volumes=options.flag("volumes"),
+        quiesce=options.text("quiesce"),
+        report=note,
+    )
+    for name in taken:
+        say(name)
     return 0
 
 

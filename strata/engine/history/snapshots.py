@@ -1,4 +1,6 @@
-"""Snapshots of volumes and containers: taking, listing, removing.
+"""Snapshots of volumes and containers: what they are called, listing, removing.
+
+`strata.engine.history.moments` takes them.
 
 A removed snapshot is renamed out of sight and lies in the trash like any other removed object, so
 it can be removed while clones and branches stand on it, and brought back.
@@ -22,36 +24,25 @@ if TYPE_CHECKING:
     from strata.store.journal import Operation
 
 
-def take(e: Engine, spec: str) -> str:
-    """Freeze a volume or container as ``TARGET@NAME``; names are unique within a lineage."""
-    target, name = targets.split(spec)
+def check_free(e: Engine, record: Record, name: str) -> None:
+    """Raise an error unless a lineage may have a new snapshot of this name."""
     if name.startswith(targets.REMOVED_PREFIX):
         raise UsageError(f"snapshot names that begin with {targets.REMOVED_PREFIX!r} are taken",
                          hint="choose another name")  # fmt: skip
-    record = targets.get_target(e, target)
-    with e.begin("snapshot") as operation, targets.lock(e, record):
-        record = targets.reload(e, record)
-        check_free(e, record, name)
-        operation.plan(["settle-snapshot", record["kind"], record["id"], name])
-        try:
-            e.driver.snapshot([f"{record['dataset']}@{name}"])
-        except DatasetExists:
-            operation.replace()  # it is not ours
-            raise _taken(record, name) from None
-        trace.point("snapshot:taken")
-        own(record, name)
-        targets.save(e, record)
-    targets.emit(e, "create", record, name)
-    return f"{record['name']}@{name}"
-
-
-def check_free(e: Engine, record: Record, name: str) -> None:
-    """Raise an error unless a lineage may have a new snapshot of this name."""
     if name == targets.START and record["kind"] == "container":
         raise UsageError(f"the snapshot name {targets.START!r} is the container's state as created",
                          hint="choose another name")  # fmt: skip
     if targets.find_snapshot(e, record, name) is not None:
         raise _taken(record, name)
+
+
+def freeze(e: Engine, operation: Operation, moment: Sequence[tuple[Record, str]]) -> None:
+    """Snapshot the heads of targets, whose locks the caller has, under the names given."""
+    try:
+        e.driver.snapshot([f"{record['dataset']}@{name}" for record, name in moment])
+    except DatasetExists:
+        operation.replace()  # it is not ours: somebody made one by hand since we looked
+        raise _taken(*moment[0]) from None
 
 
 def _taken(record: Record, name: str) -> AlreadyExists:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import time
 
-from strata import command, trace
+from strata import trace
 from strata.engine.core import Engine, Record
 from strata.errors import Busy, StrataError
-from strata.linux import cgroup, locks
+from strata.linux import locks
+from strata.linux.detached import run_detached
 from strata.storage.driver import DatasetNotFound
 from strata.store import reserve
 
@@ -301,48 +302,18 @@ def remove_old_downloads(e: Engine) -> None:
                 continue  # gone, or a folder with younger blobs
 
 
-#: children of this process that end as soon as they have made a child of their own
-_detaching: list[int] = []
-
-
 def collect_detached(e: Engine, first: Callable[[], None] | None = None) -> None:
     """Do ``first``, then collect, in a process of its own that outlives the caller.
 
-    A copy of this process, made without loading anything anew. It gives up the locks it inherited
-    (they belong to the caller's operation) and takes its own; standard descriptors are closed so
-    that a pipe the caller writes to ends with the caller. The process between the two is waited
-    for at the next call or by whom we leave our children to: its copying takes milliseconds. What
-    was removed ``--now`` is gone when this returns.
+    What was removed ``--now`` is gone when this returns.
     """
+
+    def act() -> None:
+        if first is not None:
+            first()
+        collect(e)
+
     if e.destroys:
-        if first is not None:
-            first()
-        collect(e)
-        return
-    _detaching[:] = [left for left in _detaching if os.waitpid(left, os.WNOHANG)[0] == 0]
-    pid = os.fork()
-    if pid:
-        _detaching.append(pid)
-        return
-    try:
-        if os.fork():
-            os._exit(0)
-        os.setsid()
-        cgroup.move_to_own()
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        # Neither locks nor what our caller gave us further: somebody may wait for its end.
-        for name in os.listdir("/proc/self/fd"):
-            fd = int(name)
-            try:
-                if fd > 2 and (fd in command.inherited or os.get_inheritable(fd)):
-                    os.close(fd)
-            except OSError:
-                continue
-        command.inherited.clear()
-        if first is not None:
-            first()
-        collect(e)
-    finally:
-        os._exit(0)
+        act()
+    else:
+        run_detached(act)

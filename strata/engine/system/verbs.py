@@ -152,7 +152,7 @@ def reset(
             trace.point("reset:unmounted")
             _destroy(config)
     trace.point("reset:destroyed")
-    for name in ("c", "locks", "net", "netns", "seccomp", *sorted(runtimes)):
+    for name in ("c", "frozen", "locks", "net", "netns", "seccomp", *sorted(runtimes)):
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
     for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
                  f"{paths.runroot}/ps.summary", f"{paths.runroot}/{settings.CACHE}"):  # fmt: skip

@@ -1,0 +1,128 @@
+"""Snapshots of several volumes and containers, of one moment.
+
+Where the pool can take several snapshots in one transaction (``atomic_set``), it does. Elsewhere,
+as soon as there is more than one dataset, the containers that use them are held still meanwhile,
+and that is said. What runs in the containers is asked for a consistent state before
+(`strata.engine.history.quiescing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from strata import trace
+from strata.engine.core import Engine, Record
+from strata.engine.history import heads, quiescing, snapshots, targets
+from strata.errors import UsageError
+from strata.storage.driver import DatasetNotFound
+from strata.store import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+def take(
+    e: Engine, specs: Sequence[str], *, with_volumes: bool = False, quiesce: str = "",
+    report: Callable[[str], None] = lambda text: None,
+) -> list[str]:  # fmt: skip
+    """Snapshot each ``TARGET@NAME``, all of one moment; return what was taken.
+
+    ``with_volumes``: the named volumes of containers too, under the same name. ``quiesce``: a mode
+    for all containers instead of their own. ``report`` is told how each is quiesced, before.
+    """
+    wanted = [targets.split(spec) for spec in specs]
+    chosen = {(record["kind"], record["id"]): (record, name) for record, name in (
+        (targets.get_target(e, target), name) for target, name in wanted
+    )}  # fmt: skip
+    if len(chosen) < len(wanted):
+        raise UsageError("a target is named twice", hint="each takes one snapshot of the moment")
+    if with_volumes:
+        for record, name in list(chosen.values()):
+            for volume in list_volumes(e, record):
+                chosen.setdefault(("volume", volume["id"]), (volume, name))
+    with contextlib.ExitStack() as stack:
+        operation = stack.enter_context(e.begin("snapshot"))
+        users = _lock_all(e, stack, [record for record, _ in chosen.values()])
+        moment: list[tuple[Record, str]] = []
+        for record, name in chosen.values():
+            record = targets.reload(e, record)
+            snapshots.check_free(e, record, name)
+            moment.append((record, name))
+        for record, name in moment:
+            operation.plan(["settle-snapshot", record["kind"], record["id"], name])
+        names = [f"{record['dataset']}@{name}" for record, name in moment]
+        with hold_still(e, users, len(names), quiesce=quiesce, report=report) as quiesced:
+            snapshots.freeze(e, operation, moment)
+            try:
+                quiesced.check()
+            except BaseException:
+                _destroy(e, names)
+                raise
+        trace.point("snapshot:taken")
+        for record, name in moment:
+            snapshots.own(record, name)
+            targets.save(e, record)
+    for record, name in moment:
+        targets.emit(e, "create", record, name)
+    return [f"{record['name']}@{name}" for record, name in moment]
+
+
+@contextlib.contextmanager
+def hold_still(
+    e: Engine, users: Sequence[Record], datasets: int, *, quiesce: str = "",
+    report: Callable[[str], None] = lambda text: None,
+) -> Iterator[quiescing.Quiesced]:  # fmt: skip
+    """Keep running containers consistent while snapshots of ``datasets`` datasets are taken.
+
+    The caller has the containers' locks.
+    """
+    if quiesce:
+        quiescing.check_mode(quiesce)
+    running = [record for record in users if lifecycle.derive(record) == lifecycle.RUNNING]
+    modes = []
+    for record in running:
+        mode, reason = (quiesce, "") if quiesce else quiescing.choose(record)
+        modes.append((record, mode))
+        if mode != "none" and reason:
+            report(f"{record['name']}: {mode} ({reason})")
+    still = datasets > 1 and bool(running) and not e.driver.facts.atomic_set and quiesce != "none"
+    if still:
+        names = ", ".join(record["name"] for record in running)
+        report(f"{names} held still: this pool takes one snapshot after another")
+    with quiescing.Quiesced(e, modes, still=still, report=report) as quiesced:
+        yield quiesced
+
+
+def list_volumes(e: Engine, record: Record) -> list[Record]:
+    """The named volumes a container mounts."""
+    found = []
+    for item in record["config"].get("mounts", ()) if record["kind"] == "container" else ():
+        volume = e.records.find("volume", item.get("volume") or "0")
+        if volume is not None:
+            found.append(volume)
+    return found
+
+
+def _lock_all(
+    e: Engine, stack: contextlib.ExitStack, records: Sequence[Record]
+) -> list[Record]:  # fmt: skip
+    """Lock the targets and the running containers that use them, in the order of locks; return
+    those containers."""
+    containers = {record["id"]: record for record in records if record["kind"] == "container"}
+    for record in records:
+        for user in heads.list_live_users(e, record):
+            containers.setdefault(user["id"], user)
+    volumes = {record["id"]: record for record in records if record["kind"] == "volume"}
+    for group in (containers, volumes):
+        for object_id in sorted(group):
+            stack.enter_context(targets.lock(e, group[object_id]))
+    return [targets.reload(e, containers[object_id]) for object_id in sorted(containers)]
+
+
+def _destroy(e: Engine, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            e.driver.destroy(name)
+        except DatasetNotFound:
+            continue

@@ -1,0 +1,57 @@
+"""A process that outlives its caller, made by copying it: nothing is loaded anew.
+
+It has a session of its own, /dev/null as standard descriptors and a cgroup that no service manager
+ends with the caller's. It gives up the locks it inherited, which belong to the caller's operation,
+and what the caller handed on, as somebody may wait for the end of a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+
+from strata import command
+from strata.linux import cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+#: children of this process that end as soon as they have made a child of their own
+_between: list[int] = []
+
+
+def run_detached(action: Callable[[], object], *, keep: Container[int] = ()) -> None:
+    """Start ``action`` in such a process. It keeps only descriptors that nobody inherits, and
+    those in ``keep``.
+
+    The process between the two is waited for at the next call, or by whom we leave our children
+    to: its copying takes milliseconds.
+    """
+    _between[:] = [left for left in _between if os.waitpid(left, os.WNOHANG)[0] == 0]
+    pid = os.fork()
+    if pid:
+        _between.append(pid)
+        return
+    try:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        cgroup.move_to_own()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        for name in os.listdir("/proc/self/fd"):
+            fd = int(name)
+            try:
+                if (
+                    fd > 2
+                    and fd not in keep
+                    and (fd in command.inherited or os.get_inheritable(fd))
+                ):
+                    os.close(fd)
+            except OSError:
+                continue
+        command.inherited.clear()
+        action()
+    finally:
+        os._exit(0)
