@@ -275,6 +275,15 @@ def _list_tree() -> list[str]:
     return found
 
 
+def test_listing_containers_loads_no_template_engine() -> None:
+    """Templates, JSON and regular expressions are for those who ask for them."""
+    for start in ("strata.cli.handlers.ps", "strata.engine.containers.listing",
+                  "strata.cli.format"):  # fmt: skip
+        loaded = set(list_loaded_at_start(start))
+        assert not {name for name in loaded if name.startswith("strata.cli.template")}, start
+        assert not {"re", "json", "fnmatch", "strata.engine.containers.filtering"} & loaded, start
+
+
 def test_the_tree_names_no_machine_and_no_package_host() -> None:
     """Indexes and mirrors come from the host's configuration, and paths from the user."""
     dot = re.escape(".")

@@ -197,7 +197,8 @@ def describe_images(image: dict[str, Any], now: float, *, full: bool) -> list[di
         "_size": image["Size"],
     }
     rows = []
-    for name in image["Names"] or ["<none>:<none>"]:
+    pulled = [digest.partition("@")[0] for digest in image.get("RepoDigests") or ()]
+    for name in image["Names"] or pulled[:1] or ["<none>:<none>"]:
         repository, tag = split_name(name)
         rows.append({**common, "Repository": repository, "Tag": tag})
     return rows

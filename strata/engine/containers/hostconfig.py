@@ -58,12 +58,12 @@ def describe_host_config(config: Mapping[str, Any]) -> Record:
         "ExtraHosts": config["add_hosts"],
         "HostsFile": get("hosts_file") or "",
         "GroupAdd": get("group_add") or [],
-        "IpcMode": get("ipc") or "shareable",
+        "IpcMode": get("ipc_mode") or "shareable",
         "Cgroup": "",
-        "Cgroups": {"enabled": "default"}.get(get("cgroups") or "enabled", get("cgroups")),
+        "Cgroups": "default" if get("cgroups") in (None, "", "enabled") else get("cgroups"),
         "Links": None,
         "OomScoreAdj": get("oom_score_adj") or 0,
-        "PidMode": get("pid") or "private",
+        "PidMode": get("pid_mode") or "private",
         "Privileged": config["privileged"],
         "PublishAllPorts": bool(get("publish_all")),
         "ReadonlyRootfs": config["read_only"],
@@ -72,7 +72,7 @@ def describe_host_config(config: Mapping[str, Any]) -> Record:
             path: ",".join(["rw,rprivate,nosuid,nodev,tmpcopyup", *([given] if given else [])])
             for path, given in config["tmpfs"].items()
         },
-        "UTSMode": get("uts") or "private",
+        "UTSMode": get("uts_mode") or "private",
         "UsernsMode": get("userns") or "",
         "ShmSize": config["shm_size"] or SHM_SIZE,
         "Runtime": "oci",
@@ -129,8 +129,11 @@ def describe_host_config(config: Mapping[str, Any]) -> Record:
         "Sysctls": get("sysctls") or {},
         "StorageOpt": config["storage"],
     }
-    if get("idmap"):
-        found["IDMappings"] = get("idmap")
+    if get("uid_map") or get("gid_map"):
+        found["IDMappings"] = {
+            "UidMap": [":".join(str(number) for number in line) for line in get("uid_map") or ()],
+            "GidMap": [":".join(str(number) for number in line) for line in get("gid_map") or ()],
+        }
     return found
 
 
