@@ -295,23 +295,11 @@ def detach(e: Engine, record: Record) -> None:
     if not os.path.lexists(pin) and not os.path.lexists(path):
         return
     state = host.find_state(e, container_id)
-    rules = None
     if state is not None:
-        elements = nft.port_elements(state["ports"], *state["targets"])
-        if elements:
-            # From now on a table that is written anew does not have them.
-            files.write_json(path, {**state, "ports": [], "taken": state["ports"]}, durable=False)
-            rules = act.start(act.NFT, nft.drop_ports(host.get_table(e), elements))
+        state["taken"] = [*state["ports"], *state.get("taken", ())]
+        _close_ports(e, path, pin, state)
     kernel.unpin(pin)
     trace.point("detach:unpinned")
-    if rules is not None:
-        try:
-            rules.finish()
-        except StrataError:
-            with e.lock_links():
-                if host.has_table(e):
-                    host.write_table(e)
-    trace.point("detach:rules-gone")
     if state is None:
         release_unknown(e, record)
     else:
@@ -319,7 +307,7 @@ def detach(e: Engine, record: Record) -> None:
             folder = host.lease_folder(e, attachment["id"])
             for address in attachment["addresses"]:
                 leases.release(f"{folder}/{address.partition('/')[0]}", container_id)
-        for port in [*state["ports"], *state.get("taken", ())]:
+        for port in state["taken"]:
             for offset in range(int(port["range"])):
                 leases.release_port(f"{e.paths.net}/ports", port["protocol"], port["host_ip"],
                                     port["host_port"] + offset, container_id)  # fmt: skip
@@ -334,6 +322,27 @@ def detach(e: Engine, record: Record) -> None:
         os.unlink(pin)
     except FileNotFoundError:
         pass
+
+
+def _close_ports(e: Engine, path: str, pin: str, state: Record) -> None:
+    """Take a container's published ports out of the table, if it has any."""
+    elements = nft.port_elements(state["taken"], *state["targets"])
+    if not elements:
+        return
+    with e.lock_links(shared=True):
+        # From now on a table that is written anew does not have them.
+        files.write_json(path, {**state, "ports": []}, durable=False)
+        trace.point("detach:announced")
+        rules = act.start(act.NFT, nft.drop_ports(host.get_table(e), elements))
+        kernel.unpin(pin)
+        try:
+            rules.finish()
+            return
+        except StrataError:
+            pass  # some were not there: flushed by hand, or dropped by one who was killed
+    with e.lock_links():
+        if host.has_table(e):
+            host.write_table(e)
 
 
 def release_unknown(e: Engine, record: Record) -> None:
