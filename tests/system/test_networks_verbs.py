@@ -1,0 +1,318 @@
+"""The verbs on networks with real bridges: what they make, what they refuse, what check repairs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers.hosts import Attached, Host, Server, ask_tcp, list_links, open_hosts, run, wait_for_tcp
+from helpers.store import BUSYBOX, Store, open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+SLEEPER = ("--stop-signal", "KILL", BUSYBOX, "sleep", "10000")
+SERVER = ("--stop-signal", "KILL", BUSYBOX, "httpd", "-f", "-p", "80")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Store, Host, Host]]:
+    with contextlib.ExitStack() as stack:
+        a, b = stack.enter_context(open_hosts("a", "b"))
+        store = stack.enter_context(open_store(netns=a.netns))
+        store.add_busybox()
+        yield store, a, b
+
+
+@pytest.fixture
+def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]]:
+    """A store on host ``a``, without containers and networks before and after."""
+    store = shared[0]
+    try:
+        yield shared
+    finally:
+        store.strata("rm", "--all", "--force", "--time", "0")
+        store.strata("network", "prune", "--force")
+
+
+@pytest.fixture
+def store(place: tuple[Store, Host, Host]) -> Store:
+    return place[0]
+
+
+def run_sleeper(store: Store, name: str, *options: str) -> Attached:
+    store.ok("run", "--detach", "--name", name, *options, *SLEEPER)
+    return Attached(store, name)
+
+
+def check_and_repair(store: Store, *expected: str) -> None:
+    """The check finds what it is to find, says so, repairs it, and then finds nothing."""
+    found = store.strata("system", "check")
+    assert found.rc == 1, found
+    for text in expected:
+        assert text in found.out, found
+    store.ok("system", "check", "--repair")
+    assert store.ok("system", "check").out == ""
+
+
+# -- create, ls, inspect, rm -----------------------------------------------------------------------
+
+
+def test_a_network_is_made_shown_and_removed(place: tuple[Store, Host, Host]) -> None:
+    """It has no link before a container needs one, and nothing is left of it."""
+    store, a, _ = place
+    before = a.describe()
+    store.ok(
+        "network", "create", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.9",
+        "--ip-range", "10.77.0.32/28", "--label", "tier=front", "-o", "mtu=1400",
+        "-o", "isolate=strict", "--route", "10.66.0.0/16,10.77.0.8,7", "--dns", "192.0.2.53", "web",
+    )  # fmt: skip
+    assert a.describe() == before
+    [shown] = store.ok("network", "inspect", "web").json
+    assert shown["subnets"] == [{
+        "subnet": "10.77.0.0/24", "gateway": "10.77.0.9",
+        "lease_range": {"start_ip": "10.77.0.33", "end_ip": "10.77.0.46"},
+    }]  # fmt: skip
+    assert shown["labels"] == {"tier": "front"}
+    assert shown["options"] == {"mtu": "1400", "isolate": "strict"}
+    assert shown["routes"] == [{"destination": "10.66.0.0/16", "gateway": "10.77.0.8", "metric": 7}]
+    assert shown["network_dns_servers"] == ["192.0.2.53"]
+    assert (shown["driver"], shown["internal"], shown["ipv6_enabled"]) == ("bridge", False, False)
+    sleeper = run_sleeper(store, "one", "--network", "web")
+    assert sleeper.addresses["web"] == ["10.77.0.33"]
+    routes = run(sleeper.netns, "ip", "route").stdout
+    assert "default via 10.77.0.9 dev eth0 metric 100" in routes
+    assert "10.66.0.0/16 via 10.77.0.8 dev eth0 metric 7" in routes
+    assert "mtu 1400" in run(sleeper.netns, "ip", "link", "show", "eth0").stdout
+    [container] = store.ok("network", "inspect", "web").json[0]["containers"].values()
+    assert container["name"] == "one"
+    refused = store.strata("network", "rm", "web")
+    assert (refused.rc, "network is being used: one" in refused.err) == (2, True), refused
+    assert store.ok("network", "rm", "--force", "--time", "0", "web").line == "web"
+    assert store.strata("network", "exists", "web").rc == 1
+    assert store.strata("container", "exists", "one").rc == 1
+    assert a.describe()["links"] == before["links"]
+    assert a.describe()["nft"] == before["nft"]
+
+
+def test_listing_filters_and_prunes(store: Store) -> None:
+    store.ok("network", "create", "--label", "old", "one")
+    store.ok("network", "create", "two")
+    run_sleeper(store, "user", "--network", "two")
+    assert store.ok("network", "ls", "--quiet").out.split() == ["one", "strata", "two"]
+    assert store.ok("network", "ls", "-q", "--filter", "name=^t").out.split() == ["two"]
+    assert store.ok("network", "ls", "-q", "--filter", "label=old").out.split() == ["one"]
+    assert store.ok("network", "ls", "-q", "--filter", "dangling=false").out.split() == ["two"]
+    assert (
+        store.ok("network", "ls", "--format", "{{.Name}}:{{.Driver}}").out.split()[0]
+        == "one:bridge"
+    )
+    names = [network["name"] for network in store.ok("network", "ls", "--format", "json").json]
+    assert names == ["one", "strata", "two"]
+    assert store.ok("network", "prune", "--force").out.split() == ["one"]
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["host"], "conflicts with a valid network mode"),
+    (["a/b"], "network names must match"),
+    (["-d", "cloud", "x"], "unsupported driver cloud"),
+    (["--gateway", "10.1.0.1", "x"], "cannot set gateway without subnet"),
+    (["--subnet", "10.77.0.0/33", "x"], "invalid CIDR address"),
+    (["--subnet", "192.0.2.0/25", "x"], "already used on the host or by another config"),
+    (["-o", "vlan=9999", "x"], "invalid value '9999'"),
+    (["-o", "colour=red", "x"], "unsupported bridge network option colour"),
+    (["--interface-name", "no blanks", "x"], "invalid interface name"),
+    (["--dns", "nowhere", "x"], "invalid IP address"),
+])  # fmt: skip
+def test_bad_input_is_refused_and_makes_nothing(
+    store: Store, words: list[str], sentence: str
+) -> None:
+    refused = store.strata("network", "create", *words)
+    assert refused.rc == 125
+    assert sentence in refused.err
+    assert store.strata("network", "exists", "x").rc == 1
+
+
+def test_a_taken_name_is_refused_or_passed_over(store: Store) -> None:
+    store.ok("network", "create", "web")
+    refused = store.strata("network", "create", "web")
+    assert (refused.rc, "already used" in refused.err) == (125, True)
+    assert store.ok("network", "create", "--ignore", "web").line == "web"
+
+
+def test_unknown_networks_are_refused(store: Store) -> None:
+    for words in (["network", "inspect", "none-such"], ["run", "--network", "none-such", BUSYBOX]):
+        refused = store.strata(*words)
+        assert refused.rc == 125
+        assert 'unable to find network with name or ID "none-such"' in refused.err
+    assert store.strata("network", "rm", "none-such").rc == 1
+    assert "cannot be removed" in store.strata("network", "rm", "strata").err
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def test_first_runs_at_once_make_one_default_network(store: Store) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda n: store.strata("run", "-d", "--name", f"r{n}", *SLEEPER),
+                             range(6)))  # fmt: skip
+    assert [outcome.rc for outcome in done] == [0] * 6, done
+    assert store.ok("network", "ls", "--quiet").out.split() == ["strata"]
+    addresses = [Attached(store, f"r{number}").addresses["strata"][0] for number in range(6)]
+    assert len(set(addresses)) == 6
+
+
+def test_static_addresses_and_names_of_links(store: Store) -> None:
+    store.ok("network", "create", "--subnet", "10.77.0.0/24", "--subnet", "fd77::/64", "web")
+    options = "ip=10.77.0.5,ip6=fd77::5,mac=02:00:00:00:00:05,interface_name=net7"
+    fixed = run_sleeper(store, "fixed", "--network", f"web:{options}")
+    assert fixed.addresses["web"] == ["10.77.0.5", "fd77::5"]
+    shown = run(fixed.netns, "ip", "link", "show", "net7").stdout
+    assert "02:00:00:00:00:05" in shown
+    for words, sentence in (
+        ("web:ip=10.77.0.5", "already allocated to container fixed"),
+        ("web:ip=10.78.0.5", "not in any subnet on network web"),
+        ("web:ip=10.77.0.1", "is the gateway of network web"),
+    ):
+        refused = store.strata("run", "--rm", "--network", words, *SLEEPER)
+        assert refused.rc == 125
+        assert sentence in refused.err, refused
+    store.ok("rm", "--force", "--time", "0", "fixed")
+    assert (
+        run_sleeper(store, "next", "--network", "web:ip=10.77.0.5").addresses["web"][0]
+        == "10.77.0.5"
+    )
+
+
+def test_a_full_network_says_so(store: Store) -> None:
+    store.ok("network", "create", "--subnet", "10.77.0.0/30", "small")
+    run_sleeper(store, "one", "--network", "small")
+    refused = store.strata("run", "--rm", "--network", "small", *SLEEPER)
+    assert refused.rc == 125
+    assert "failed to find free IP in range: 10.77.0.1 - 10.77.0.2" in refused.err
+    store.ok("rm", "--force", "--time", "0", "one")
+    run_sleeper(store, "two", "--network", "small")
+
+
+# -- ports -----------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_names_who_has_it(place: tuple[Store, Host, Host]) -> None:
+    store, a, _ = place
+    run_sleeper(store, "holder", "--publish", "8080:80")
+    refused = store.strata("run", "--rm", "--publish", "127.0.0.1:8080:80", *SLEEPER)
+    assert refused.rc == 125
+    assert "address already in use: container holder" in refused.err
+    run_sleeper(store, "other", "--publish", "8080:80/udp")
+    with Server(a.netns, 9090):
+        refused = store.strata("run", "--rm", "--publish", "9090:80", *SLEEPER)
+        assert refused.rc == 125
+        assert "bind: address already in use" in refused.err
+    assert store.strata("run", "--rm", "--publish", "198.51.100.1:9090:80", *SLEEPER).rc == 125
+    store.ok("run", "--rm", "--publish", "9090:80", BUSYBOX, "true")
+    store.ok("rm", "--force", "--time", "0", "holder")
+    run_sleeper(store, "again", "--publish", "8080:80")
+
+
+def test_rules_come_back_with_the_next_container_after_a_flush(
+    place: tuple[Store, Host, Host],
+) -> None:
+    store, a, b = place
+    store.ok("run", "--detach", "--publish", "8080:80", *SERVER)
+    wait_for_tcp(b.netns, a.address, 8080)
+    a.ok("nft", "flush", "ruleset")
+    assert ask_tcp(b.netns, a.address, 8080) is None
+    run_sleeper(store, "next")
+    assert ask_tcp(b.netns, a.address, 8080) is not None
+
+
+# -- connecting ------------------------------------------------------------------------------------
+
+
+def test_a_running_container_joins_and_leaves_networks(place: tuple[Store, Host, Host]) -> None:
+    store, a, b = place
+    store.ok("network", "create", "--internal", "back")
+    store.ok("network", "create", "web")
+    store.ok(
+        "run", "--detach", "--name", "srv", "--network", "back", "--publish", "8080:80", *SERVER
+    )
+    server = Attached(store, "srv")
+    assert ask_tcp(b.netns, a.address, 8080) is None
+    store.ok("network", "connect", "web", "srv")
+    assert list_links(server.netns) == ["eth0", "eth1", "lo"]
+    assert ask_tcp(a.netns, Attached(store, "srv").addresses["web"][0], 80) is not None
+    again = store.strata("network", "connect", "web", "srv")
+    assert (again.rc, "already connected" in again.err) == (125, True)
+    store.ok("network", "disconnect", "back", "srv")
+    assert list_links(server.netns) == ["eth1", "lo"]
+    assert store.ok("system", "check").out == ""
+    assert store.strata("network", "disconnect", "back", "srv").rc != 0
+    store.ok("restart", "--time", "0", "srv")
+    assert [*Attached(store, "srv").addresses] == ["web"]
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def test_check_finds_and_repairs_rules_and_bridges(place: tuple[Store, Host, Host]) -> None:
+    store, a, b = place
+    store.ok("run", "--detach", "--name", "srv", "--publish", "8080:80", *SERVER)
+    wait_for_tcp(b.netns, a.address, 8080)
+    table = a.ok("nft", "list", "tables").split()[-1]
+    a.ok("nft", "flush", "chain", "inet", table, "published")
+    check_and_repair(store, f"table inet {table}: it is not as the networks need it")
+    assert ask_tcp(b.netns, a.address, 8080) is not None
+    a.ok("nft", "delete", "table", "inet", table)
+    check_and_repair(store, f"table inet {table}: it is gone")
+    bridge = store.ok("network", "inspect", "--format", "{{.NetworkInterface}}", "strata").line
+    a.ok("ip", "link", "del", bridge)
+    check_and_repair(store, f"its bridge {bridge} is gone")
+    assert ask_tcp(b.netns, a.address, 8080) is not None
+    [end] = [name for name in a.list_links() if name.startswith("sv")]
+    a.ok("ip", "link", "del", end)
+    check_and_repair(store, "container srv, strata: its link to the bridge is gone")
+    assert ask_tcp(b.netns, a.address, 8080) is not None
+
+
+def test_check_finds_what_nobody_holds(place: tuple[Store, Host, Host]) -> None:
+    store, a, _ = place
+    store.ok("network", "create", "web")
+    sleeper = run_sleeper(store, "one", "--network", "web")
+    short = os.listdir(f"{store.runroot}/net/leases")
+    network_id = store.ok("network", "inspect", "--format", "{{.ID}}", "web").line
+    assert network_id[:12] in short
+    os.symlink("ef" * 32, f"{store.runroot}/net/leases/{network_id[:12]}/10.99.0.9")
+    os.makedirs(f"{store.runroot}/net/ports/tcp/any", exist_ok=True)
+    os.symlink("ef" * 32, f"{store.runroot}/net/ports/tcp/any/8088")
+    open(f"{store.runroot}/netns/{'ef' * 6}", "w").close()
+    bridge = store.ok("network", "inspect", "--format", "{{.NetworkInterface}}", "web").line
+    a.ok("ip", "link", "add", "svefefefef0", "master", bridge, "type", "veth")
+    check_and_repair(store, f"leases/{network_id[:12]}/10.99.0.9", "ports/tcp/any/8088",
+                     f"network namespace {'ef' * 6}", "link svefefefef0")  # fmt: skip
+    assert "svefefefef0" not in a.list_links()
+    assert list_links(sleeper.netns) == ["eth0", "lo"]
+
+
+def test_networks_survive_the_loss_of_all_records(place: tuple[Store, Host, Host]) -> None:
+    store = place[0]
+    store.ok("network", "create", "--subnet", "10.77.0.0/24", "--label", "a=b", "web")
+    before = store.ok("network", "inspect", "web").json
+    records = store.engine().records.folder
+    shutil.rmtree(f"{records}/networks")
+    shutil.rmtree(f"{records}/names/network")
+    store.ok("system", "rebuild")
+    assert store.ok("network", "inspect", "web").json == before
+    assert store.ok("system", "check").out == ""
+
+
+def test_a_reset_leaves_neither_bridge_nor_table() -> None:
+    with open_hosts("a") as [a], open_store(netns=a.netns) as store:
+        store.add_busybox()
+        before = a.describe()
+        run_sleeper(store, "one", "--publish", "8080:80")
+        store.ok("system", "reset", "--force")
+        assert a.describe()["links"] == before["links"]
+        assert a.describe()["nft"] == before["nft"]
