@@ -479,3 +479,64 @@ def export_tree(rootfs: str, output: Callable[[bytes], object]) -> None:
         sink.raw(tar.END)
     finally:
         os.close(fd)
+
+
+class Change:
+    """One difference: ``kind`` (``A`` added, ``C`` changed, ``D`` deleted), ``path`` from the
+    root, sizes in bytes before and after (of a deleted directory: of all it held)."""
+
+    __slots__ = ("after", "before", "kind", "path")
+
+    def __init__(self, kind: str, path: bytes, before: int, after: int) -> None:
+        self.kind = kind
+        self.path = path
+        self.before = before
+        self.after = after
+
+
+def compare_trees(root: str, older: str, settled: int) -> list[Change]:
+    """What differs between two directories that are moments of one tree, sorted by path.
+
+    A directory that only holds changes is none itself. ``settled``: see `write_diff`; a time (ns)
+    before which nothing was written into the older one later.
+    """
+    fd, lower = os.open(root, _DIRECTORY), -1
+    try:
+        lower = os.open(older, _DIRECTORY)
+        walker = _Lister(settled - _RACE)
+        walker.walk(fd, lower)
+        found = []
+        for kind, path in walker.found:
+            before = None if kind == "A" else _stat(lower, path)
+            after = None if kind == "D" else _stat(fd, path)
+            if before is not None and after is not None and _is_way(before, after):
+                continue
+            size_before = 0 if before is None else _measure(lower, path, before)
+            size_after = 0 if after is None or stat.S_ISDIR(after.st_mode) else after.st_size
+            found.append(Change(kind, path, size_before, size_after))
+        return sorted(found, key=lambda change: change.path)
+    finally:
+        os.close(fd)
+        if lower >= 0:
+            os.close(lower)
+
+
+def _stat(root: int, path: bytes) -> os.stat_result:
+    return os.stat(path.lstrip(b"/") or b".", dir_fd=root, follow_symlinks=False)
+
+
+def _is_way(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a directory is named only because something in it changed."""
+    both = stat.S_ISDIR(before.st_mode) and stat.S_ISDIR(after.st_mode)
+    return both and _metadata(before) == _metadata(after)
+
+
+def _measure(root: int, path: bytes, info: os.stat_result) -> int:
+    """Bytes of a file, or of all files in a directory."""
+    if not stat.S_ISDIR(info.st_mode):
+        return info.st_size
+    total = 0
+    for _, _, names, fd in os.fwalk(path.lstrip(b"/") or b".", dir_fd=root):
+        for name in names:
+            total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
+    return total

@@ -57,7 +57,7 @@ MODULES: dict[str, str] = {
         "watching",
     ),
     **dict.fromkeys("rollback clone".split(), "snapshots"),
-    **dict.fromkeys("log switch".split(), "history"),
+    **dict.fromkeys("log switch mount unmount umount".split(), "history"),
     **{f"branch {word}": "history" for word in "ls list rm rename".split()},
     "undo": "trash",
     **{

@@ -13,11 +13,14 @@ COMMANDS = (
         ("diff",),
         "Show what a container or image changed",
         "files:diff",
-        "CONTAINER|IMAGE [CONTAINER|IMAGE]",
+        "CONTAINER|IMAGE [CONTAINER|IMAGE] | TARGET@OLD [TARGET@NEW]",
         0,
         2,
         (_FORMAT, _LATEST),
-        text=f"{_MEANING}\nCompared with the layer below, or with the second one named.",
+        text=f"{_MEANING}\nCompared with the layer below, or with the second one named. Of a "
+        "container or volume\nTARGET, what changed since its snapshot OLD, until NEW or now, with "
+        "sizes.",
+        examples=("strata diff web", "strata diff data@monday", "strata diff data@mon data@tue"),
         complete="object",
     ),
     Command(

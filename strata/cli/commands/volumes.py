@@ -41,9 +41,13 @@ COMMANDS = (
         ("volume ls", "volume list"),
         "List volumes",
         "volumes:ls",
+        "[-l VOLUME[@SNAPSHOT][:PATH]]",
+        0,
+        1,
         options=(
             _FILTER,
             _FORMAT,
+            Option("--long -l", "flag", "List the files of a volume, also as they were"),
             Option("--noheading -n", "flag", "Leave out the heading"),
             Option("--quiet -q", "flag", "Names only"),
         ),

@@ -49,7 +49,7 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Create and start a container; in the foreground, stay until it ends."""
-    described = read_options(options, arguments)
+    described = _describe(context, options, arguments)
     if described["detach"] and options.given("detach-keys"):
         raise UsageError("--detach and --detach-keys cannot be used together")
     context.need_root()
@@ -64,13 +64,24 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 
 def create(context: Context, options: Options, arguments: list[str]) -> int:
     """Create a container and print its id."""
-    described = read_options(options, arguments)
+    described = _describe(context, options, arguments)
     described["progress"] = _progress(options)
     context.need_root()
     from strata.engine.containers import verbs as containers
 
     say(containers.create(context.engine, described))
     return 0
+
+
+def _describe(context: Context, options: Options, arguments: list[str]) -> Description:
+    if options.given("at"):
+        from strata.cli import past
+
+        return past.describe(context, options, arguments, read_options)
+    if not arguments:
+        raise UsageError("requires at least 1 arg(s), only received 0",
+                         hint="usage: strata run IMAGE [COMMAND [ARG...]]")  # fmt: skip
+    return read_options(options, arguments)
 
 
 def read_options(

@@ -80,6 +80,8 @@ def _show_changes(context: Context, options: Options, arguments: list[str], kind
         arguments = [choose_one(context, options, arguments)]
     if not arguments:
         raise UsageError("you must provide the name or id of a container or image")
+    if kind != "image" and "@" in arguments[0] and ":" not in arguments[0].partition("@")[2]:
+        return _show_past(context, arguments, format)
     found = list_changes(context.engine, *arguments, kind=kind)
     if format == "json":
         named = {"C": "changed", "A": "added", "D": "deleted"}
@@ -89,6 +91,30 @@ def _show_changes(context: Context, options: Options, arguments: list[str], kind
         show_json(shown)
     else:
         write_lines([f"{what} {clean(path)}" for what, path in found])
+    return 0
+
+
+def _show_past(context: Context, arguments: list[str], format: str) -> int:
+    """Show what changed since a snapshot, with the sizes before and after."""
+    from strata.cli.format import human_size, show_json, write_lines
+    from strata.cli.messages import clean
+    from strata.engine.history import reading
+
+    found = reading.compare(context.engine, *arguments)
+    if format == "json":
+        show_json([
+            {"Kind": change.kind, "Path": os.fsdecode(change.path), "Before": change.before,
+             "After": change.after}
+            for change in found
+        ])  # fmt: skip
+        return 0
+    lines = []
+    for change in found:
+        sizes = {"A": f"+{human_size(change.after)}", "D": f"-{human_size(change.before)}"}.get(
+            change.kind, f"{human_size(change.before)} -> {human_size(change.after)}"
+        )
+        lines.append(f"{change.kind} {clean(os.fsdecode(change.path))}  {sizes}")
+    write_lines(lines)
     return 0
 
 

@@ -39,6 +39,8 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.cli.format import show_rows
     from strata.engine import volumes
 
+    if options.flag("long") or arguments:
+        return _list_files(context, options, arguments)
     filters = values.parse_filters(options.list("filter"))
     found = volumes.list_volumes(context.engine, filters)
     if options.flag("quiet"):
@@ -60,6 +62,39 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
 
 def _get_label(volume: dict[str, Any]) -> Callable[[str], str]:
     return lambda key: str(volume["Labels"].get(key, ""))
+
+
+def _list_files(context: Context, options: Options, arguments: list[str]) -> int:
+    """``volume ls -l TARGET@NAME``: the files of a volume or container, as ls -l shows them."""
+    import time
+
+    from strata.cli.format import show_rows
+    from strata.engine.history import reading
+
+    if not options.flag("long") or not arguments:
+        raise UsageError(
+            "--long needs what to list" if options.flag("long") else
+            f'unknown argument "{arguments[0]}" for "strata volume ls"',
+            hint="strata volume ls -l VOLUME[@SNAPSHOT][:PATH]",
+        )  # fmt: skip
+    found = reading.list_files(context.engine, arguments[0])
+    if options.flag("quiet"):
+        for row in found:
+            say(row["Name"])
+        return 0
+    rows = [
+        {
+            **row,
+            "When": time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["Modified"])),
+            "Shown": f"{row['Name']} -> {row['Target']}" if row["Target"] else row["Name"],
+        }
+        for row in found
+    ]
+    columns = [("MODE", "Mode"), ("UID", "Uid"), ("GID", "Gid"), ("SIZE", "Size"),
+               ("MODIFIED", "When"), ("NAME", "Shown")]  # fmt: skip
+    show_rows(rows, columns, format=options.text("format"), raw=found,
+              heading=not options.flag("noheading"))  # fmt: skip
+    return 0
 
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:

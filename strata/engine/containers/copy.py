@@ -97,6 +97,13 @@ def copy(
     A source ending in ``/.`` means what is in the directory. Into a container, files belong to
     root there; out of it, to the caller; with ``archive`` false owners stay as they are.
     """
+    from strata.engine.history import reading
+
+    if reading.split_path(destination) is not None:
+        raise UsageError(f"{destination}: a snapshot never changes", hint="copy into the target")
+    past = reading.split_path(source)
+    if past is not None:
+        return _copy_past(e, past, source, destination, archive, overwrite, follow)
     from_container, from_path = split_argument(e, source)
     to_container, to_path = split_argument(e, destination)
     if from_container is None and to_container is None:
@@ -111,14 +118,45 @@ def copy(
                 harmless=to_container is None, empty=_find_kernel_views(origin),
             )  # fmt: skip
             count = _run(work, origin, target, follow)
-            for name in work.skipped:
-                os.write(2, f"WARN: {name} is a device or socket and was not copied\n".encode(
-                    errors="surrogateescape"))  # fmt: skip
+            _warn_skipped(work)
             return count
         finally:
             os.close(target.root)
     finally:
         os.close(origin.root)
+
+
+def _copy_past(
+    e: Engine, past: tuple[str, str], source: str, destination: str, archive: bool,
+    overwrite: bool, follow: bool,
+) -> int:  # fmt: skip
+    """Copy out of a snapshot, to the host or into a container."""
+    from strata.engine.history import reading
+
+    to_container, to_path = split_argument(e, destination)
+    with reading.View(e, past[0]) as view:
+        origin = _Place(os.open(view.path, os.O_PATH | os.O_DIRECTORY), past[1], None, source)
+        try:
+            target = _open_place(e, to_container, to_path, destination)
+            try:
+                owner = (0, 0) if to_container is not None else (os.geteuid(), os.getegid())
+                work = TreeCopy(
+                    owner=owner if archive else None, overwrite=overwrite,
+                    harmless=to_container is None,
+                )  # fmt: skip
+                count = _run(work, origin, target, follow)
+                _warn_skipped(work)
+                return count
+            finally:
+                os.close(target.root)
+        finally:
+            os.close(origin.root)
+
+
+def _warn_skipped(work: TreeCopy) -> None:
+    for name in work.skipped:
+        os.write(2, f"WARN: {name} is a device or socket and was not copied\n".encode(
+            errors="surrogateescape"))  # fmt: skip
 
 
 def _find_kernel_views(place: _Place) -> frozenset[int]:

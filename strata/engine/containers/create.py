@@ -212,8 +212,13 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
 
     ``options``: ``image`` (what the user typed), ``pull`` (policy), ``platform``, ``authfile``,
     ``creds``, ``tls_verify``, ``progress``; ``name``, ``replace``, ``cidfile``; and the keys of
-    `DEFAULTS`. ``storage`` holds ``--storage-opt`` values.
+    `DEFAULTS`. ``storage`` holds ``--storage-opt`` values. With ``at`` it is made as it was then
+    (see `strata.engine.history.past.make`).
     """
+    if options.get("at"):
+        from strata.engine.history import past
+
+        return past.make(e, options["at"], {**options, "at": ()}, options["changed"])
     image, image_name = find_or_pull(e, options)
     config = plan_config(image, options)
     reserved = None

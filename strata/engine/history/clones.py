@@ -29,15 +29,10 @@ def clone(e: Engine, spec: str, new_name: str) -> str:
     record = facts.reconcile(e, targets.get_target(e, target if at else spec))
     names.check_name(new_name, record["kind"])
     with volumes.Held(e) as held, e.begin("clone") as operation:
-        if not at:
-            name = f"{targets.CLONE_PREFIX}{new_id(8)}"
-            with targets.lock(e, record):
-                record = targets.reload(e, record)
-                snapshot = f"{record['dataset']}@{name}"
-                operation.plan(["unsnapshot", snapshot])
-                e.driver.snapshot([snapshot])
-                trace.point("clone:frozen")
-        source = targets.get_source(e, record, name)
+        if at:
+            source = targets.get_source(e, record, name)
+        else:
+            name, source = freeze(e, operation, record)
         origin = {"target": record["id"], "name": record["name"], "snapshot": name}
         if record["kind"] == "volume":
             volumes.make(
@@ -49,6 +44,21 @@ def clone(e: Engine, spec: str, new_name: str) -> str:
             copy_container(e, operation, record, source, new_name, cloned=origin)
     targets.emit(e, "clone", record, name, to=new_name)
     return new_name
+
+
+def freeze(e: Engine, operation: Operation, record: Record) -> tuple[str, str]:
+    """Take a snapshot of what a target is now, for a clone; its name, and its full name.
+
+    It goes when ``operation`` fails, and with the clone (see `strata.engine.system.collect`).
+    """
+    name = f"{targets.CLONE_PREFIX}{new_id(8)}"
+    with targets.lock(e, record):
+        record = targets.reload(e, record)
+        source = f"{record['dataset']}@{name}"
+        operation.plan(["unsnapshot", source])
+        e.driver.snapshot([source])
+        trace.point("clone:frozen")
+    return name, source
 
 
 def copy_container(
@@ -80,3 +90,17 @@ def copy_container(
     trace.point("clone:dataset-made")
     create.save(e, copy)
     return copy
+
+
+def drop_origin(e: Engine, origin: Record) -> None:
+    """Destroy the snapshot a clone was made of, if it was taken for clones alone.
+
+    `HasDependants` when another clone stands on it.
+    """
+    if not origin["snapshot"].startswith((targets.CLONE_PREFIX, targets.FORK_PREFIX)):
+        return
+    for kind in targets.KINDS:
+        record = e.records.find(kind, origin["target"])
+        found = targets.find_snapshot(e, record, origin["snapshot"]) if record else None
+        if found is not None:
+            e.driver.destroy(found.full_name)

@@ -162,12 +162,26 @@ def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
         if not _destroy_content(e, found, done):
             return
         e.trash.delete(entry["id"])
+        _drop_origin(e, found["record"])
         if kind == "container":
             from strata.engine.containers.removal import remove_logs
 
             remove_logs(found["record"])
         if e.records.find(of_kind, target) is None:
             e.forget_lock(held)
+
+
+def _drop_origin(e: Engine, record: Record) -> None:
+    """Destroy the snapshot that was taken only for a clone that is gone now."""
+    origin = record.get("cloned")
+    if not origin:
+        return
+    from strata.engine.history import clones
+
+    try:
+        clones.drop_origin(e, origin)
+    except StrataError:
+        return  # others stand on it, or it is in use: it stays, and is seen in the log
 
 
 def _destroy_content(e: Engine, entry: Record, done: Collected) -> bool:
