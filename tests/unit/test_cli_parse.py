@@ -166,7 +166,7 @@ def test_the_host_name_wins_over_help() -> None:
 @pytest.mark.parametrize(
     ("path", "words", "message"),
     [
-        ("run", [], "requires at least 1 arg(s), only received 0"),
+        ("trash restore", [], "requires at least 1 arg(s), only received 0"),
         ("rename", ["a"], "accepts 2 arg(s), received 1"),
         ("commit", ["a", "b", "c"], "accepts at most 2 arg(s), received 3"),
         ("ps", ["web"], 'unknown argument "web" for "strata ps"'),
