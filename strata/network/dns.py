@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import time
 
 from strata import command
 from strata.errors import NotFound
 from strata.linux import cgroup, locks
-from strata.linux.process import find_start_time, wait_gone
+from strata.linux.process import find_start_time, open_pidfd, signal_pidfd, wait_gone
 from strata.linux.write import write_all
 
 TYPE_CHECKING = False
@@ -352,14 +353,21 @@ def _reap() -> None:
 def _end(folder: str) -> None:
     """End the server at once. It would end by itself, but a start could come in between."""
     pid = _find(folder)
-    start = find_start_time(pid) if pid else None
-    if start is not None:
+    try:
+        server = open_pidfd(pid) if pid else -1
+    except ProcessLookupError:
+        server = -1
+    if server >= 0:
         try:
-            os.kill(pid, _SIGKILL)
+            signal_pidfd(server, _SIGKILL)
+            # Until its last thread has gone, not only its first: its sockets must be free.
+            poll = select.poll()
+            poll.register(server, select.POLLIN)
+            poll.poll(int(_ANSWER_LIMIT * 1000))
         except ProcessLookupError:
             pass
-        # Its sockets must be free for the next one.
-        wait_gone(pid, start, _ANSWER_LIMIT)
+        finally:
+            os.close(server)
     try:
         os.unlink(f"{folder}/{_PID_FILE}")
     except FileNotFoundError:

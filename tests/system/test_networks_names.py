@@ -43,7 +43,12 @@ def store(whole: Store) -> Iterator[Store]:
     yield whole
     whole.ok("rm", "--all", "--force", "--time", "0")
     whole.ok("network", "prune", "--force")
-    assert dns.find_server(whole.runroot) == 0
+    wait_for_end(whole)
+
+
+def wait_for_end(store: Store) -> None:
+    """Wait until nothing is served; ``run --rm`` lets go of its networks in the background."""
+    wait_until(lambda: dns.find_server(store.runroot) == 0, "the end of the name server")
 
 
 def read_answer(text: str) -> list[str]:
@@ -187,6 +192,7 @@ def test_a_server_that_was_killed_is_there_again_with_the_next_start(store: Stor
 
 def test_another_server_on_the_port_is_told(store: Store, host: Host) -> None:
     store.ok("run", "--rm", BUSYBOX, "true")  # the bridge is there from now on
+    wait_for_end(store)
     with NameServer(host.netns, "10.88.0.1", ""):
         outcome = store.ok("run", "--rm", BUSYBOX, "true")
     assert "names on the network strata do not resolve" in outcome.err
