@@ -47,6 +47,11 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
     described["requires"] = options.list("requires")
     if options.text("systemd"):
         described["systemd"] = parse_systemd(options.text("systemd"))
+    described["passwd"] = options.flag("passwd")
+    for key in ("passwd-entry", "group-entry"):
+        if "\n" in options.text(key).strip("\n"):
+            raise UsageError(f"invalid --{key}: it is more than one line")
+        described[key.replace("-", "_")] = options.text(key).strip("\n")
     for key, sentence in _NOT_NEEDED.items():
         if options.given(key):
             os.write(2, f"WARN: {sentence}\n".encode())

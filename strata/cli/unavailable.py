@@ -9,9 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_USERS = "there are no user namespaces"
 _PODS = "there are no pods"
-_SYSTEMD = "systemd in containers is not supported"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
@@ -22,15 +20,12 @@ OPTIONS: dict[str, str] = {
     },
     "--rdt-class": "this kernel interface (resctrl) is not used",
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
-    **dict.fromkeys(
-        "--passwd --passwd-entry --group-entry".split(),
-        _USERS,
-    ),
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
-    **dict.fromkeys("--systemd --sdnotify".split(), _SYSTEMD),
+    "--sdnotify": "nobody waits for the container's word that it is ready",
+    "--hooks-dir": "hooks of the runtime are not called",
     "--preserve-fds": "descriptors are not handed on",
     "--preserve-fd": "descriptors are not handed on",
-    "--rootfs": "containers start from images",
+    "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",
     "--conmon-pidfile": "the engine keeps the pid files",

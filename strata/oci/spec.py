@@ -52,14 +52,18 @@ NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "cgroupns", "use
 class User:
     """Who the process is: numbers, and the home directory of that line of passwd."""
 
-    __slots__ = ("gid", "groups", "home", "uid")
+    __slots__ = ("gid", "groups", "home", "login", "uid")
 
-    def __init__(self, uid: int, gid: int, groups: Sequence[int] = (), home: str = "/") -> None:
+    def __init__(
+        self, uid: int, gid: int, groups: Sequence[int] = (), home: str = "/", login: str = ""
+    ) -> None:
         self.uid = uid
         self.gid = gid
         #: supplementary group ids
         self.groups = list(groups)
         self.home = home
+        #: the name in the image's passwd, empty when it is not there
+        self.login = login
 
 
 class HostFacts:
@@ -140,6 +144,10 @@ def build_spec(
         from strata.oci import resources
 
         resources.add(spec, record, host)
+    if config.get("systemd"):
+        from strata.oci import systemd
+
+        systemd.add(spec, record, host)
     if not NAMESPACE_KEYS.isdisjoint(config):
         from strata.oci import namespaces
 

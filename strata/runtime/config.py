@@ -25,6 +25,10 @@ def make_config(
     config = record["config"]
     groups = [name for name in config.get("group_add") or () if name != "keep-groups"]
     user = users.resolve(root, config.get("user") or "", tuple(groups))
+    if user.uid and not user.login and config.get("passwd", True):
+        from strata.runtime import accounts
+
+        accounts.ensure_listed(root, config, user)
     for mount in mounts:
         if mount.get("chown"):
             from strata.runtime import ownership

@@ -83,7 +83,7 @@ def resolve_text(wanted: str, passwd: str, group: str, extra_groups: tuple[str, 
             continue
         if fields[0] == name or (number is not None and uid == number):
             login = fields[0]
-            user = User(uid, gid, (), fields[5] or "/")
+            user = User(uid, gid, (), fields[5] or "/", login)
             break
     if user is None:
         if number is None:

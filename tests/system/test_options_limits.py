@@ -21,7 +21,7 @@ def run(store: Store, *options: str, sh: str) -> Outcome:
 
 def refuse(store: Store, *options: str) -> str:
     """What a run that must fail before anything is made says."""
-    outcome = store.strata("run", "--network", "none", *options, IMAGE, "true")
+    outcome = store.strata("create", *options, IMAGE, "true")
     assert outcome.rc == 125, repr(outcome)
     assert outcome.err.count("\n") <= 2, repr(outcome)
     assert store.ok("ps", "-aq").out == ""
@@ -152,3 +152,25 @@ def test_pid_files_the_log_and_what_is_required(busybox_store: Store, tmp_path: 
     finally:
         for name in ("above", "base"):
             busybox_store.strata("rm", "-f", "-t", "0", name)
+
+
+def test_a_user_that_is_only_a_number_has_an_entry(busybox_store: Store) -> None:
+    script = "tail -1 /etc/passwd; tail -1 /etc/group; whoami"
+    out = run(busybox_store, "-u", "4242:77", "-w", "/data", sh=script).out.split("\n")
+    assert out[:3] == ["4242:*:4242:77:container user:/data:/bin/sh", "77:x:77:", "4242"]
+    entry = "me:x:$UID:$GID:$NAME:$HOME:/bin/sh"
+    assert run(busybox_store, "-u", "4242", "--passwd-entry", entry, sh="whoami").line == "me"
+    out = run(busybox_store, "-u", "4242", "--passwd=false", sh="whoami 2>/dev/null || echo none")
+    assert out.line == "none"
+    assert run(busybox_store, "-u", "user", sh="grep -c 4242 /etc/passwd || true").line == "0"
+
+
+def test_a_place_for_systemd(busybox_store: Store) -> None:
+    own = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/systemd"
+    out = run(
+        busybox_store, "--systemd", "always", "--cgroupns", "private",
+        sh="for p in /run /run/lock /tmp /var/log/journal; do "
+        "awk -v p=$p '$2==p {print $3}' /proc/mounts; done; "
+        f"mkdir {own}/mine && rmdir {own}/mine && echo own; echo ${{#container_uuid}}",
+    ).out.split()  # fmt: skip
+    assert out == ["tmpfs"] * 4 + ["own", "32"]

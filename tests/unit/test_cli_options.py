@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strata.cli import devices, health, process, resources
-from strata.cli.handlers.create import read_options
+from strata.cli.handlers.create import _THEMES, read_options
 from strata.cli.index import find_command
 from strata.cli.parse import parse
 from strata.engine.containers.create import OPTIONAL, plan_config
 from strata.errors import UsageError
+from strata.oci import systemd
+from strata.oci.spec import User
+from strata.runtime.accounts import make_line
 
 
 def describe(*words: str, host: dict[str, str] | None = None) -> dict[str, Any]:
@@ -222,6 +228,57 @@ def test_the_platform_can_be_given_in_parts() -> None:
     assert describe("--arch", "arm64", "--variant", "v8")["platform"] == "linux/arm64/v8"
     own = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     assert describe("--os", "linux")["platform"] == f"linux/{own}"
+
+
+def test_each_theme_is_loaded_for_every_option_it_reads() -> None:
+    pattern = re.compile(r'options\.\w+\(\s*"([a-z-]+)"')
+    for theme, keys in _THEMES.items():
+        module = importlib.import_module(f"strata.cli.{theme}")
+        assert module.__file__ is not None
+        read = set(pattern.findall(Path(module.__file__).read_text(encoding="utf-8")))
+        assert read <= keys | {"cpus", "memory"}, theme
+    command = find_command("run")
+    assert command is not None
+    known = {option.key for option in command.options}
+    assert set().union(*_THEMES.values()) <= known
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/sbin/init"], True),
+        (["/lib/systemd/systemd", "--user"], True),
+        (["/bin/sh", "-c", "/usr/sbin/init"], True),
+        (["systemd"], True),
+        (["/bin/init"], False),
+        (["/bin/sh", "-c", "echo /sbin/init"], False),
+        ([], False),
+    ],
+)
+def test_what_counts_as_systemd(argv: list[str], expected: bool) -> None:
+    assert systemd.is_init(argv) == expected
+
+
+def test_a_container_for_systemd_is_stopped_as_systemd_wants() -> None:
+    image = {"config": {"Cmd": ["/sbin/init"]}}
+    for words, expected, signal in (
+        ([], True, 37), (["--systemd=false"], False, 15), (["--stop-signal", "9"], True, 9),
+    ):  # fmt: skip
+        config = plan_config(image, describe(*words))
+        assert (config.get("systemd", False), config["stop_signal"]) == (expected, signal)
+    assert plan("--systemd=always") == {"systemd": True}
+    assert plan("--systemd=true") == {}
+    with pytest.raises(UsageError, match="must be true, false or always"):
+        describe("--systemd", "perhaps")
+
+
+def test_entries_for_passwd() -> None:
+    assert plan("--passwd=false") == {"passwd": False}
+    line = "$USERNAME:x:$UID:$GID:$NAME:$HOME:/bin/sh"
+    assert plan("--passwd-entry", line) == {"passwd_entry": line}
+    assert make_line(line, User(7, 8), "/w") == "7:x:7:8:container user:/w:/bin/sh"
+    with pytest.raises(UsageError, match="more than one line"):
+        describe("--group-entry", "a\nb")
 
 
 def test_lists_of_cpus() -> None:

@@ -107,3 +107,15 @@ def test_a_user_namespace_has_its_maps_and_terminals_their_group_if_it_is_mapped
     assert {"type": "user", "path": "/proc/7/ns/user"} in wide["linux"]["namespaces"]
     assert "uidMappings" not in wide["linux"]
     assert "gid=5" in {m["destination"]: m["options"] for m in wide["mounts"]}["/dev/pts"]
+
+
+def test_systemd_finds_empty_places_and_its_own_cgroup() -> None:
+    document = build(systemd=True, tmpfs={"/run": "size=1m"})
+    found = {mount["destination"]: mount for mount in document["mounts"]}
+    assert "size=1m" in found["/run"]["options"]
+    for place in ("/run/lock", "/tmp", "/var/log/journal"):
+        assert found[place]["type"] == "tmpfs"
+    assert found["/sys/fs/cgroup/systemd"]["source"] == f"/sys/fs/cgroup/systemd/strata/{'f' * 64}"
+    assert f"container_uuid={'f' * 32}" in document["process"]["env"]
+    places = list(found)
+    assert places.index("/run") < places.index("/run/lock")

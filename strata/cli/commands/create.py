@@ -86,6 +86,7 @@ CONTAINER_OPTIONS = (
     Option(
         "--group-add", "csv", "Additional group, or keep-groups for those of the caller", "GROUP"
     ),
+    Option("--group-entry", "string", "Line for /etc/group; $GID stands for the group's", "LINE"),
     Option(
         "--health-cmd", "string", "Command that checks the health; none for no check", "COMMAND"
     ),
@@ -182,6 +183,18 @@ CONTAINER_OPTIONS = (
     Option("--oom-kill-disable", "flag", "Do not kill when memory runs out (cgroup v1)"),
     Option("--oom-score-adj", "int", "Which to kill first, -1000 to 1000", "NUMBER"),
     Option("--os", "string", "Operating system of the image to choose", "OS"),
+    Option(
+        "--passwd",
+        "flag",
+        "Add the user to /etc/passwd and /etc/group when they lack it",
+        default=True,
+    ),
+    Option(
+        "--passwd-entry",
+        "string",
+        "Line for /etc/passwd; $USERNAME, $UID, $GID, $NAME, $HOME stand for the user's",
+        "LINE",
+    ),
     Option("--pid", "string", "PID namespace: private, host, container:NAME, ns:PATH", "MODE"),
     Option(
         "--pidfile",
@@ -251,6 +264,12 @@ CONTAINER_OPTIONS = (
     Option("--subgidname", "string", "Map the ids that /etc/subgid gives a group", "GROUP"),
     Option("--subuidname", "string", "Map the ids that /etc/subuid gives a user", "USER"),
     Option("--sysctl", "csv", "Set a kernel parameter of the container's namespaces", "NAME=VALUE"),
+    Option(
+        "--systemd",
+        "string",
+        "Prepare for systemd: true (when it is the command), always, false",
+        "MODE",
+    ),
     Option("--timeout", "int", "Kill the container after so many seconds", "SECONDS"),
     Option("--tls-verify", "tristate", "Require https and verify certificates when pulling"),
     Option("--tmpfs", "list", "Mount a memory file system", "PATH[:OPTIONS]"),

@@ -39,7 +39,7 @@ _THEMES = {
     "process": frozenset((
         "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
         "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
-        "arch", "variant", "platform",
+        "arch", "variant", "platform", "passwd", "passwd-entry", "group-entry",
     )),
 }  # fmt: skip
 

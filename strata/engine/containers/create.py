@@ -69,7 +69,10 @@ OPTIONAL: Record = {
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
     # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
     "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",
-    "systemd": "true",
+    # whether it is prepared for systemd as its first process
+    "systemd": False,
+    # whether a user or group without an entry in the image gets one, and that line
+    "passwd": True, "passwd_entry": "", "group_entry": "",
     # {"name", "type": mount|env, "target" ("": the name), "uid", "gid", "mode"}; the values are
     # kept apart (`strata.engine.secrets`)
     "secrets": [],
@@ -158,13 +161,30 @@ def plan_config(image: Record, options: Mapping[str, Any]) -> Record:
             mounts.append({"type": "volume", "source": "", "volume": "", "destination": path,
                            "options": [], "anonymous": True})  # fmt: skip
     config["mounts"] = mounts
+    _plan_systemd(config, defaults, options)
     for key, default in OPTIONAL.items():
-        if key != "health" and options.get(key, default) not in (default, None):
+        if key not in ("health", "systemd") and options.get(key, default) not in (default, None):
             config[key] = options[key]
     health = plan_health(defaults.get("Healthcheck"), options)
     if health:
         config["health"] = health
     return config
+
+
+def _plan_systemd(config: Record, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Prepare for systemd when the command is it, or when asked to."""
+    wanted = options.get("systemd") or "true"
+    argv = [*config["entrypoint"], *config["command"]]
+    if wanted == "false" or (wanted == "true" and "init" not in argv[-1] + argv[0]
+                             and "systemd" not in argv[-1] + argv[0]):  # fmt: skip
+        return
+    from strata.oci import systemd
+
+    if wanted != "always" and not systemd.is_init(argv):
+        return
+    config["systemd"] = True
+    if options.get("stop_signal") is None and not defaults.get("StopSignal"):
+        config["stop_signal"] = systemd.STOP_SIGNAL
 
 
 def _change_env(env: list[str], options: Mapping[str, Any]) -> list[str]:
