@@ -67,7 +67,7 @@ def attach(e: Engine, record: Record) -> Attached:
         }  # fmt: skip
         write_state(e, record, state)
         trace.point("attach:recorded")
-        with host.holding(e, networks):
+        with host.Holding(e, networks):
             _connect(e, pin, links, nft.port_elements(ports, *targets))
     except BaseException:
         detach(e, record)

@@ -8,7 +8,6 @@ The table can be made anew at any time from the records and the states of attach
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from strata import trace
@@ -23,6 +22,8 @@ from strata.store.paths import SHORT_ID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from strata.linux.locks import Lock
 
 STATE = "network.json"
 
@@ -80,30 +81,47 @@ def list_marks(e: Engine) -> Iterator[tuple[str, int, str]]:
     """(short id of the network, index and name of its link) of all that were brought up."""
     folder = f"{e.paths.net}/up"
     for short in os.listdir(folder) if os.path.isdir(folder) else ():
-        with contextlib.suppress(OSError, ValueError):
+        try:
             index, _, name = os.readlink(f"{folder}/{short}").partition(" ")
-            yield short, int(index), name
+            number = int(index)
+        except (OSError, ValueError):
+            continue
+        yield short, number, name
 
 
-@contextlib.contextmanager
-def holding(e: Engine, networks: Iterable[Record]) -> Iterator[None]:
+class Holding:
     """A block in which these networks are up, with the table, and stay so."""
-    wanted = [network for network in networks if plan.is_bridge(network)]
-    with e.lock_links(shared=True) as held:
-        if not wanted or _is_ready(e, wanted):
-            yield
-            return
-        held.release()
-    with e.lock_links() as held:
-        if not _is_ready(e, wanted):
-            for network in wanted:
-                if not is_up(e, network):
-                    _bring_up(e, network)
-                if not has_tunnel(network):
-                    _open_tunnel(e, network)
-            write_table(e)
-        held.share()
-        yield
+
+    __slots__ = ("_e", "_lock", "_networks")
+
+    def __init__(self, e: Engine, networks: Iterable[Record]) -> None:
+        self._e = e
+        self._networks = [network for network in networks if plan.is_bridge(network)]
+        self._lock: Lock | None = None
+
+    def __enter__(self) -> None:
+        e, wanted = self._e, self._networks
+        self._lock = held = e.lock_links(shared=True)
+        try:
+            if not wanted or _is_ready(e, wanted):
+                return
+            held.release()
+            self._lock = held = e.lock_links()
+            if not _is_ready(e, wanted):
+                for network in wanted:
+                    if not is_up(e, network):
+                        _bring_up(e, network)
+                    if not has_tunnel(network):
+                        _open_tunnel(e, network)
+                write_table(e)
+            held.share()
+        except BaseException:
+            held.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _is_ready(e: Engine, networks: Iterable[Record]) -> bool:
@@ -150,8 +168,7 @@ def _bring_up(e: Engine, network: Record) -> None:
     index = kernel.find_link(name)
     mark = _mark(e, network["id"])
     os.makedirs(os.path.dirname(mark), 0o700, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(mark)
+    _unlink(mark)
     os.symlink(f"{index} {name}", mark)
     trace.point("network:up")
 
@@ -162,6 +179,13 @@ def _list_host_ends(e: Engine, network_id: str) -> list[str]:
         for attachment in state["networks"].values() if attachment["id"] == network_id
     ]  # fmt: skip
     return [name for name in ends if kernel.find_link(name) is not None]
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
 
 
 def take_down(e: Engine, network: Record) -> None:
@@ -180,8 +204,7 @@ def _forget_up(e: Engine, network_id: str, interface: str) -> None:
     if (network_id[:SHORT_ID], interface) in ours and kernel.find_link(interface) is not None:
         act.run(act.IP, plan.link_down(interface))
     trace.point("network:link-removed")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(mark)
+    _unlink(mark)
     remove_path(lease_folder(e, network_id))
     close_tunnel(network_id)
 
@@ -268,8 +291,12 @@ def remove_all(e: Engine) -> None:
     dns.stop(e.paths.runroot)
     with e.lock_links():
         for network in networks:
-            with contextlib.suppress(StrataError, OSError):
+            try:
                 _forget_up(e, network["id"], network["interface"])
-        with contextlib.suppress(StrataError, OSError):
+            except (StrataError, OSError):
+                continue
+        try:
             if has_table(e):
                 act.run(act.NFT, nft.no_table(get_table(e)))
+        except (StrataError, OSError):
+            return

@@ -144,7 +144,7 @@ def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
         new: Record = {**state, "networks": {**state["networks"], network["name"]: attachment}}
         attach.write_state(e, record, new)
         trace.point("network-connect:planned")
-        with host.holding(e, [network]):
+        with host.Holding(e, [network]):
             _link(state["netns"], [(network, attachment)], first=len(links))
             trace.point("network-connect:linked")
         _move_ports(e, record, new, joined)
@@ -214,7 +214,7 @@ def plug_anew(e: Engine, record: Record) -> None:
         if state is None:
             return
         links = list_links(e, state)
-        with host.holding(e, [network for network, _ in links]):
+        with host.Holding(e, [network for network, _ in links]):
             for position, link in enumerate(links):
                 if plan.is_bridge(link[0]) and kernel.find_link(link[1]["host_interface"]) is None:
                     try:
