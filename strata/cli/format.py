@@ -195,7 +195,14 @@ def show_json(value: Any) -> None:
     """Print JSON, indented as Podman does it."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=4, ensure_ascii=False) + "\n")
+    sys.stdout.write(to_unicode(json.dumps(value, indent=4, ensure_ascii=False)) + "\n")
+
+
+def to_unicode(text: str) -> str:
+    """Return a text with U+FFFD for bytes that were not UTF-8, as Go's encoder of JSON has it."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def normalise(format: str) -> str:

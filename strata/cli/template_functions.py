@@ -26,6 +26,11 @@ class TemplateError(Exception):
     """What a function has against its arguments."""
 
 
+def _bytes(text: str) -> bytes:
+    """A text's bytes, also when they were not UTF-8 to begin with."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str) and not isinstance(value, Moment):
         return value
@@ -80,7 +85,7 @@ def _slice(value: Any, *bounds: Any) -> Any:
 
 def _length(value: Any) -> int:
     if isinstance(value, str):
-        return len(value.encode())
+        return len(_bytes(value))
     if isinstance(value, (list, tuple, dict)) and not isinstance(value, Struct):
         return len(value)
     raise TemplateError(
@@ -108,7 +113,7 @@ def _is_same(first: Any, second: Any) -> bool:
     if kinds[0] != kinds[1]:
         raise TemplateError("incompatible types for comparison")
     if isinstance(first, (dict, list, tuple)):
-        raise TemplateError(f"non-comparable type {show(first)}: {name_type(first)}")
+        raise TemplateError(f"non-comparable type {name_type(first)}")
     return bool(first == second)
 
 
@@ -129,11 +134,16 @@ def _is_less(first: Any, second: Any) -> bool:
     raise TemplateError("incompatible types for comparison")
 
 
+def _show_argument(value: Any) -> str:
+    """A value as functions print it: to them a missing key is nil."""
+    return "<nil>" if value is MISSING else show(value)
+
+
 def _print(*values: Any) -> str:
     out = ""
     for number, value in enumerate(values):
         texts = isinstance(value, str) or isinstance(values[number - 1], str)
-        out += ("" if number == 0 or texts else " ") + show(value)
+        out += ("" if number == 0 or texts else " ") + _show_argument(value)
     return out
 
 
@@ -171,7 +181,7 @@ def _js(*values: Any) -> str:
 def _urlquery(*values: Any) -> str:
     from urllib.parse import quote_plus
 
-    return quote_plus(_print(*values))
+    return quote_plus(_bytes(_print(*values)))
 
 
 # -- printf ----------------------------------------------------------------------------------------
@@ -216,7 +226,8 @@ def _printf(format: Any, *values: Any) -> str:
         elif used >= len(values):
             out.append(f"%!{verb}(MISSING)")
         else:
-            out.append(_convert(verb, flags, sizes[0], sizes[1], values[used]))
+            value = None if values[used] is MISSING else values[used]
+            out.append(_convert(verb, flags, sizes[0], sizes[1], value))
             used += 1
     if used < len(values):
         extra = ", ".join(f"{name_type(value)}={show(value)}" for value in values[used:])
@@ -269,7 +280,7 @@ def _convert_bare(verb: str, flags: str, precision: int | None, value: Any) -> s
     if verb == "q":
         return _quote(text)
     if verb in "xX":
-        return text.encode().hex() if verb == "x" else text.encode().hex().upper()
+        return _bytes(text).hex() if verb == "x" else _bytes(text).hex().upper()
     return None
 
 
@@ -315,7 +326,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "print": _print,
     "printf": _printf,
-    "println": lambda *values: " ".join(show(value) for value in values) + "\n",
+    "println": lambda *values: " ".join(map(_show_argument, values)) + "\n",
     "slice": _slice,
     "split": lambda text, between: (
         _text(text).split(_text(between)) if _text(between) else list(_text(text))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 
+from strata.cli.format import to_unicode
 from strata.times import parse_ns
 
 TYPE_CHECKING = False
@@ -198,7 +199,7 @@ def unwrap(value: Any) -> Any:
 
 def to_json(value: Any) -> str:
     """Return a value as Go's encoder writes it, without blanks."""
-    return json.dumps(unwrap(value), ensure_ascii=False, separators=(",", ":"))
+    return to_unicode(json.dumps(unwrap(value), ensure_ascii=False, separators=(",", ":")))
 
 
 def is_true(value: Any) -> bool:

@@ -477,3 +477,13 @@ def test_any_template_is_rendered_or_refused(text: str) -> None:
         render(text)
     except UsageError:
         pass
+
+
+def test_bytes_that_are_no_text_survive_or_become_replacement_characters() -> None:
+    data = {"Name": "a\udcff"}
+    assert render("{{.Name}}", data) == "a\udcff\n"
+    assert render("{{json .Name}} {{len .Name}} {{urlquery .Name}}", data) == '"a\ufffd" 2 a%FF\n'
+
+
+def test_to_a_function_a_missing_key_is_nil() -> None:
+    assert render("{{print 1 .Config.Labels.no}} {{.Config.Labels.no}}") == "1 <nil> <no value>\n"
