@@ -1,5 +1,6 @@
 """Fixtures of this lane."""
 
+from helpers.databases import database_store
 from helpers.store import busybox_store, store
 
-__all__ = ["busybox_store", "store"]
+__all__ = ["busybox_store", "database_store", "store"]
