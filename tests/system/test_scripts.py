@@ -1,0 +1,89 @@
+"""Longer scripts as people have them for Docker and Podman run unchanged under those names.
+
+What is expected was seen first from Podman 4.3 itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.hosts import open_hosts
+from helpers.store import BUSYBOX, TOP, Store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+SCRIPTS = f"{os.path.dirname(os.path.abspath(__file__))}/scripts"
+
+DEPLOY = """\
+network: shop
+volume: shop-data
+first: version 1
+peer: version 2
+second: version 2
+data: order-1
+running: shop-web
+exited: shop-web-old
+shop-web 2 unless-stopped 67108864 /srv
+8080/tcp 18080
+127.0.0.1:18080
+old logs: 0
+removed: shop-web-old
+left: 1
+"""
+
+BACKUP = """\
+1000
+/tmp
+1000:1000
+entries: ./ ./deep/ ./deep/er/ ./deep/er/note ./letters ./link
+read-only: yes
+alpha
+beta
+ada yes
+copied: gamma ada yes
+deep deep/er deep/er/note
+Loaded image: localhost/keeper:saved
+again: state saved ada
+["cat","/kept"] /vault
+2
+1
+2
+"""
+
+
+def run_script(store: Store, folder: Path, name: str, *args: str) -> str:
+    """Run a script on a host of its own, where docker and podman are strata; its output."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for alias in ("docker", "podman"):
+        words = " ".join(f"'{word}'" for word in store.argv())
+        (programs / alias).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (programs / alias).chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": TOP,
+    }  # fmt: skip
+    with open_hosts("a") as (host,):
+        done = subprocess.run(
+            host.argv(f"{SCRIPTS}/{name}", *args), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False, timeout=120, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+
+def test_a_deployment_script_for_docker(busybox_store: Store, tmp_path: Path) -> None:
+    assert run_script(busybox_store, tmp_path, "deploy.sh", BUSYBOX) == DEPLOY
+
+
+def test_a_backup_script_for_docker(busybox_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "backup").mkdir()
+    found = run_script(busybox_store, tmp_path, "backup.sh", BUSYBOX, f"{tmp_path}/backup")
+    assert found == BACKUP
+
+
+def test_a_test_harness_for_podman(busybox_store: Store, tmp_path: Path) -> None:
+    found = run_script(busybox_store, tmp_path, "harness.sh", BUSYBOX)
+    assert found.splitlines()[-1] == "30 passed, 0 failed", found
