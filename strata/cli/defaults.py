@@ -53,6 +53,10 @@ KEYS = {
 }
 
 
+#: keys that must not look as if somebody had typed them: with --detach that is an error
+_ONLY_DEFAULTS = ("engine.detach_keys",)
+
+
 def apply(command: Command, options: Options, settings: Settings) -> None:
     """Give the options of a command line the defaults that the files say. `UsageError`."""
     if "containers.env" in settings:
@@ -68,8 +72,10 @@ def apply(command: Command, options: Options, settings: Settings) -> None:
             raise UsageError(f"{path}: {key}: {error}", hint="correct that file") from None
         if isinstance(default, list):
             options.set(option.key, [*default, *options.list(option.key)])
-        elif not options.given(option.key):
+        elif key in _ONLY_DEFAULTS:
             options.set_default(option.key, default)
+        elif not options.given(option.key):
+            options.set(option.key, default)
 
 
 def _convert(option: Option, value: Any) -> Any:

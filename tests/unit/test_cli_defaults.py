@@ -28,7 +28,12 @@ def test_a_setting_is_the_default_of_its_option() -> None:
     options = read([], containers_init=True, containers_pids_limit=77, engine_runtime="runc")
     assert (options.flag("init"), options.number("pids-limit")) == (True, 77)
     assert options.text("runtime") == "runc"
-    assert not options.given("runtime")
+
+
+def test_the_detach_keys_of_a_file_are_not_typed() -> None:
+    options = read([], engine_detach_keys="ctrl-q")
+    assert options.text("detach-keys") == "ctrl-q"
+    assert not options.given("detach-keys")
 
 
 def test_what_is_typed_wins() -> None:
