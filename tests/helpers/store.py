@@ -40,7 +40,7 @@ _BASE = "/var/tmp"
 _APPLETS = (
     "sh cat cp echo env false grep head hostname id kill ln ls mkdir mount mv ps pwd rm rmdir sed "
     "sleep stat sync tail tar test touch tr trap true tty umount uname wc yes dd date stty seq "
-    "sort nproc httpd nc whoami readlink find chmod chown df"
+    "sort nproc httpd nc cut wget nslookup whoami readlink find chmod chown df"
 ).split()
 
 
