@@ -40,6 +40,7 @@ from strata.engine.containers import life
 from strata.engine.core import Engine
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
+from strata.engine.networks import joining
 from strata.errors import Busy, StrataError
 from strata.linux.tree import remove_path
 from strata.storage.driver import DatasetNotFound
@@ -77,6 +78,9 @@ def perform(e: Engine, step: list[str]) -> None:
             _settle_names(e, kind, object_id, names)
         case ["settle-removal", object_id]:
             e.settle_removal(object_id)
+            entry = e.trash.find(object_id)
+            if entry is not None and entry["object"] == "container":
+                joining.disconnect(e, entry["record"])
         case ["settle-image-removal", image_id]:
             images.settle_removal(e, image_id)
         case ["settle-layer", dataset]:

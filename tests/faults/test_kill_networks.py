@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from helpers.hosts import open_hosts
-from helpers.kill import Scenario, kill_everywhere
+from helpers.kill import Scenario, empty_trash, kill_everywhere
 from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -32,6 +32,7 @@ def shared() -> Iterator[Store]:
         for name in ("net", "other"):
             store.ok("network", "create", name)
             store.ok("run", "--rm", "--network", name, BUSYBOX, "true")
+        empty_trash(store)
         yield store
 
 
@@ -47,16 +48,24 @@ SCENARIOS = [
              undo=[["network", "rm", "new"]]),
     Scenario("run", ["run", "--rm", "--name", "c1", *ON, BUSYBOX, "true"], codes=(0, 125),
              undo=[GONE]),
-    Scenario("run-detached", RUN, codes=(0, 125), undo=[GONE]),
     Scenario("start", ["start", "c1"], undo=[GONE],
              prepare=[["create", *ON, *SLEEPER]]),
     Scenario("stop", ["stop", "--time", "0", "c1"], prepare=[RUN], undo=[GONE]),
-    Scenario("rm-force", GONE, prepare=[RUN], codes=(0, 1), undo=[GONE]),
     Scenario("connect", ["network", "connect", "other", "c1"], prepare=[RUN], codes=(0, 125),
              undo=[GONE]),
     Scenario("disconnect", ["network", "disconnect", "other", "c1"], codes=(0, 125),
              prepare=[RUN, ["network", "connect", "other", "c1"]], undo=[GONE]),
     Scenario("reload", ["network", "reload", "c1"], prepare=[RUN], undo=[GONE]),
+    Scenario("overlay-create", ["network", "create", "-d", "wireguard", "mesh"], codes=(0, 125),
+             undo=[["network", "rm", "mesh"]]),
+    Scenario("overlay-first-use", ["start", "c1"],
+             prepare=[["network", "create", "-d", "wireguard", "mesh"],
+                      ["create", "--network", "mesh", *SLEEPER]],
+             undo=[GONE, ["network", "rm", "mesh"]]),
+    Scenario("overlay-last-use", ["stop", "--time", "0", "c1"],
+             prepare=[["network", "create", "-d", "wireguard", "mesh"],
+                      ["run", "--detach", "--network", "mesh", *SLEEPER]],
+             undo=[GONE, ["network", "rm", "mesh"]]),
 ]  # fmt: skip
 
 

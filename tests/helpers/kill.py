@@ -8,6 +8,7 @@ Processes that the command starts are not killed with it, as in life.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -204,8 +205,17 @@ def wait_quiet(store: Store) -> None:
     """
     deadline = time.monotonic() + 20
     while pids := [*list_processes(store), *_list_forks()]:
-        assert time.monotonic() < deadline, f"processes are left: {pids}"
+        assert time.monotonic() < deadline, f"processes are left: {describe_processes(pids)}"
         time.sleep(0.02)
+
+
+def describe_processes(pids: list[int]) -> dict[int, str]:
+    """Their command lines, as far as they still run."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as file:
+            found[pid] = file.read().replace("\0", " ")
+    return found
 
 
 def _list_forks() -> list[int]:
@@ -258,7 +268,10 @@ def _kill_once(
     again = run(store, *scenario.again)
     assert again.rc in scenario.codes, f"{where}: {again!r}"
     assert_repairs(store, where)
-    scenario.tear_down(store)
+    try:
+        scenario.tear_down(store)
+    except AssertionError as error:
+        raise AssertionError(f"{where}: {error}") from error
     left = describe(store)
     differ = {p: (before.get(p), left.get(p)) for p in {*before, *left}
               if before.get(p) != left.get(p)}  # fmt: skip

@@ -236,6 +236,10 @@ def forget_stale(e: Engine, holder: str, path: str) -> bool:
 
     record = e.records.find("container", holder)
     if record is None:
+        # Removed: whoever did it is about to give this back, or was killed before.
+        from strata.engine.networks import joining
+
+        joining.disconnect(e, {"id": holder, "config": {"networks": []}})
         leases.release(path, holder)
         return True
     if lifecycle.derive(record) in lifecycle.LIVE:

@@ -136,15 +136,26 @@ def _find_held(e: Engine, w: World) -> Iterator[Problem]:
 
 
 def _disconnect(e: Engine, short: str) -> None:
-    """Give back what a container holds; one without a record by its short id alone."""
+    """Give back what a container holds, also one whose record is gone."""
     found = e.records.match_prefix("container", short)
     if not found:
-        joining.disconnect(e, {"id": short, "config": {"network": "bridge", "networks": []}})
+        whole = _find_whole_id(e, short)
+        joining.disconnect(e, {"id": whole, "config": {"network": "bridge", "networks": []}})
         return
     with e.lock_container(found[0]):
         record = e.records.find("container", found[0])
         if record is not None and lifecycle.derive(record) not in lifecycle.LIVE:
             joining.disconnect(e, record)
+
+
+def _find_whole_id(e: Engine, short: str) -> str:
+    """The id of a container without a record, from what it holds; else what is known of it."""
+    from strata.network import dns
+
+    holders = [holder for _, holder in _list_leases(e)]
+    for served in dns.list_zones(e.paths.runroot).values():
+        holders += served
+    return next((holder for holder in holders if holder.startswith(short)), short)
 
 
 def _list_leases(e: Engine) -> Iterator[tuple[str, str]]:

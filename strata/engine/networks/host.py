@@ -81,6 +81,8 @@ def list_marks(e: Engine) -> Iterator[tuple[str, int, str]]:
     """(short id of the network, index and name of its link) of all that were brought up."""
     folder = f"{e.paths.net}/up"
     for short in os.listdir(folder) if os.path.isdir(folder) else ():
+        if short.startswith("."):
+            continue
         try:
             index, _, name = os.readlink(f"{folder}/{short}").partition(" ")
             number = int(index)
@@ -150,6 +152,9 @@ def _bring_up(e: Engine, network: Record) -> None:
     name = network["interface"]
     exists = kernel.find_link(name) is not None
     mac = ":".join(["02", *(f"{byte:02x}" for byte in os.urandom(5))])
+    if not exists:
+        # Before it is made, so that a removal knows it for ours should nothing else happen.
+        _write_mark(e, network["id"], f"0 {name}")
     act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac))
     trace.point("network:link-made")
     families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
@@ -165,12 +170,18 @@ def _bring_up(e: Engine, network: Record) -> None:
     if not exists:
         # Links of containers outlive a bridge that somebody removed by hand.
         act.run(act.IP, plan.hang_on(name, _list_host_ends(e, network["id"])))
-    index = kernel.find_link(name)
-    mark = _mark(e, network["id"])
-    os.makedirs(os.path.dirname(mark), 0o700, exist_ok=True)
-    _unlink(mark)
-    os.symlink(f"{index} {name}", mark)
+    _write_mark(e, network["id"], f"{kernel.find_link(name)} {name}")
     trace.point("network:up")
+
+
+def _write_mark(e: Engine, network_id: str, text: str) -> None:
+    mark = _mark(e, network_id)
+    folder = os.path.dirname(mark)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    temporary = f"{folder}/.new"  # the caller has the links' lock alone
+    _unlink(temporary)
+    os.symlink(text, temporary)
+    os.rename(temporary, mark)
 
 
 def _list_host_ends(e: Engine, network_id: str) -> list[str]:
