@@ -140,7 +140,10 @@ def spawn_detached(argv: Sequence[str], env: Mapping[str, str], placed: Mapping[
     if observer is not None:
         observer(argv)
     # Copies above every target, so that no step overwrites a descriptor still needed.
-    copies = {there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 32) for there, here in placed.items()}
+    least = max(32, *(there + 1 for there in placed))
+    copies = {
+        there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, least) for there, here in placed.items()
+    }
     actions: list[tuple[int, int, str, int, int] | tuple[int, int, int] | tuple[int, int]] = [
         (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
     ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: /usr/share/zoneinfo, as zic(8) installs it
 ZONES = "/usr/share/zoneinfo"
+_MOST_PRESERVED = 1024
 _NOT_NEEDED = {
     "kernel-memory": "The --kernel-memory flag is no longer supported. This flag is a noop",
 }
@@ -85,6 +86,33 @@ def read_platform(options: Options) -> str | None:
     own = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
     words = [parts[0] or "linux", parts[1] or own, *([parts[2]] if parts[2] else [])]
     return parse_platform("/".join(words))
+
+
+def read_preserved(options: Options) -> list[int]:
+    """The descriptors that ``run`` hands on: ``--preserve-fds`` counts from 3, ``--preserve-fd``
+    names them. `UsageError` when one is not open."""
+    count, named = options.number("preserve-fds") or 0, options.list("preserve-fd")
+    if count and named:
+        raise UsageError("cannot specify both --preserve-fds and --preserve-fd")
+    if not 0 <= count <= _MOST_PRESERVED:
+        raise UsageError(f"invalid --preserve-fds: must be 0 to {_MOST_PRESERVED}")
+    numbers = list(range(3, 3 + count))
+    for text in named:
+        if not text.isdigit() or not 3 <= int(text) < _MOST_PRESERVED:
+            raise UsageError(f"unable to parse fd: {text!r}", hint="give numbers from 3 on")
+        numbers.append(int(text))
+    for number in numbers:
+        try:
+            # Ours are all closed on exec; what the caller left open is not.
+            known = os.get_inheritable(number)
+        except OSError:
+            known = False
+        if not known:
+            raise UsageError(
+                f"file descriptor {number} is not available - the preserve-fds option requires "
+                "that file descriptors must be passed"
+            )
+    return numbers
 
 
 def parse_groups(items: list[str]) -> list[str]:

@@ -23,8 +23,6 @@ OPTIONS: dict[str, str] = {
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
     "--hooks-dir": "hooks of the runtime are not called",
-    "--preserve-fds": "descriptors are not handed on",
-    "--preserve-fd": "descriptors are not handed on",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",

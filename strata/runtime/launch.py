@@ -87,7 +87,7 @@ class LaunchPlan:
 
     __slots__ = (
         "bundle", "cleanup", "files", "id", "log", "log_size", "make_spec", "mounts", "name",
-        "owner", "runtime", "stdin", "timeout", "tty",
+        "owner", "preserve", "runtime", "stdin", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +95,7 @@ class LaunchPlan:
         make_spec: Callable[[int], str], log: str = "none", tty: bool = False,
         stdin: bool = False, files: dict[str, str] | None = None,
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
-        log_size: int = 0,
+        log_size: int = 0, preserve: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -108,6 +108,8 @@ class LaunchPlan:
         self.log = log
         #: bytes, 0 for no limit
         self.log_size = log_size
+        #: descriptors of ours that the container's process inherits under the same numbers
+        self.preserve = list(preserve)
         #: seconds after which conmon kills it, 0 for never
         self.timeout = timeout
         self.tty = tty
@@ -281,6 +283,7 @@ def _abandon(plan: LaunchPlan, sync: int) -> None:
 def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
     """Start conmon, waiting; returns its pid, our end of the sync pipe and of the start pipe."""
     runtime = plan.runtime
+    count = max(plan.preserve) - 2 if plan.preserve else 0
     argv = conmon.conmon_argv(
         container_id=plan.id, name=plan.name, bundle=plan.bundle,
         conmon=command.get_program("conmon"),
@@ -292,15 +295,20 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
         timeout=plan.timeout, log_size=plan.log_size,
-        procs=cgroup.prepare_own() or "",
+        procs=cgroup.prepare_own() or "", preserve=count,
     )  # fmt: skip
+    sync_there, start_there = conmon.SYNC_FD + count, conmon.START_FD + count
     env = {
-        **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(conmon.SYNC_FD),
-        "_OCI_STARTPIPE": str(conmon.START_FD),
+        **command.ENVIRONMENT, "_OCI_SYNCPIPE": str(sync_there),
+        "_OCI_STARTPIPE": str(start_there),
     }  # fmt: skip
     sync, sync_write = os.pipe()
     start_read, start_write = os.pipe()
-    placed = {conmon.SYNC_FD: sync_write, conmon.START_FD: start_read}
+    placed = {sync_there: sync_write, start_there: start_read}
+    nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if count else -1
+    for number in range(3, 3 + count):
+        # Nothing of the monitor's own may come to lie between those that are inherited.
+        placed[number] = number if number in plan.preserve else nothing
     try:
         pid = command.spawn_detached(argv, env, placed)
     except BaseException:
@@ -308,8 +316,9 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         os.close(start_write)
         raise
     finally:
-        os.close(sync_write)
-        os.close(start_read)
+        for fd in (sync_write, start_read, nothing):
+            if fd >= 0:
+                os.close(fd)
     return pid, sync, start_write
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from helpers.store import Outcome, Store, wait_until
 pytestmark = pytest.mark.btrfs
 
 IMAGE = "busybox"
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -174,3 +177,26 @@ def test_a_place_for_systemd(busybox_store: Store) -> None:
         f"mkdir {own}/mine && rmdir {own}/mine && echo own; echo ${{#container_uuid}}",
     ).out.split()  # fmt: skip
     assert out == ["tmpfs"] * 4 + ["own", "32"]
+
+
+def test_descriptors_are_handed_on(busybox_store: Store, tmp_path: Path) -> None:
+    for name in ("three", "four", "nine"):
+        (tmp_path / name).write_text(f"{name}\n")
+    strata = (
+        f"{sys.executable} -m strata --root {busybox_store.root} --runroot {busybox_store.runroot}"
+    )
+    run = f"{strata} run --rm --network none"
+    shell = f"cd {TOP}; exec 3<{tmp_path}/three 4<{tmp_path}/four 9<{tmp_path}/nine; "
+
+    def ask(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", shell + command], capture_output=True, text=True,
+                              check=False, timeout=60)  # fmt: skip
+
+    both = ask(f"{run} --preserve-fds 2 {IMAGE} sh -c 'cat <&3; cat <&4; ls /proc/self/fd'")
+    assert both.stdout.split()[:2] == ["three", "four"], both.stderr
+    assert "9" not in both.stdout.split()
+    one = ask(f"{run} --preserve-fd 9 {IMAGE} sh -c 'cat <&9; cat <&3'")
+    assert one.stdout == "nine\n", one.stderr
+    missing = ask(f"{run} --preserve-fds 3 {IMAGE} true")
+    assert missing.returncode == 125
+    assert "file descriptor 5 is not available" in missing.stderr

@@ -236,7 +236,7 @@ def test_each_theme_is_loaded_for_every_option_it_reads() -> None:
         module = importlib.import_module(f"strata.cli.{theme}")
         assert module.__file__ is not None
         read = set(pattern.findall(Path(module.__file__).read_text(encoding="utf-8")))
-        assert read <= keys | {"cpus", "memory"}, theme
+        assert read <= keys | {"cpus", "memory", "preserve-fds", "preserve-fd"}, theme
     command = find_command("run")
     assert command is not None
     known = {option.key for option in command.options}

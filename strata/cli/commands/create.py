@@ -327,6 +327,8 @@ COMMANDS = (
                 "KEYS",
                 "ctrl-p,ctrl-q",
             ),
+            Option("--preserve-fd", "csv", "Hand on these descriptors", "NUMBER"),
+            Option("--preserve-fds", "int", "Hand on this many descriptors from 3 on", "NUMBER", 0),
             Option("--sig-proxy", "flag", "Send signals on to the container", default=True),
         ),
         text=(

@@ -43,6 +43,8 @@ _THEMES = {
     )),
 }  # fmt: skip
 
+_PRESERVED = frozenset(("preserve-fds", "preserve-fd"))
+
 #: taken over from the host unless --http-proxy=false, in both cases of their letters
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
@@ -52,6 +54,10 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     described = _describe(context, options, arguments)
     if described["detach"] and options.given("detach-keys"):
         raise UsageError("--detach and --detach-keys cannot be used together")
+    if options.any_given(_PRESERVED):
+        from strata.cli.process import read_preserved
+
+        described["preserve"] = read_preserved(options)
     context.need_root()
     from strata.engine.containers import verbs as containers
 

@@ -21,7 +21,7 @@ from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -37,7 +37,7 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
     try:
         return _run_owned(
             e, record, stdin=record["config"]["stdin"], sig_proxy=options.get("sig_proxy", True),
-            detach_keys=options.get("detach_keys", b""),
+            detach_keys=options.get("detach_keys", b""), preserve=options.get("preserve", ()),
         )  # fmt: skip
     except BaseException as error:
         # What never ran is not left behind, as `run` made it only to run it. Interrupted later,
@@ -60,9 +60,10 @@ def start_attached(
 
 
 def _run_owned(
-    e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
-) -> int:
-    launched = life.launch(e, record, owned=True)
+    e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes,
+    preserve: Sequence[int] = (),
+) -> int:  # fmt: skip
+    launched = life.launch(e, record, owned=True, preserve=preserve)
     begun = False
 
     def begin() -> None:

@@ -54,9 +54,9 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
 # -- starting --------------------------------------------------------------------------------------
 
 
-def start_container(e: Engine, record: Record) -> None:
+def start_container(e: Engine, record: Record, *, preserve: Sequence[int] = ()) -> None:
     """Start a container and leave it to its conmon."""
-    launched = launch(e, record, owned=False)
+    launched = launch(e, record, owned=False, preserve=preserve)
     try:
         run_process(e, record, launched)
     finally:
@@ -81,11 +81,14 @@ def ensure_started(e: Engine, record: Record) -> None:
             runtime.run_runtime(chosen, ["start", record["id"]])
 
 
-def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None) -> Launched:
+def launch(
+    e: Engine, record: Record, *, owned: bool, stdin: bool | None = None,
+    preserve: Sequence[int] = (),
+) -> Launched:  # fmt: skip
     """Create the container's process, not yet running, under its lock.
 
-    ``owned``: this process stays and settles the container itself at its end. ``record`` is
-    updated in place.
+    ``owned``: this process stays and settles the container itself at its end. ``preserve``:
+    descriptors that the container's process inherits. ``record`` is updated in place.
     """
     from strata.runtime import config as runtime_config
     from strata.runtime.host import read_host
@@ -136,7 +139,7 @@ def launch(e: Engine, record: Record, *, owned: bool, stdin: bool | None = None)
             files=runtime_config.make_files(record, host) | network.make_files(hostname),
             cleanup=_cleanup_argv(e, record),
             owner=_own_identity() if owned else None, timeout=config.get("timeout", 0),
-            log_size=config.get("log_size", 0),
+            log_size=config.get("log_size", 0), preserve=preserve,
         )  # fmt: skip
         trace.point("start:planned")
         before = record["state"]

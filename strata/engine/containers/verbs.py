@@ -39,7 +39,7 @@ def run_detached(e: Engine, options: Mapping[str, Any]) -> str:
     runtime.warm_up()
     record = creating.create(e, options)
     try:
-        life.start_container(e, record)
+        life.start_container(e, record, preserve=options.get("preserve", ()))
     except BaseException:
         # What never ran is not left behind when it was made only to run.
         if record["config"]["remove"]:
