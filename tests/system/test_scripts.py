@@ -67,8 +67,9 @@ def run_script(store: Store, folder: Path, name: str, *args: str) -> str:
     }  # fmt: skip
     with open_hosts("a") as (host,):
         done = subprocess.run(
-            host.argv(f"{SCRIPTS}/{name}", *args), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, check=False, timeout=120, env=environment,
+            ["nsenter", f"--net={host.netns}", "--", f"{SCRIPTS}/{name}", *args],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+            env=environment,
         )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
