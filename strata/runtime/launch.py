@@ -87,7 +87,7 @@ class LaunchPlan:
 
     __slots__ = (
         "bundle", "cleanup", "files", "id", "log", "log_size", "make_spec", "mounts", "name",
-        "owner", "preserve", "runtime", "stdin", "timeout", "tty",
+        "owner", "preserve", "runtime", "stays", "stdin", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +95,7 @@ class LaunchPlan:
         make_spec: Callable[[int], str], log: str = "none", tty: bool = False,
         stdin: bool = False, files: dict[str, str] | None = None,
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
-        log_size: int = 0, preserve: Sequence[int] = (),
+        log_size: int = 0, preserve: Sequence[int] = (), stays: bool = False,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -120,6 +120,8 @@ class LaunchPlan:
         self.cleanup = list(cleanup)
         #: pid and start time of the foreground process that cleans up itself
         self.owner = owner
+        #: whether conmon remains in the cgroup of its caller
+        self.stays = stays
 
 
 class Launched:
@@ -295,7 +297,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
         timeout=plan.timeout, log_size=plan.log_size,
-        procs=cgroup.prepare_own() or "", preserve=count,
+        procs="" if plan.stays else cgroup.prepare_own() or "", preserve=count,
     )  # fmt: skip
     sync_there, start_there = conmon.SYNC_FD + count, conmon.START_FD + count
     env = {

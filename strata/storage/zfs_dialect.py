@@ -202,8 +202,8 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
         "has dependent clones", "has children", "has snapshots",
         "more recent snapshots", "clones of previous snapshots exist",
     )),
-    # A recursive destroy adds "already exists" to it.
-    (DatasetBusy, ("it's being held",)),
+    # A recursive destroy adds "already exists" to these, for the datasets above.
+    (DatasetBusy, ("it's being held", "dataset is busy")),
     (NoSpace, (
         "out of space", "No space left on device", "no space left", "quota exceeded",
         "Disk quota exceeded", "Disc quota exceeded", "space quota",
@@ -218,7 +218,7 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
         "specified fs", "no datasets available",
     )),
     (DatasetBusy, (
-        "dataset is busy", "pool is busy", "target is busy", "device is busy",
+        "pool is busy", "target is busy", "device is busy",
         "mountpoint or dataset is busy", "umount failed", "already mounted",
         "Device or resource busy", "pool or dataset is busy",
     )),

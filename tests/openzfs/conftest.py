@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -43,4 +44,13 @@ def base(pool: str) -> Iterator[str]:
     name = f"{pool}/facts-{uuid.uuid4().hex[:8]}"
     zfs("create", "-o", "mountpoint=legacy", "-o", "canmount=noauto", name)
     yield name
-    zfs("destroy", "-R", "-f", name)
+    # The kernel frees what was unmounted a little later.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            zfs("destroy", "-R", "-f", name)
+            return
+        except AssertionError as error:
+            if "busy" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -188,6 +188,22 @@ def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store
             shell.stdout.close()
 
 
+def test_a_monitor_stays_in_its_unit_when_asked_to(strata: Store) -> None:
+    """For units that follow conmon themselves: with its pid file, ``systemctl stop`` ends it."""
+    pid_file = strata.folder / "monitor.pid"
+    systemd(*in_unit(strata, "forking", "run", "-d", "--name", "inside", "--network", "none",
+                     "--cgroups", "no-conmon", "--conmon-pidfile", str(pid_file), "--init",
+                     IMAGE, "sleep", "100000",
+                     how=("-p", "Type=forking", "-p", f"PIDFile={pid_file}")))  # fmt: skip
+    monitor = monitor_of(strata, "inside")
+    assert systemd("systemctl", "show", "-P", "MainPID", "forking.service") == str(monitor)
+    group = Path(f"/proc/{monitor}/cgroup").read_text()
+    assert group == "0::/system.slice/forking.service\n"
+    systemd("systemctl", "stop", "forking.service")
+    eventually(lambda: not (CGROUPS / "system.slice/forking.service").exists(), "the unit stays")
+    strata("rm", "-f", "inside")
+
+
 def test_a_foreground_container_ends_with_its_service(strata: Store) -> None:
     """``systemctl stop`` signals the command, which passes it on and waits for the end."""
     systemd(*in_unit(strata, "front", "run", "--name", "front", "--network", "none", IMAGE,

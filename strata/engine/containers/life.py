@@ -140,6 +140,7 @@ def launch(
             cleanup=_cleanup_argv(e, record),
             owner=_own_identity() if owned else None, timeout=config.get("timeout", 0),
             log_size=config.get("log_size", 0), preserve=preserve,
+            stays=config.get("cgroups") in ("no-conmon", "disabled"),
         )  # fmt: skip
         trace.point("start:planned")
         before = record["state"]

@@ -15,7 +15,7 @@ from strata import command, trace
 from strata.engine import events
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
-from strata.linux import locks
+from strata.linux import cgroup, locks
 from strata.store import lifecycle
 
 _UNENDING = ("always", "unless-stopped")
@@ -105,7 +105,8 @@ def ensure(e: Engine) -> None:
             "system", "supervise"]  # fmt: skip
     # Not our child, and its directory must not keep a file system of the caller's busy.
     wrapped = ["/bin/sh", "-c", '{ cd /; exec "$0" "$@"; } &', *argv]
-    os.waitpid(command.spawn_detached(wrapped, {**command.ENVIRONMENT}, {}), 0)
+    argv = cgroup.outliving(wrapped)
+    os.waitpid(command.spawn_detached(argv, {**command.ENVIRONMENT}, {}), 0)
 
 
 def begin_state(record: Record, before: Record) -> Record:
