@@ -1,0 +1,243 @@
+"""Published ports, asked from the host, from another host and from other containers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from helpers.hosts import Host, Server, ask_tcp, ask_udp, inside, open_hosts, wait_for_tcp
+from helpers.store import BUSYBOX, Store, open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+QUICK = ("--stop-timeout", "0")
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[list[Host]]:
+    with open_hosts("a", "b") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def whole(hosts: list[Host]) -> Iterator[Store]:
+    with open_store(netns=hosts[0].netns) as made:
+        made.add_busybox()
+        yield made
+
+
+@pytest.fixture
+def store(whole: Store) -> Iterator[Store]:
+    yield whole
+    whole.ok("rm", "--all", "--force", "--time", "0")
+    whole.ok("network", "prune", "--force")
+
+
+def serve(store: Store, name: str, *options: str, ports: tuple[int, ...] = (80,)) -> None:
+    """A container that answers on TCP ports with its name and the port."""
+    script = " & ".join(f"busybox nc -ll -p {port} -e echo {name} {port}" for port in ports)
+    store.ok("run", "-d", "--name", name, *QUICK, *options, BUSYBOX, "sh", "-c",
+             f"{script} & wait")  # fmt: skip
+
+
+def netns_of(store: Store, name: str) -> str:
+    return f"/proc/{store.ok('inspect', '--format', '{{.State.Pid}}', name).line}/ns/net"
+
+
+def test_a_port_is_reached_from_the_host_from_others_and_from_containers(
+    store: Store, hosts: list[Host]
+) -> None:
+    a, b = hosts
+    serve(store, "web", "-p", "8080:80", "-p", "8053:53/udp")
+    assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
+    assert ask_tcp(a.netns, "127.0.0.1", 8080) == b"web 80\n"
+    assert ask_tcp(a.netns, a.address, 8080) == b"web 80\n"
+    with Server(netns_of(store, "web"), 53):
+        assert ask_udp(b.netns, a.address, 8053) == b.address.encode(), "with its own address"
+        assert ask_udp(a.netns, "127.0.0.1", 8053)
+    for network in ("strata", "other"):
+        if network == "other":
+            store.ok("network", "create", "other")
+        out = store.ok("run", "--rm", "--network", network, BUSYBOX, "sh", "-c",
+                       f"busybox nc {a.address} 8080 </dev/null")  # fmt: skip
+        assert out.line == "web 80", network
+    assert store.ok("exec", "web", "sh", "-c",
+                    f"busybox nc {a.address} 8080 </dev/null").line == "web 80"  # fmt: skip
+    assert ask_tcp(b.netns, a.address, 80) is None
+    store.ok("stop", "web")
+    assert ask_tcp(b.netns, a.address, 8080) is None
+    store.ok("start", "web")
+    assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
+
+
+def test_ranges_addresses_and_ports_of_the_engines_choice(store: Store, hosts: list[Host]) -> None:
+    a, b = hosts
+    serve(store, "web", "-p", "9000-9001:80-81", "-p", "127.0.0.1:9002:80", "-p", "82",
+          "-p", "192.0.2.1::81", ports=(80, 81, 82))  # fmt: skip
+    assert wait_for_tcp(b.netns, a.address, 9000) == b"web 80\n"
+    assert wait_for_tcp(b.netns, a.address, 9001) == b"web 81\n"
+    assert ask_tcp(a.netns, "127.0.0.1", 9002) == b"web 80\n"
+    assert ask_tcp(b.netns, a.address, 9002) is None
+    lines = store.ok("port", "web").out.splitlines()
+    assert "80/tcp -> 0.0.0.0:9000" in lines
+    assert "80/tcp -> 127.0.0.1:9002" in lines
+    assert "81/tcp -> 0.0.0.0:9001" in lines
+    address, _, chosen = store.ok("port", "web", "82/tcp").line.rpartition(":")
+    assert address == "0.0.0.0"
+    assert wait_for_tcp(b.netns, a.address, int(chosen)) == b"web 82\n"
+    bound = next(line for line in lines if line.startswith("81/tcp -> 192.0.2.1:"))
+    assert wait_for_tcp(b.netns, a.address, int(bound.rpartition(":")[2])) == b"web 81\n"
+    assert len(lines) == 5
+
+
+def test_ports_over_ipv6(store: Store, hosts: list[Host]) -> None:
+    a, b = hosts
+    store.ok("network", "create", "--ipv6", "dual")
+    serve(store, "web", "--network", "dual", "-p", "8080:80", "-p", f"[{a.address6}]:8081:80")
+    assert wait_for_tcp(b.netns, a.address6, 8081) == b"web 80\n"
+    assert ask_tcp(b.netns, a.address6, 8080) == b"web 80\n"
+    assert ask_tcp(b.netns, a.address, 8081) is None
+    assert f"80/tcp -> [{a.address6}]:8081" in store.ok("port", "web").out
+
+
+def test_all_exposed_ports(store: Store, hosts: list[Host]) -> None:
+    a, b = hosts
+    store.ok("run", "--name", "made", BUSYBOX, "true")
+    store.ok("commit", "-q", "--change", "EXPOSE 80", "--change", "EXPOSE 53/udp", "made",
+             "localhost/exposing")  # fmt: skip
+    script = "busybox nc -ll -p 80 -e echo web"
+    store.ok("run", "-d", "--name", "web", *QUICK, "-P", "--expose", "81", "-p", "8053:53/udp",
+             "localhost/exposing", "sh", "-c", script)  # fmt: skip
+    ports = dict(line.split(" -> ") for line in store.ok("port", "web").out.splitlines())
+    assert sorted(ports) == ["53/udp", "80/tcp", "81/tcp"]
+    assert ports["53/udp"] == "0.0.0.0:8053"
+    number = int(ports["80/tcp"].rpartition(":")[2])
+    assert wait_for_tcp(b.netns, a.address, number) == b"web\n"
+    shown = store.ok("ps", "--format", "{{.Ports}}").line
+    assert f"0.0.0.0:{number}->80/tcp" in shown
+    store.ok("rm", "-f", "web")
+    store.ok("run", "-d", "--name", "web", *QUICK, "localhost/exposing", "sh", "-c", script)
+    assert store.ok("port", "web").out == ""
+    shown = store.ok("ps", "--format", "{{.Ports}}").line
+    assert sorted(shown.split(", ")) == ["53/udp", "80/tcp"]
+    store.ok("rm", "-f", "web", "made")
+    store.ok("rmi", "localhost/exposing")
+
+
+def test_a_port_that_is_taken_is_refused_with_who_has_it(store: Store, hosts: list[Host]) -> None:
+    serve(store, "web", "-p", "8080:80")
+    for words in (["-p", "8080:80"], ["-p", "127.0.0.1:8080:81"], ["-p", "8079-8081:1-3"]):
+        outcome = store.strata("run", "--rm", "--name", "late", *words, BUSYBOX, "true")
+        assert outcome.rc == 125, repr(outcome)
+        assert "address already in use" in outcome.err
+        assert "web" in outcome.err
+    store.ok("run", "--rm", "-p", "8080:80/udp", BUSYBOX, "true")
+    with Server(hosts[0].netns, 8090):
+        outcome = store.strata("run", "--rm", "-p", "8090:80", BUSYBOX, "true")
+    assert outcome.rc == 125
+    assert "address already in use" in outcome.err
+    outcome = store.strata("run", "--rm", "-p", "198.51.100.77:8091:80", BUSYBOX, "true")
+    assert outcome.rc == 125
+    assert "cannot assign requested address" in outcome.err
+    store.ok("rm", "--force", "web")
+    serve(store, "next", "-p", "8080:80")
+    assert wait_for_tcp(hosts[1].netns, hosts[0].address, 8080) == b"next 80\n"
+
+
+def test_ports_stay_with_their_container_when_networks_come_and_go(
+    store: Store, hosts: list[Host]
+) -> None:
+    a, b = hosts
+    store.ok("network", "create", "back")
+    serve(store, "web", "-p", "8080:80")
+    assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
+    store.ok("network", "connect", "back", "web")
+    assert ask_tcp(b.netns, a.address, 8080) == b"web 80\n"
+    store.ok("network", "disconnect", "strata", "web")
+    assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
+
+
+def test_inspect_tells_what_clients_of_docker_read(store: Store, hosts: list[Host]) -> None:
+    store.ok("network", "create", "--subnet", "10.90.1.0/24", "--subnet", "fd00:9::/64", "one")
+    store.ok("create", "--name", "web", *QUICK, "--network",
+             "one:ip=10.90.1.9,ip6=fd00:9::9,alias=w", "-p",
+             "127.0.0.1:8080:80", "--expose", "443", "--dns", "9.9.9.9", "--dns-search",
+             "lan", BUSYBOX, "sleep", "100000")  # fmt: skip
+    before = store.ok("inspect", "web").json[0]
+    assert before["NetworkSettings"]["Networks"]["one"]["IPAddress"] == ""
+    assert before["NetworkSettings"]["SandboxKey"] == ""
+    store.ok("start", "web")
+    found = store.ok("inspect", "web").json[0]
+    settings, host = found["NetworkSettings"], found["HostConfig"]
+    endpoint = settings["Networks"]["one"]
+    assert endpoint["IPAddress"] == settings["IPAddress"] == "10.90.1.9"
+    assert (endpoint["IPPrefixLen"], endpoint["Gateway"]) == (24, "10.90.1.1")
+    assert (endpoint["GlobalIPv6Address"], endpoint["GlobalIPv6PrefixLen"]) == ("fd00:9::9", 64)
+    assert endpoint["IPv6Gateway"] == "fd00:9::1"
+    assert endpoint["MacAddress"].count(":") == 5
+    assert endpoint["Aliases"] == ["w", found["Id"][:12]]
+    assert endpoint["NetworkID"] == store.ok("network", "inspect", "one").json[0]["id"]
+    assert settings["Ports"] == {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}], "443/tcp": None,
+    }  # fmt: skip
+    assert settings["SandboxKey"].endswith(found["Id"][:12])
+    assert host["NetworkMode"] == "bridge"
+    assert host["PortBindings"] == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}
+    assert (host["Dns"], host["DnsSearch"]) == (["9.9.9.9"], ["lan"])
+    assert "443/tcp" in found["Config"]["ExposedPorts"]
+    assert store.ok("ps", "--format", "{{.Networks}}").line == "one"
+
+
+def test_the_port_command(store: Store) -> None:
+    for words, message in (
+        (["port"], "container name"),
+        (["port", "nobody"], "no container with name or ID"),
+        (["port", "--all", "x"], "--all"),
+        (["port", "web", "x"], "not a number"),
+        (["port", "web", "99"], 'failed to find published port "99/tcp"'),
+    ):
+        if words[1:2] == ["web"] and not store.ok("ps", "-aq").out:
+            store.ok("create", "--name", "web", "-p", "8080:80", "-p", "8053:53/udp", BUSYBOX)
+        outcome = store.strata(*words)
+        assert outcome.rc == 125, repr(outcome)
+        assert message in outcome.err
+    assert store.ok("port", "web").out == "80/tcp -> 0.0.0.0:8080\n53/udp -> 0.0.0.0:8053\n"
+    assert store.ok("port", "web", "53/udp").line == "0.0.0.0:8053"
+    assert store.ok("port", "--latest", "80").line == "0.0.0.0:8080"
+    short = store.ok("ps", "-aq").line
+    assert f"{short}\t80/tcp -> 0.0.0.0:8080\n" in store.ok("port", "--all").out
+
+
+def test_connecting_what_cannot_be(store: Store) -> None:
+    store.ok("network", "create", "back")
+    store.ok("create", "--name", "web", BUSYBOX)
+    store.ok("create", "--name", "bare", "--network", "none", BUSYBOX)
+    for words, message in (
+        (["connect", "nowhere", "web"], "network not found"),
+        (["connect", "back", "nobody"], "no container with name or ID"),
+        (["connect", "back", "bare"], "invalid network mode"),
+        (["connect", "strata", "web"], "already connected"),
+        (["connect", "--ip", "1.2.3", "back", "web"], "not an ip address"),
+        (["connect", "--ip", "10.1.2.3", "back", "web"], "not in any subnet"),
+        (["connect", "--alias", "a b", "back", "web"], "invalid hostname"),
+        (["connect", "back"], "accepts 2 arg(s)"),
+        (["disconnect", "back", "web"], "not connected"),
+    ):
+        outcome = store.strata("network", *words)
+        assert outcome.rc == 125, repr(outcome)
+        assert message in outcome.err
+        assert "internal error" not in outcome.err
+    store.ok("network", "connect", "--alias", "w", "back", "web")
+    networks = store.ok("inspect", "web").json[0]["NetworkSettings"]["Networks"]
+    assert list(networks) == ["strata", "back"]
+
+
+def test_a_program_of_the_host_cannot_be_robbed_of_its_port_by_udp(
+    store: Store, hosts: list[Host]
+) -> None:
+    with inside(hosts[0].netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as held:
+        held.bind(("127.0.0.1", 5353))
+        outcome = store.strata("run", "--rm", "-p", "5353:53/udp", BUSYBOX, "true")
+    assert outcome.rc == 125
+    assert "address already in use" in outcome.err
