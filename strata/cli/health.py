@@ -41,8 +41,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
         action = options.text("health-on-failure") or "none"
         if action not in _ACTIONS:
             raise UsageError(
-                f'invalid health action on failure "{action}"',
-                hint=f"must be one of {', '.join(_ACTIONS)}",
+                f'invalid on-failure action "{action}" for health check: supported actions are '
+                f"{','.join(_ACTIONS)}"
             )
         policy = (described.get("restart") or {}).get("policy", "no")
         if action == "restart" and policy != "no":
@@ -66,16 +66,16 @@ def parse_restart(text: str) -> dict[str, Any]:
     policy = {"never": "no", "none": "no"}.get(policy, policy)
     if policy not in ("no", "on-failure", "always", "unless-stopped"):
         raise UsageError(
-            f'restart policy "{policy}" is not supported',
+            f'"{policy}" is not a valid restart policy: invalid argument',
             hint="must be one of no, on-failure[:RETRIES], always, unless-stopped",
         )
     if colon and policy != "on-failure":
         raise UsageError(
-            f"cannot set restart policy retries on {policy!r}",
-            hint="only on-failure counts: on-failure:3",
+            "restart policy retries can only be specified with on-failure restart policy",
+            hint="as in on-failure:3",
         )
-    if colon and not (count.isascii() and count.isdigit() and int(count) > 0 and len(count) < 10):
-        raise UsageError("must specify restart policy retry count as a number greater than 0")
+    if colon and not (count.isascii() and count.isdigit() and len(count) < 10):
+        raise UsageError("must specify restart policy retry count as a number")
     return {"policy": policy, "retries": int(count) if colon else 0}
 
 
@@ -89,7 +89,7 @@ def parse_health_duration(text: str, name: str) -> float:
         raise UsageError(
             f'invalid healthcheck-{name}: time: invalid duration "{text}"', hint="as in 30s or 1m"
         ) from None
-    if seconds < 0 or (name == "timeout" and seconds < 1):
+    if seconds < 0 or (name == "timeout" and seconds == 0):
         least = "at least 1 second" if name == "timeout" else "0 seconds or greater"
         raise UsageError(f"healthcheck-{name} must be {least}")
     return seconds

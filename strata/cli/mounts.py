@@ -176,7 +176,9 @@ def _make_volume(given: Mount, path: str, options: list[str], directory: str) ->
 
 def _make_image(given: Mount, path: str, options: list[str], directory: str) -> Mount:
     if not given["source"]:
-        raise UsageError("must set source for an image mount", hint="add source=IMAGE")
+        raise UsageError(
+            "must set source and destination for image volume", hint="add source=IMAGE"
+        )
     if "rw" in options or "rw=true" in options:
         raise UsageError(
             "an image mount cannot be written to: what is written would be lost",

@@ -32,7 +32,7 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
     _read_users(described, options)
     if described["hostname"] and described.get("uts_mode", "private") != "private":
         raise UsageError(
-            "cannot set hostname when running in the host's or another's UTS namespace",
+            "cannot set hostname when running in the host UTS namespace: invalid configuration",
             hint="leave out --hostname or --uts",
         )
 
@@ -109,7 +109,7 @@ def parse_userns(text: str) -> str:
         if name == "size" and number.isdigit() and 0 < int(number) <= 1 << 20:
             return f"auto:{int(number)}"
         raise UsageError(
-            f'unknown option specified: "{rest}"', hint="--userns auto takes size=NUMBER"
+            f'invalid option specified: "{rest}"', hint="--userns auto takes size=NUMBER"
         )
     raise UsageError(
         f"unrecognized namespace mode {text} passed for --userns",

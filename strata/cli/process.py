@@ -118,7 +118,9 @@ def read_preserved(options: Options) -> list[int]:
 def parse_groups(items: list[str]) -> list[str]:
     """Check ``--group-add``; ``keep-groups`` stands alone."""
     if "keep-groups" in items and len(items) > 1:
-        raise UsageError("the '--group-add keep-groups' option is not allowed with any other group")
+        raise UsageError(
+            "the '--group-add keep-groups' option is not allowed with any other --group-add options"
+        )
     if not all(items):
         raise UsageError("invalid --group-add: the group's name is empty")
     return items
@@ -127,7 +129,9 @@ def parse_groups(items: list[str]) -> list[str]:
 def parse_umask(text: str) -> str:
     """Check an octal mask of one to four digits."""
     if not 1 <= len(text) <= 4 or not set(text) <= set("01234567"):
-        raise UsageError(f"invalid umask: {text}", hint="give octal digits as in 0027")
+        raise UsageError(
+            f"invalid umask string {text}: invalid argument", hint="give octal digits as in 0027"
+        )
     return text.rjust(4, "0")
 
 
@@ -152,7 +156,7 @@ def parse_systemd(text: str) -> str:
         return "true"
     if low in ("false", "f", "0"):
         return "false"
-    raise UsageError(f'invalid value "{text}" for systemd: must be true, false or always')
+    raise UsageError('--systemd values must be one of "true, false, always": invalid configuration')
 
 
 def parse_log_options(items: list[str]) -> dict[str, Any]:
@@ -169,11 +173,9 @@ def parse_log_options(items: list[str]) -> dict[str, Any]:
         elif key == "tag":
             found["log_tag"] = value
         elif key == "max-file":
-            if value != "1":
-                raise UsageError(
-                    "the log option max-file is not available: one file is kept",
-                    hint="max-size= limits it",
-                )
+            if not value.isdigit():
+                raise UsageError(f'invalid log option "{item}"', hint="give a number of files")
+            os.write(2, b"WARN: of a log one file is kept; max-file has no effect\n")
         else:
             raise UsageError(f'invalid log option "{key}"', hint="known: path=, max-size=, tag=")
     return found

@@ -55,7 +55,7 @@ def _read_memory(described: Description, options: Options) -> None:
         swap = described["memory_swap"] = parse_swap(options.text("memory-swap"))
         if not memory:
             raise UsageError(
-                "you should always set the memory limit when using the memory-swap limit",
+                "you should always set a memory limit when using a memoryswap limit",
                 hint="add --memory",
             )
         if 0 <= swap < memory:

@@ -179,8 +179,7 @@ def _check_cpus(config: Mapping[str, Any]) -> None:
         missing = parse_list(text) - online
         if missing:
             raise UsageError(
-                f"requested {what} are not available: {text}, this host has no {min(missing)}",
-                hint=f"online: {_show(online)}",
+                f"requested {what} are not available - requested {text}, available: {_show(online)}"
             )
 
 

@@ -99,7 +99,7 @@ def test_options_become_keys_of_the_record(words: list[str], expected: dict[str,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--memory-swap", "1g"], "should always set the memory limit"),
+        (["--memory-swap", "1g"], "should always set a memory limit"),
         (["-m", "1g", "--memory-swap", "1m"], "should be larger than memory limit"),
         (["-m", "1m", "--memory-reservation", "1g"], "should be larger than memory reservation"),
         (["--memory-swappiness", "101"], "valid memory swappiness range is 0-100"),
@@ -128,8 +128,8 @@ def test_options_become_keys_of_the_record(words: list[str], expected: dict[str,
         (["--gpus", "all"], "Container Device Interface"),
         (["--device-cgroup-rule", "c 1"], "requires type, major:Minor"),
         (["--device-cgroup-rule", "d 1:1 r"], "invalid device type"),
-        (["--group-add", "keep-groups,wheel"], "not allowed with any other group"),
-        (["--umask", "9"], "invalid umask: 9"),
+        (["--group-add", "keep-groups,wheel"], "not allowed with any other --group-add"),
+        (["--umask", "9"], "invalid umask string 9"),
         (["--tz", "Mars/Base"], 'unknown time zone "Mars/Base"'),
         (["--tz", "../../etc/passwd"], "unknown time zone"),
         (["--pid", "none"], "unrecognized namespace mode none"),
@@ -138,7 +138,7 @@ def test_options_become_keys_of_the_record(words: list[str], expected: dict[str,
         (["--userns", "private"], "must provide at least one UID or GID mapping"),
         (["--userns", "nomap"], "only supported in rootless mode"),
         (["--userns", "keep-id:uid=5"], "only supported in rootless mode"),
-        (["--userns", "auto:colour=red"], "unknown option specified"),
+        (["--userns", "auto:colour=red"], "invalid option specified"),
         (["--userns", "mine"], "unrecognized namespace mode mine"),
         (["--userns", "auto", "--uidmap", "0:1:1"], "mutually exclusive"),
         (["--subuidname", "x", "--uidmap", "0:1:1"], "exclude"),
@@ -149,15 +149,15 @@ def test_options_become_keys_of_the_record(words: list[str], expected: dict[str,
         (["--uts", "host", "-h", "x"], "cannot set hostname"),
         (["--timeout=-1"], "--timeout"),
         (["--log-opt", "colour=red"], 'invalid log option "colour"'),
-        (["--log-opt", "max-file=3"], "max-file"),
-        (["--restart", "sometimes"], 'restart policy "sometimes" is not supported'),
+        (["--log-opt", "max-file=many"], "max-file"),
+        (["--restart", "sometimes"], '"sometimes" is not a valid restart policy'),
         (["--restart", "always:3"], "retries"),
-        (["--restart", "on-failure:0"], "greater than 0"),
+        (["--restart", "on-failure:x"], "as a number"),
         (["--rm", "--restart", "always"], "--rm option conflicts with --restart"),
         (["--health-interval", "often"], "invalid healthcheck-interval"),
-        (["--health-timeout", "1ms"], "at least 1 second"),
+        (["--health-timeout", "0s"], "at least 1 second"),
         (["--health-retries", "0"], "greater than 0"),
-        (["--health-on-failure", "cry"], "invalid health action"),
+        (["--health-on-failure", "cry"], "invalid on-failure action"),
         (["--health-cmd", "[]"], "must define a healthcheck command"),
         (["--health-cmd", "x", "--no-healthcheck"], "cannot specify both"),
         (["--platform", "linux/arm64", "--arch", "arm64"], "--platform option can not be"),
@@ -268,7 +268,7 @@ def test_a_container_for_systemd_is_stopped_as_systemd_wants() -> None:
         assert (config.get("systemd", False), config["stop_signal"]) == (expected, signal)
     assert plan("--systemd=always") == {"systemd": True}
     assert plan("--systemd=true") == {}
-    with pytest.raises(UsageError, match="must be true, false or always"):
+    with pytest.raises(UsageError, match="must be one of"):
         describe("--systemd", "perhaps")
 
 

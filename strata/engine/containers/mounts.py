@@ -107,7 +107,8 @@ def split_source(text: str) -> tuple[str, list[str]]:
     options = words.split(",") if colon else []
     if not name or not _FROM_OPTIONS.issuperset(options) or {"ro", "rw"} <= set(options):
         raise UsageError(
-            f'invalid options "{words}", can only specify "ro" or "rw", and "z" or "Z"',
+            f'invalid option "{words}" specified - volumes from another container can only use '
+            "z,ro,rw options",
             hint="give CONTAINER[:ro]",
         )
     return name, [option for option in options if option in ("ro", "rw")]
