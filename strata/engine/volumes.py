@@ -19,6 +19,7 @@ from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.linux import locks, mount
 from strata.storage import layout, properties
+from strata.storage.driver import DatasetNotFound
 from strata.store.records import SCHEMA, new_id
 from strata.times import format_time, parse_time
 
@@ -170,8 +171,11 @@ def _is_left_over(e: Engine, kind: str, name: str) -> bool:
 def ensure_mounted(e: Engine, record: Record) -> str:
     """Mount a volume's head at its mountpoint if it is not; return the path."""
     target = e.paths.volume_mountpoint(record["name"])
-    if _shows(target, e.driver.open(record["dataset"])):
-        return target
+    try:
+        if _shows(target, e.driver.open(record["dataset"])):
+            return target
+    except DatasetNotFound:
+        pass  # somebody renamed it by hand: see below
     with e.lock_volume(record["id"], name=record["name"]):
         # The head may be another by now.
         return mount_locked(e, e.records.get("volume", record["id"]))
@@ -180,7 +184,12 @@ def ensure_mounted(e: Engine, record: Record) -> str:
 def mount_locked(e: Engine, record: Record) -> str:
     """Like `ensure_mounted`, for a caller that has the volume's lock."""
     target = e.paths.volume_mountpoint(record["name"])
-    source = e.driver.open(record["dataset"])
+    try:
+        source = e.driver.open(record["dataset"])
+    except DatasetNotFound:
+        from strata.engine.history import facts
+
+        source = e.driver.open(facts.reconcile_locked(e, record)["dataset"])
     if _shows(target, source):
         return target
     for folder in (e.paths.volumes, os.path.dirname(target), target):
@@ -204,11 +213,13 @@ def _shows(target: str, source: str) -> bool:
 
 def describe(e: Engine, record: Record) -> Record:
     """A volume in Podman's shape, plus its dataset and branches."""
+    mountpoint = ensure_mounted(e, record)
+    record = e.records.get("volume", record["id"])  # it may have met what was done by hand
     usage = e.driver.get_usage(record["dataset"])
     return {
         "Name": record["name"],
         "Driver": "local",
-        "Mountpoint": ensure_mounted(e, record),
+        "Mountpoint": mountpoint,
         "CreatedAt": record["created"],
         "Labels": record["labels"],
         "Scope": "local",

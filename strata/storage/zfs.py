@@ -219,7 +219,7 @@ class Zfs(Driver):
         if "@" in name:
             if layout.check_snapshot(name)[0] != layout.check_snapshot(new)[0]:
                 raise StorageError(f"{name} cannot become {new}: a snapshot keeps its dataset")
-            self.change("rename", self.full_name(name), self.full_name(new))
+            self._rename_snapshot(name, new)
             return
         layout.check_dataset(new)
         # Where a dataset in use can be renamed, our own mount is no reason against it either.
@@ -230,6 +230,15 @@ class Zfs(Driver):
         except ParentMissing:
             self._make_parents(new)
             self.change_settled(name, *verb, self.full_name(name), self.full_name(new))
+
+    def _rename_snapshot(self, name: str, new: str) -> None:
+        try:
+            self.change("rename", self.full_name(name), self.full_name(new))
+        except (DatasetBusy, CommandFailed):
+            # zfs-fuse mounts the dataset anew after the renaming, which fails while our binds
+            # show it; they go on showing it, and the snapshot has its new name.
+            if self.dialect.kernel or self.find(new) is None:
+                raise
 
     def promote(self, name: str) -> None:
         self.change("promote", self.full_name(name))

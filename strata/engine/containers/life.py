@@ -18,6 +18,7 @@ from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS, container_hostname
 from strata.runtime import launch as runtime
+from strata.storage.driver import DatasetNotFound
 from strata.store import lifecycle
 from strata.times import format_time
 
@@ -120,7 +121,7 @@ def launch(
             host.secret_env = given.make_environment(e, record)
             shown, steps = given.make_mounts(e, record, bundle)
             mounts, more = [*shown, *mounts], [*more, *steps]
-        step = runtime.rootfs_step(e.driver.prepare_mount(record["dataset"]), bundle)
+        step = runtime.rootfs_step(_prepare_root(e, record), bundle)
         if "uid_map" in config:
             from strata.engine.containers import userspace
 
@@ -178,6 +179,16 @@ def launch(
             launched.close()
             raise
     return launched
+
+
+def _prepare_root(e: Engine, record: Record) -> MountStep:
+    """How to mount a container's dataset; one that was renamed by hand is found by its GUID."""
+    try:
+        return e.driver.prepare_mount(record["dataset"])
+    except DatasetNotFound:
+        from strata.engine.history import facts
+
+        return e.driver.prepare_mount(facts.reconcile_locked(e, record)["dataset"])
 
 
 def _clear_broken_start(e: Engine, record: Record) -> None:

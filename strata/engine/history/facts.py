@@ -33,22 +33,26 @@ def reconcile(e: Engine, record: Record) -> Record:
     if not changed:
         return record
     with targets.lock(e, record):
-        record = targets.reload(e, record)
-        kept = []
-        for branch in record["branches"]:
-            found = _find(e, record, branch)
-            if found is not None:
-                kept.append({**branch, "dataset": found.name, "guid": found.guid})
-        record["branches"] = kept
-        head = _find(e, record, record)
-        if head is None:
-            _raise_lost(e, record)
-        else:
-            if head.identity.get("id") != record["id"]:
-                own = {f"strata:{key}": value for key, value in identity(record).items()}
-                e.driver.set_properties(head.name, own)
-            record["dataset"], record["guid"] = head.name, head.guid
-        targets.save(e, record)
+        return reconcile_locked(e, targets.reload(e, record))
+
+
+def reconcile_locked(e: Engine, record: Record) -> Record:
+    """`reconcile` for a caller that has the target's lock; ``record`` is changed in place."""
+    kept = []
+    for branch in record["branches"]:
+        found = _find(e, record, branch)
+        if found is not None:
+            kept.append({**branch, "dataset": found.name, "guid": found.guid})
+    record["branches"] = kept
+    head = _find(e, record, record)
+    if head is None:
+        _raise_lost(e, record)
+    else:
+        if head.identity.get("id") != record["id"]:
+            own = {f"strata:{key}": value for key, value in identity(record).items()}
+            e.driver.set_properties(head.name, own)
+        record["dataset"], record["guid"] = head.name, head.guid
+    targets.save(e, record)
     return record
 
 

@@ -1,0 +1,42 @@
+"""A store of zfs-fuse in a process and mount namespace of its own, as its daemon needs."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+
+from helpers.store import Store, get_busybox_tar, open_store
+from strata.linux import mount
+from strata.linux.syscall import check, libc
+
+CLONE_NEWNS = 0x20000
+FOLDERS = ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs")
+"""Where a zfs-fuse daemon keeps its socket, lock and cache."""
+
+
+def apart(act: Callable[[Store], None]) -> None:
+    """Run with a store of zfs-fuse in a process and mount namespace of its own."""
+    get_busybox_tar()  # here, where the end of the process removes it
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            check(libc().unshare(CLONE_NEWNS), "unshare")
+            mount.set_propagation("/", mount.MS_SLAVE)
+            for folder in FOLDERS:
+                os.makedirs(folder, exist_ok=True)
+                mount.mount("none", folder, "tmpfs")
+            with open_store(make=False) as store:
+                act(store.make("zfs", size=600 << 20))
+            code = 0
+        except BaseException:
+            os.write(write, traceback.format_exc().encode()[-60000:])
+        finally:
+            os._exit(code)
+    os.close(write)
+    with open(read, "rb") as file:
+        said = file.read().decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, said

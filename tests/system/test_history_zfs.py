@@ -1,0 +1,115 @@
+"""Undo, branches and what ``zfs`` did by hand, where datasets are ZFS ones."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from helpers.apart import apart
+from helpers.store import BUSYBOX, Store
+
+pytestmark = [pytest.mark.root, pytest.mark.zfsfuse]
+
+
+def zfs(*words: str, input: bytes | None = None) -> bytes:
+    done = subprocess.run(["zfs", *words], input=input, capture_output=True, check=False)
+    assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
+
+
+def write(store: Store, text: str) -> None:
+    store.ok("run", "--rm", "-v", "data:/d", BUSYBOX, "sh", "-c", f"echo {text} >/d/f")
+
+
+def read(store: Store) -> str:
+    return store.ok("run", "--rm", "-v", "data:/d", BUSYBOX, "cat", "/d/f").line
+
+
+def full_name(store: Store) -> str:
+    e = store.engine()
+    record = e.records.get("volume", e.records.resolve("volume", "data"))
+    e.unmount_volume("data")
+    e.driver.close(record["dataset"])
+    return f"{e.config.dataset}/{record['dataset']}"
+
+
+def names(store: Store) -> list[str]:
+    rows = store.ok("log", "--format", "json", "data").json
+    return [row["Name"] for row in rows]
+
+
+def test_what_was_removed_comes_back() -> None:
+    def act(store: Store) -> None:
+        store.add_busybox()
+        write(store, "one")
+        store.ok("snapshot", "data@a")
+        write(store, "two")
+        store.ok("rollback", "data@a")
+        store.ok("clone", "data@a", "copy")
+        store.ok("snapshot", "rm", "data@a")
+        assert store.strata("snapshot", "rm", "--now", "data@a").rc != 0
+        assert store.ok("undo").line == "snapshot data@a"
+        refused = store.strata("snapshot", "rm", "--now", "data@a")
+        assert refused.rc == 2, "clones stand on it"
+        store.ok("branch", "rm", "data", "g1")
+        assert names(store) == ["g2"]
+        assert store.ok("undo").line == "branch data g1"
+        store.ok("switch", "data", "g1")
+        assert read(store) == "two"
+        store.ok("create", "--name", "web", "-v", "data:/d", BUSYBOX, "cat", "/d/f")
+        store.ok("volume", "rm", "-f", "data")
+        store.ok("volume", "create", "data")
+        done = store.ok("undo")
+        assert "volume data-restored" in done.out
+        assert store.ok("start", "-a", "web").line == "two"
+        assert store.ok("diff", "data-restored@a").line.startswith("C /f")
+        assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+    apart(act)
+
+
+def test_what_is_done_by_hand_breaks_no_command() -> None:
+    def act(store: Store) -> None:
+        store.add_busybox()
+        write(store, "one")
+        zfs("snapshot", f"{full_name(store)}@byhand")
+        write(store, "two")
+        store.ok("snapshot", "data@late")
+        assert names(store) == ["g1", "late", "byhand"]
+        assert "foreign" in store.ok("log", "data").out
+        store.ok("rollback", "data@byhand")
+        assert read(store) == "one"
+        store.ok("switch", "data", "g1")
+        # zfs rollback destroys what is newer: it is not there any more, and that is all.
+        zfs("rollback", "-R", f"{full_name(store)}@byhand")
+        assert "late" not in names(store)
+        store.ok("snapshot", "data@late")
+        # A renamed head is found by its GUID.
+        old = full_name(store)
+        zfs("rename", old, f"{old.rpartition('/')[0]}/elsewhere")
+        assert read(store) == "one"
+        store.ok("snapshot", "data@again")
+        assert store.ok("volume", "inspect", "data").json[0]["Dataset"].endswith("/elsewhere")
+        # A head that was sent, destroyed and received again is the volume's all the same.
+        name = full_name(store)
+        stream = zfs("send", f"{name}@again")
+        zfs("rename", name, f"{name}-old")
+        zfs("destroy", "-R", f"{name}-old")
+        zfs("receive", name, input=stream)
+        zfs("umount", name)
+        assert names(store)[:2] == ["g1", "again"]
+        assert read(store) == "one"
+        # A head that is gone says so, and everything else goes on.
+        write(store, "three")
+        store.ok("snapshot", "data@three")
+        zfs("destroy", "-R", full_name(store))
+        lost = store.strata("snapshot", "data@never")
+        assert lost.rc == 125
+        assert "destroyed outside Strata" in lost.err
+        assert store.strata("log", "data").rc == 125
+        store.ok("ps", "-a")
+        store.ok("volume", "ls")
+        store.ok("volume", "rm", "data")
+        store.ok("volume", "create", "data")
+
+    apart(act)
