@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from strata import trace
 from strata.engine.core import Engine, Record
-from strata.engine.history import targets
+from strata.engine.history import facts, targets
 from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.storage.driver import DatasetExists, DatasetNotFound, HasDependants
@@ -39,7 +39,12 @@ def check_free(e: Engine, record: Record, name: str) -> None:
 def freeze(e: Engine, operation: Operation, moment: Sequence[tuple[Record, str]]) -> None:
     """Snapshot the heads of targets, whose locks the caller has, under the names given."""
     try:
-        e.driver.snapshot([f"{record['dataset']}@{name}" for record, name in moment])
+        try:
+            e.driver.snapshot([f"{record['dataset']}@{name}" for record, name in moment])
+        except DatasetNotFound:
+            for record, _ in moment:
+                facts.reconcile_locked(e, record)  # renamed by hand, or gone
+            e.driver.snapshot([f"{record['dataset']}@{name}" for record, name in moment])
     except DatasetExists:
         operation.replace()  # it is not ours: somebody made one by hand since we looked
         raise _taken(*moment[0]) from None
