@@ -214,6 +214,10 @@ def _read_names(kind: str, context: Context) -> list[str]:
         from strata.engine.system.emptying import list_trash
 
         names += [row["Name"] for row in list_trash(context.engine)]
+    if kind == "fork":
+        from strata.engine.history.forks import list_forks
+
+        names += [row["Name"] for row in list_forks(context.engine)]
     if kind == "operation":
         from strata.engine.history.restoring import list_operations
 

@@ -15,13 +15,14 @@ GROUPS = {
     "network": "Manage networks",
     "secret": "Manage secrets for containers",
     "branch": "Earlier heads of containers and volumes",
+    "fork": "Copies of sets of containers with their volumes",
     "snapshot": "Make and manage snapshots of containers and volumes",
     "trash": "What was removed and can still come back",
     "system": "Manage the store",
 }
 
 # What `strata GROUP WORD` means when WORD is not a subcommand.
-GROUP_DEFAULTS = {"snapshot": "snapshot create"}
+GROUP_DEFAULTS = {"snapshot": "snapshot create", "fork": "fork create"}
 
 _CREATE = "run create"
 _CONTAINER = (
@@ -58,6 +59,7 @@ MODULES: dict[str, str] = {
     ),
     **dict.fromkeys("rollback clone".split(), "snapshots"),
     **dict.fromkeys("log switch mount unmount umount".split(), "history"),
+    **{f"fork {word}": "history" for word in "create ls list rm".split()},
     **{f"branch {word}": "history" for word in "ls list rm rename".split()},
     "undo": "trash",
     **{

@@ -166,7 +166,11 @@ def _resolve(words: list[str]) -> tuple[Command | None, list[str]]:
             return None, []
         path, rest = f"{word} {rest[0]}", rest[1:]
     command = find_command(path)
-    if command is None and word in GROUP_DEFAULTS and ("@" in path or f"{word} -" in path):
+    if (
+        command is None
+        and word in GROUP_DEFAULTS
+        and (word == "fork" or "@" in path or f"{word} -" in path)
+    ):
         command, rest = find_command(GROUP_DEFAULTS[word]), words[1:]
     if command is None:
         raise _unknown_command(path)

@@ -31,6 +31,8 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``unrestore KIND ID``                      back into the trash with what was not restored yet
 ``settle-restore ID``                      finish restoring what its trash entry holds anew
 ``settle-image-restore ID``
+``drop-moment KIND ID NAME``               a snapshot taken for a fork
+``drop-network NAME FORK``                 a network made for a fork
 =========================================  =====================================================
 """
 
@@ -113,7 +115,8 @@ def perform(e: Engine, step: list[str]) -> None:
                 pass  # what cannot start now must not start by itself some other day
         case [
             "settle-snapshot" | "unhide" | "settle-branch-removal" | "settle-generation"
-            | "unrestore" | "settle-restore" | "settle-image-restore", *_,
+            | "drop-moment" | "drop-network" | "unrestore" | "settle-restore"
+            | "settle-image-restore", *_,
         ]:  # fmt: skip
             from strata.engine.history import settling
 

@@ -69,6 +69,17 @@ SCENARIOS = [
         codes=(0, 125),
     ),
     Scenario(
+        "fork", ["fork", "c1", "--as", "f1", "--no-start"], codes=(0, 125),
+        prepare=[*VOLUME, ["create", "--volume", "v1:/data", *MADE]],
+        undo=[["fork", "rm", "--discard", "f1"], ["rm", "--force", "c1"], *GONE],
+    ),
+    Scenario(
+        "run-at", ["create", "--at", "c1@a", "--name", "c2"], codes=(0, 125),
+        prepare=[*VOLUME, ["create", "--volume", "v1:/data", *MADE], ["snapshot", "c1@a"]],
+        undo=[["rm", "--force", "--volumes", "c2"], ["rm", "--force", "c1"],
+              ["volume", "prune", "--force"], *GONE],
+    ),
+    Scenario(
         "clone-now", ["clone", "v1", "v2"], prepare=VOLUME, codes=(0, 125),
         undo=[["volume", "rm", "v2"], *GONE],
     ),

@@ -58,6 +58,38 @@ COMMANDS = (
         complete="target",
     ),
     Command(
+        ("fork create",),
+        "Copy containers with their volumes as they are at one moment, and start the copies",
+        "history:fork",
+        "CONTAINER [CONTAINER...]",
+        1,
+        None,
+        (
+            Option("--as", "string", "Name of the fork; its members are called NAME-…", "NAME"),
+            Option("--no-start", "flag", "Do not start the copies"),
+            Option("--quiesce", "string", "How to make all of them consistent first", "MODE"),
+        ),
+        text="'strata fork CONTAINER... --as NAME' is short for this. The copies have networks of "
+        "their own,\nwhere they know each other by their old names, and free published ports.",
+        examples=("strata fork web db --as pr-123", "strata fork rm --discard pr-123"),
+        complete="container",
+    ),
+    Command(("fork ls", "fork list"), "List forks", "history:forks", options=(_FORMAT,)),
+    Command(
+        ("fork rm",),
+        "Remove forks: their containers, running ones too, volumes and networks",
+        "history:remove_forks",
+        "FORK [FORK...]",
+        1,
+        None,
+        (
+            Option("--discard", "flag", "Destroy them at once, without a way back"),
+            Option("--dry-run", "flag", "Only print what would go"),
+            Option("--time -t", "int", "Seconds to wait for containers", "SECONDS"),
+        ),
+        complete="fork",
+    ),
+    Command(
         ("branch ls", "branch list"),
         "List the head and the branches of a container or volume",
         "history:branches",

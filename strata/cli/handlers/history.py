@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 from strata.cli import losses
-from strata.cli.context import Context, for_each, need_names, say
+from strata.cli.context import Context, for_each, need_names, note, say
+from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from strata.cli.parse import Options
 
 
@@ -66,6 +69,60 @@ def switch(context: Context, options: Options, arguments: list[str]) -> int:
     say(f"{done['Target']} {done['Head']}")
     show_moved(done)
     return 0
+
+
+def fork(context: Context, options: Options, arguments: list[str]) -> int:
+    """Copy containers with their volumes, and start the copies."""
+    from strata.engine.history import forks as engine_forks
+
+    name = options.text("as")
+    if not name:
+        raise UsageError("the fork needs a name", hint="strata fork CONTAINER... --as NAME")
+    made = engine_forks.fork(
+        context.engine, arguments, name, start=not options.flag("no-start"),
+        quiesce=options.text("quiesce"), report=note,
+    )  # fmt: skip
+    for member in made["Containers"]:
+        say(member["Name"])
+    return 0
+
+
+def forks(context: Context, options: Options, arguments: list[str]) -> int:
+    """List forks."""
+    from strata.cli.format import show_rows
+    from strata.engine.history import forks as engine_forks
+
+    found = engine_forks.list_forks(context.engine)
+    rows = [
+        {**row, "Members": [f"{member['Name']} ({member['Status']})"
+                            for member in row["Containers"]]}
+        for row in found
+    ]  # fmt: skip
+    columns = [("FORK", "Name"), ("CONTAINERS", "Members"), ("VOLUMES", "Volumes"),
+               ("NETWORKS", "Networks")]  # fmt: skip
+    show_rows(rows, columns, format=options.text("format"), raw=found)
+    return 0
+
+
+def remove_forks(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove forks."""
+    from strata.engine.history import forks as engine_forks
+
+    def find() -> list[dict[str, Any]]:
+        return [row for name in arguments
+                for row in engine_forks.plan_removal(context.engine, name)]  # fmt: skip
+
+    if losses.is_dry(options, find):
+        return 0
+    context.engine.destroys = options.flag("discard")
+
+    def act(name: str) -> None:
+        for gone in engine_forks.remove(context.engine, name, time=options.number("time")):
+            say(gone)
+
+    code = for_each(context, arguments, act, classify=True)
+    losses.show_way_back(context)
+    return code
 
 
 def branches(context: Context, options: Options, arguments: list[str]) -> int:

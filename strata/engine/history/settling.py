@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.engine.core import Engine
-from strata.engine.history import branches, heads, restoring, snapshots
+from strata.engine.history import branches, forks, heads, restoring, snapshots
 from strata.engine.images import restoring as images
 
 
@@ -22,6 +22,10 @@ def perform(e: Engine, step: list[str]) -> None:
             restoring.take_back(e, kind, entry_id)
         case ["settle-restore", entry_id]:
             restoring.finish(e, entry_id)
+        case ["drop-moment", kind, object_id, name]:
+            forks.drop_moment(e, kind, object_id, name)
+        case ["drop-network", name, prefix]:
+            forks.drop_network(e, name, prefix)
         case ["settle-image-restore", entry_id]:
             images.finish(e, entry_id)
         case _:

@@ -139,7 +139,7 @@ def remove(e: Engine, specs: Sequence[str], *, now: bool = False) -> list[str]:
             snapshot = targets.get_snapshot(e, record, name)
             if now:
                 _destroy(e, spec, snapshot)
-                _disown(e, record, name)
+                disown(e, record, name)
             else:
                 _hide(e, operation, record, snapshot)
         targets.emit(e, "remove", record, name)
@@ -160,7 +160,8 @@ def _destroy(e: Engine, spec: str, snapshot: Snapshot) -> None:
     trace.point("snapshot:destroyed")
 
 
-def _disown(e: Engine, record: Record, name: str) -> None:
+def disown(e: Engine, record: Record, name: str) -> None:
+    """Note that Strata has a snapshot of this name no more."""
     if name in record.get("snapshots", ()):
         record["snapshots"].remove(name)
         targets.save(e, record)
@@ -181,7 +182,7 @@ def _hide(e: Engine, operation: Operation, record: Record, snapshot: Snapshot) -
     trace.point("snapshot-rm:hidden")
     e.bury("snapshot", removed, [], verb="snapshot-rm", keep=True)
     trace.point("snapshot-rm:trashed")
-    _disown(e, record, snapshot.name)
+    disown(e, record, snapshot.name)
 
 
 def unhide(
