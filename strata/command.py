@@ -140,7 +140,7 @@ def spawn_detached(argv: Sequence[str], env: Mapping[str, str], placed: Mapping[
     if observer is not None:
         observer(argv)
     # Copies above every target, so that no step overwrites a descriptor still needed.
-    least = max(32, *(there + 1 for there in placed))
+    least = max([32, *(there + 1 for there in placed)])
     copies = {
         there: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, least) for there, here in placed.items()
     }

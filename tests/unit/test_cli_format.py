@@ -148,6 +148,8 @@ def test_json_has_podmans_keys_and_types(capsys: pytest.CaptureFixture[str]) -> 
         assert row["StartedAt"] == int(NOW) - 120
         assert row["ExitedAt"] == -62135596800
         assert row["Namespaces"] == {"IPC": "2", "MNT": "1"}
+    exposed = ps.make_json({**ROW, "ExposedPorts": ["53/udp", "53/tcp"]}, NOW)["ExposedPorts"]
+    assert exposed == {"53": ["udp", "tcp"]}
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def make_json(row: Row, now: float) -> Row:
         "Exited": row["State"] == "exited",
         "ExitedAt": ended or _NEVER,
         "ExitCode": row["ExitCode"],
-        "ExposedPorts": row["ExposedPorts"] or None,
+        "ExposedPorts": _by_number(row["ExposedPorts"]) or None,
         "Id": row["Id"],
         "Image": row["Image"],
         "ImageID": row["ImageID"],
@@ -207,6 +207,15 @@ def make_json(row: Row, now: float) -> Row:
         "Status": describe_status(row, now),
         "Created": int(row["Created"]),
     }
+
+
+def _by_number(exposed: Iterable[str]) -> dict[str, list[str]]:
+    """Return exposed ports as Podman's JSON has them: ``{"443": ["tcp"]}``."""
+    found: dict[str, list[str]] = {}
+    for item in exposed:
+        number, _, protocol = item.partition("/")
+        found.setdefault(number, []).append(protocol or "tcp")
+    return found
 
 
 def describe_status(row: Row, now: float) -> str:

@@ -45,6 +45,7 @@ def make_container_filter(e: Engine, filters: Filters) -> Callable[[Record], boo
     named = [*filters.get("before", ()), *filters.get("since", ())]
     created = {value: _find_created(e, value) for value in named}
     images = {value: _find_image_id(e, value) for value in filters.get("ancestor", ())}
+    networks = {value: _find_network(e, value) for value in filters.get("network", ())}
     return make_filter("container", filters, {
         "id": lambda row, value: is_id(value, row["Id"]),
         "name": lambda row, value: matches(value.replace("/", ""), row["Names"][0]),
@@ -59,7 +60,9 @@ def make_container_filter(e: Engine, filters: Filters) -> Callable[[Record], boo
         "since": lambda row, value: row["Created"] > created[value],
         "volume": _has_volume,
         "health": lambda row, value: row["Health"] == ("" if value == "none" else value),
-        "network": _is_on,
+        "network": lambda row, value: (
+            networks[value] in row["Networks"] or row["NetworkMode"] == value
+        ),
         "pod": lambda row, value: False,
         "until": lambda row, value: is_before(row["Created"], value),
         "restart-policy": lambda row, value: row["RestartPolicy"] == _POLICIES.get(value, value),
@@ -102,6 +105,15 @@ def _has_volume(row: Record, value: str) -> bool:
     return [source, destination] in row["MountPairs"]
 
 
-def _is_on(row: Record, value: str) -> bool:
-    """Whether a row is on the network, or has the mode (``host``, ``container:ID``)."""
-    return value in row["Networks"] or row["NetworkMode"] == value
+def _find_network(e: Engine, text: str) -> str:
+    """The name of the network a user means; what they wrote when there is none.
+
+    The name is not the only one a network answers to: it has an id, the default one aliases.
+    """
+    from strata.engine.networks.verbs import find_network
+
+    try:
+        found = find_network(e, text)
+    except UsageError:
+        return text
+    return str(found["name"]) if found else text
