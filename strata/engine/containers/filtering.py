@@ -110,7 +110,7 @@ def _find_network(e: Engine, text: str) -> str:
 
     The name is not the only one a network answers to: it has an id, the default one aliases.
     """
-    from strata.engine.networks.verbs import find_network
+    from strata.engine.networks.joining import find_network
 
     try:
         found = find_network(e, text)
