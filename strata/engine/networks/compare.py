@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def find_networks(e: Engine, w: World) -> Iterator[Problem]:
     """Everything that is not as it should be about networks."""
     yield from _find_names(e, w)
+    yield from _find_lost(e, w)
     yield from _find_users(w)
     yield from _find_bridges(e, w)
     yield from _find_held(e, w)
@@ -59,6 +60,14 @@ def _find_names(e: Engine, w: World) -> Iterator[Problem]:
         if verbs.read_copy(e, record["id"]) is None:
             yield Problem("copy-missing", _show(record), "the copy of its record is gone",
                           functools.partial(verbs.save, e, record))  # fmt: skip
+
+
+def _find_lost(e: Engine, w: World) -> Iterator[Problem]:
+    for network_id in verbs.list_copies(e):
+        known = network_id in w.records["network"] or w.is_damaged("network", network_id)
+        if not known and not w.is_busy(network_id) and verbs.read_copy(e, network_id) is not None:
+            yield Problem("record-lost", f"network {network_id[:SHORT_ID]}", "its record is gone",
+                          functools.partial(verbs.restore, e))  # fmt: skip
 
 
 def _find_users(w: World) -> Iterator[Problem]:

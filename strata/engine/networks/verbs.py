@@ -129,10 +129,11 @@ def _make(e: Engine, record: Record, *, default: bool = False, key: str = "") ->
 
 def save(e: Engine, record: Record) -> None:
     """Write a network's record, and the copy that `system rebuild` restores it from."""
+    e.records.save(record)
+    trace.point("network:recorded")
     path = copy_path(e, record["id"])
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     files.write_json(path, record)
-    e.records.save(record)
 
 
 def copy_path(e: Engine, network_id: str) -> str:
@@ -150,13 +151,18 @@ def read_copy(e: Engine, network_id: str) -> Record | None:
     return record if record["id"] == network_id and model.is_sound(record) else None
 
 
-def restore(e: Engine) -> int:
-    """Write records that are missing from their copies, for a rebuild; how many."""
+def list_copies(e: Engine) -> list[str]:
+    """Ids of the networks that have a copy of their record."""
     folder = os.path.dirname(copy_path(e, ""))
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else ()
+    return [name.removesuffix(".json") for name in names if files.is_record(name)]
+
+
+def restore(e: Engine) -> int:
+    """Write records that are missing from their copies; how many."""
     count = 0
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        network_id = name.removesuffix(".json")
-        if not files.is_record(name) or e.records.find("network", network_id) is not None:
+    for network_id in list_copies(e):
+        if e.records.find("network", network_id) is not None:
             continue
         record = read_copy(e, network_id)
         if record is not None:

@@ -387,6 +387,8 @@ def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
     """Temporary files whose writers are gone."""
     folders = [e.paths.runroot, *(path for path, _, _ in os.walk(e.records.folder))]
     folders += [f"{e.images_folder}/{image_id}" for image_id in w.records["image"]]
+    folders += [f"{e.images_folder}/networks", e.paths.bundles]
+    folders += [f"{e.paths.bundles}/{short}" for short in os.listdir(e.paths.bundles)]
     found: list[str] = []
     for folder in folders:
         if os.path.isdir(folder):
