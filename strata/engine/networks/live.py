@@ -111,8 +111,7 @@ def _follow(e: Engine, record: Record) -> None:
 
 
 def _emit(e: Engine, status: str, record: Record, network: Record) -> None:
-    events.emit(e, events.NETWORK, status, id=record["id"], name=network["name"],
-                attributes={"container": record["name"]})  # fmt: skip
+    events.emit(e, events.NETWORK, status, id=record["id"], network=network["name"])
 
 
 def settle_connection(e: Engine, container_id: str, network_id: str) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 
 from strata import trace
-from strata.engine import names
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
 from strata.engine.networks import host, joining, overlay
@@ -125,6 +125,7 @@ def _make(e: Engine, record: Record, *, default: bool = False, key: str = "") ->
             overlay.save_key(e, record["id"], key)
         save(e, record)
         trace.point("network-create:recorded")
+    events.emit(e, events.NETWORK, "create", id=record["id"], name=record["name"])
 
 
 def save(e: Engine, record: Record) -> None:
@@ -271,6 +272,7 @@ def discard(e: Engine, record: Record) -> bool:
         step = ["settle-network", record["id"], record["name"], record["interface"]]
         with e.journal.begin("network-rm", step):
             settle_removal(e, record["id"], record["name"], record["interface"])
+    events.emit(e, events.NETWORK, "remove", id=record["id"], name=record["name"])
     return True
 
 
