@@ -217,6 +217,23 @@ def test_a_port_that_is_taken_names_who_has_it(place: tuple[Store, Host, Host]) 
     run_sleeper(store, "again", "--publish", "8080:80")
 
 
+def test_all_is_free_when_a_container_has_ended(place: tuple[Store, Host, Host]) -> None:
+    """Not some time later: the next command may want the same port and address."""
+    store, a, _ = place
+    store.ok("network", "create", "--subnet", "10.77.0.0/30", "small")
+    options = ("--network", "small", "--publish", "8080:80")
+    for _ in range(3):
+        store.ok("run", "--rm", *options, BUSYBOX, "true")
+        assert "8080" not in a.ok("nft", "list", "ruleset")
+        assert os.listdir(f"{store.runroot}/netns") == []
+    run_sleeper(store, "one", *options)
+    store.ok("stop", "--time", "0", "one")
+    store.ok("start", "one")
+    store.ok("rm", "--force", "--time", "0", "one")
+    run_sleeper(store, "two", *options)
+    assert store.ok("system", "check").out == ""
+
+
 def test_rules_come_back_with_the_next_container_after_a_flush(
     place: tuple[Store, Host, Host],
 ) -> None:

@@ -13,6 +13,7 @@ from strata import trace
 from strata.engine import events
 from strata.engine.containers import create, life, removal
 from strata.engine.core import Engine, Record
+from strata.engine.networks import joining as networks
 from strata.engine.system import collect
 from strata.errors import StateImproper, StrataError, UsageError
 from strata.runtime import attach as attaching
@@ -196,6 +197,8 @@ def finish(e: Engine, record: Record) -> int:
             return code
         if found["status"] in lifecycle.LIVE:
             events.emit_container(e, "died", record, exit_code=code)
+        # Its ports and addresses are free when the command ends; the rest can wait.
+        networks.disconnect(e, record)
         removal.discard_locked(e, record, verb="rm-auto", keep=False)
         trace.point("run:removed")
         e.forget_lock(held)

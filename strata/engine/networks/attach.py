@@ -230,29 +230,26 @@ def describe_holder(e: Engine, container_id: str) -> str:
 
 
 def forget_stale(e: Engine, holder: str, path: str) -> bool:
-    """Give back what a container holds that does not run and nobody is at; whether it was so."""
+    """Give back what a container holds that does not run and nobody is at; whether it was so.
+
+    All give back under the container's lock: two at once could take from its successor.
+    """
     from strata.engine.networks import joining
     from strata.linux import locks
 
-    record = e.records.find("container", holder)
-    if record is None:
-        # Removed: whoever did it is about to give this back, or was killed before.
-        from strata.engine.networks import joining
-
-        joining.disconnect(e, {"id": holder, "config": {"networks": []}})
-        leases.release(path, holder)
-        return True
-    if lifecycle.derive(record) in lifecycle.LIVE:
-        return False
     held = locks.try_lock(f"{e.paths.locks}/2-container.{holder}")
     if held is None:
         return False
-    with held:
-        fresh = e.records.find("container", holder)
-        if fresh is not None and lifecycle.derive(fresh) in lifecycle.LIVE:
-            return False
-        joining.disconnect(e, fresh or record)
-        leases.release(path, holder)
+    record = e.records.find("container", holder)
+    if record is None:
+        joining.disconnect(e, {"id": holder, "config": {"network": "bridge", "networks": []}})
+        e.forget_lock(held)
+    else:
+        with held:
+            if lifecycle.derive(record) in lifecycle.LIVE:
+                return False
+            joining.disconnect(e, record)
+    leases.release(path, holder)
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound, UsageError
+from strata.errors import NotFound, StrataError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,11 +192,15 @@ def _asks_for_names(config: Record) -> bool:
 
 
 def disconnect(e: Engine, record: Record) -> None:
-    """Give back what a container that does not run holds of networks. Idempotent."""
+    """Give back what a container that does not run holds of networks. Idempotent, never fails:
+    what cannot be given back keeps its sign, and the check finds it. The caller has the lock."""
     if os.path.lexists(e.paths.netns(record["id"])):
         from strata.engine.networks import modes
 
-        modes.leave(e, record)
+        try:
+            modes.leave(e, record)
+        except (StrataError, OSError):
+            return
 
 
 def follow(e: Engine, record: Record) -> None:
