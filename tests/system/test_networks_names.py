@@ -190,6 +190,25 @@ def test_a_server_that_was_killed_is_there_again_with_the_next_start(store: Stor
     wait_until(lambda: ask(store, "web", "db") == [address_of(store, "db")], "names again")
 
 
+def test_the_check_finds_names_of_what_does_not_run_and_a_server_that_died(store: Store) -> None:
+    start(store, "db")
+    assert store.ok("system", "check").rc == 0
+    os.kill(dns.find_server(store.runroot), 9)
+    wait_until(lambda: dns.find_server(store.runroot) == 0, "the server gone")
+    found = store.strata("system", "check", "--format", "json").json["Problems"]
+    assert [problem["Id"] for problem in found] == ["name-server-gone"]
+    store.ok("system", "check", "--repair")
+    assert ask(store, "db", "db") == [address_of(store, "db")]
+    (file,) = [name for name in os.listdir(f"{store.runroot}/net/dns") if name != "aardvark.pid"]
+    with open(f"{store.runroot}/net/dns/{file}", "a") as lines:
+        lines.write(f"{'ab' * 32} 10.88.0.99  ghost\n")
+    found = store.strata("system", "check", "--format", "json").json["Problems"]
+    assert [problem["Id"] for problem in found] == ["name-stale"]
+    store.ok("system", "check", "--repair")
+    assert ask(store, "db", "ghost") == []
+    store.ok("system", "check")
+
+
 def test_another_server_on_the_port_is_told(store: Store, host: Host) -> None:
     store.ok("run", "--rm", BUSYBOX, "true")  # the bridge is there from now on
     wait_for_end(store)

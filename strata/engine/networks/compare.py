@@ -16,7 +16,7 @@ from strata.engine.system.world import Problem, World
 from strata.errors import StrataError
 from strata.linux import locks
 from strata.linux import network as kernel
-from strata.network import leases, nft, plan
+from strata.network import dns, leases, nft, plan
 from strata.store import lifecycle
 from strata.store.paths import SHORT_ID
 
@@ -32,6 +32,7 @@ def find_networks(e: Engine, w: World) -> Iterator[Problem]:
     yield from _find_users(w)
     yield from _find_bridges(e, w)
     yield from _find_held(e, w)
+    yield from _find_served(e, w)
     yield from _find_links(e, w)
     yield from _find_rules(e, w)
 
@@ -144,6 +145,21 @@ def _find_held(e: Engine, w: World) -> Iterator[Problem]:
                           functools.partial(_release, e, path, holder))  # fmt: skip
 
 
+def _find_served(e: Engine, w: World) -> Iterator[Problem]:
+    """Names that are served of containers that do not run, and names that nobody serves."""
+    runroot = e.paths.runroot
+    served = {holder for holders in dns.list_zones(runroot).values() for holder in holders}
+    for holder in sorted(served):
+        if _is_free(e, w, holder):
+            yield Problem("name-stale", f"names of container {holder[:SHORT_ID]}",
+                          "they are served, but it does not run",
+                          functools.partial(dns.withdraw, runroot, holder))  # fmt: skip
+    if served and not dns.find_server(runroot):
+        yield Problem("name-server-gone", "the server of names on networks",
+                      "aardvark-dns does not run, so names do not resolve",
+                      functools.partial(verbs.reload, e))  # fmt: skip
+
+
 def _disconnect(e: Engine, short: str) -> None:
     """Give back what a container holds, also one whose record is gone."""
     found = e.records.match_prefix("container", short)
@@ -159,8 +175,6 @@ def _disconnect(e: Engine, short: str) -> None:
 
 def _find_whole_id(e: Engine, short: str) -> str:
     """The id of a container without a record, from what it holds; else what is known of it."""
-    from strata.network import dns
-
     holders = [holder for _, holder in _list_leases(e)]
     for served in dns.list_zones(e.paths.runroot).values():
         holders += served

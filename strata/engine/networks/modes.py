@@ -14,6 +14,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import attach, host
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import cgroup, process
+from strata.linux import network as kernel
 from strata.linux.write import write_all
 from strata.network import act, dns, files, pasta, plan
 from strata.store import lifecycle
@@ -175,6 +176,9 @@ def _find_other(e: Engine, container_id: str) -> str:
             f"cannot join the network of container {other['name']}: it is not running",
             hint=f"`strata start {other['name']}` starts it",
         )
+    pin = e.paths.netns(container_id)
+    if kernel.is_pinned(pin):
+        return pin
     return f"/proc/{other['state']['pid']}/ns/net"
 
 
