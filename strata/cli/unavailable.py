@@ -82,7 +82,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     "pod": _PODS,
-    **dict.fromkeys(("update",), "not implemented"),
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
     **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),

@@ -24,6 +24,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-connection CONTAINER NETWORK``    take away a network its record does not list
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
+``settle-update ID``                       give a container the limits its record says
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
 ``unhide KIND ID GUID NAME ENTRY``         show a snapshot that did not come into the trash
 ``settle-branch-removal ENTRY``            finish removing a branch that has a trash entry
@@ -106,6 +107,10 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.networks import live
 
             live.settle_connection(e, container_id, network_id)
+        case ["settle-update", container_id]:
+            from strata.engine.containers import updating
+
+            updating.settle(e, container_id)
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

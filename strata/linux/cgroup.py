@@ -224,3 +224,19 @@ def list_processes(pid: int) -> list[int]:
             return [int(line) for line in file]
     except (OSError, ValueError):
         return []
+
+
+def lift_cpu_quota(pid: int) -> None:
+    """Take away the limit on CPU time of the cgroup a process is in. OSError."""
+    folders = find_directories(pid)
+    if "" in folders:
+        path, word = f"{folders['']}/cpu.max", "max"
+    elif "cpu" in folders:
+        path, word = f"{folders['cpu']}/cpu.cfs_quota_us", "-1"
+    else:
+        return
+    try:
+        with open(path, "w") as file:
+            file.write(word)
+    except FileNotFoundError:  # the controller is not handed down to it
+        return

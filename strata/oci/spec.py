@@ -302,7 +302,7 @@ def _linux(
     linux: dict[str, Any] = {
         "cgroupsPath": f"{config.get('cgroup_parent') or CGROUP_PARENT}/{record['id']}",
         "namespaces": namespaces,
-        "resources": _resources(config, host, warnings),
+        "resources": make_resources(config, host, warnings),
         "rootfsPropagation": "private",
     }
     if config.get("privileged"):
@@ -334,7 +334,10 @@ class _unmasked:
         return False
 
 
-def _resources(config: Mapping[str, Any], host: HostFacts, warnings: list[str]) -> dict[str, Any]:
+def make_resources(
+    config: Mapping[str, Any], host: HostFacts, warnings: list[str]
+) -> dict[str, Any]:
+    """The ``linux.resources`` of the everyday limits; `strata.oci.resources` has the others."""
     allow = bool(config.get("privileged"))
     resources: dict[str, Any] = {"devices": [{"allow": allow, "access": "rwm"}]}
     limit = config.get("pids_limit")

@@ -46,6 +46,10 @@ SCENARIOS = [
         prepare=[["create", *SLEEPER], ["start", "c1"], ["pause", "c1"]], undo=GONE,
     ),
     Scenario(
+        "update", ["update", "--memory", "64m", "--pids-limit", "99", "c1"],
+        prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
+    ),
+    Scenario(
         "rm-force", ["rm", "--force", "--time", "0", "c1"], codes=(0, 1),
         prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
     ),

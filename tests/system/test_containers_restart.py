@@ -77,7 +77,7 @@ def test_a_killed_supervisor_is_started_by_the_next_command(own: Store) -> None:
     wait_until(lambda: find_supervisors(own), "another one watches")
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: get_row(own, "kept")["Restarts"] == 1, "it is started again")
-    assert get_row(own, "kept")["State"] == "running"
+    wait_until(lambda: get_row(own, "kept")["State"] == "running", "it runs again")
 
 
 def test_what_ended_while_nobody_watched_is_started_again(own: Store) -> None:

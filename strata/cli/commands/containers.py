@@ -105,6 +105,39 @@ COMMANDS = (
         complete="running",
     ),
     Command(
+        ("update", "container update"),
+        "Change the limits and the restart policy of a container",
+        "life:update",
+        "CONTAINER",
+        0,
+        1,
+        (
+            Option("--blkio-weight", "string", "Share of block I/O, 10 to 1000", "WEIGHT"),
+            Option("--cpu-period", "int", "Period of the CPU quota, in microseconds", "NUMBER"),
+            Option("--cpu-quota", "int", "CPU time in each period, in microseconds", "NUMBER"),
+            Option("--cpu-rt-period", "int", "Period of real-time CPU, in microseconds", "NUMBER"),
+            Option(
+                "--cpu-rt-runtime", "int", "Real-time CPU in each period, microseconds", "NUMBER"
+            ),
+            Option("--cpu-shares -c", "int", "Share of CPU time when it is scarce", "NUMBER"),
+            Option("--cpus", "float", "CPUs the container may use; 0 for no limit", "NUMBER"),
+            Option("--cpuset-cpus", "string", "CPUs to run on, as in 0-3,5", "LIST"),
+            Option("--cpuset-mems", "string", "Memory nodes to use, as in 0-1", "LIST"),
+            _LATEST,
+            Option("--memory -m", "size", "Limit of memory; 0 for no limit", "SIZE"),
+            Option("--memory-reservation", "size", "Memory to be left when it is scarce", "SIZE"),
+            Option("--memory-swap", "string", "Limit of memory and swap, -1 for none", "SIZE"),
+            Option("--memory-swappiness", "int", "How readily to swap, 0 to 100 (v1)", "NUMBER"),
+            Option("--pids-limit", "int", "Most processes at a time; -1 for no limit", "NUMBER"),
+            Option(
+                "--restart", "string", "no, on-failure[:RETRIES], always, unless-stopped", "POLICY"
+            ),
+        ),
+        text="Takes effect at once on a running container and stays for its next start.",
+        examples=("strata update --memory 1g --cpus 2 db", "strata update --restart always db"),
+        complete="container",
+    ),
+    Command(
         ("rm", "container rm"),
         "Remove containers",
         "life:remove",

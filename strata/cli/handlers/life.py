@@ -6,13 +6,13 @@ import sys
 
 from strata.cli import losses, values
 from strata.cli.context import Context, for_each, say
-from strata.cli.handlers.choosing import choose
+from strata.cli.handlers.choosing import choose, choose_one
 from strata.errors import NotFound, UsageError
 from strata.linux.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from strata.cli.parse import Options
@@ -91,6 +91,55 @@ def unpause(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine.containers import pausing
 
     return _act_on(context, options, arguments, pausing.unpause, ("paused",))
+
+
+def update(context: Context, options: Options, arguments: list[str]) -> int:
+    """Change the limits and the restart policy of a container; print its id."""
+    from strata.cli import health
+    from strata.engine.containers import updating
+    from strata.engine.names import get_container
+
+    name = choose_one(context, options, arguments)
+    record = get_container(context.engine, name)
+    changes = read_changes(options, record["config"])
+    if options.given("restart"):
+        changes["restart"] = health.parse_restart(options.text("restart"))
+        updating.check_restart(record, changes["restart"])
+    if not changes:
+        raise UsageError("nothing to update", hint="give a limit, as in --memory 1g")
+    say(updating.update(context.engine, name, changes))
+    return 0
+
+
+def read_changes(options: Options, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that an ``update`` changes; ``config`` holds those of the container."""
+    from strata.cli import resources
+
+    described: dict[str, Any] = {
+        "memory": options.number("memory") if options.given("memory") else config.get("memory"),
+        "cpus": options.real("cpus") if options.given("cpus") else None,
+    }
+    resources.read(described, options, {})
+    keys = ("memory", "memory-swap", "memory-reservation", "memory-swappiness", "cpus",
+            "cpu-shares", "cpu-quota", "cpu-period", "cpu-rt-period", "cpu-rt-runtime",
+            "cpuset-cpus", "cpuset-mems", "blkio-weight")  # fmt: skip
+    changes = {
+        key: described.get(key) or None
+        for key in (key.replace("-", "_") for key in keys if options.given(key))
+    }
+    if described["cpus"] is not None and described["cpus"] < 0:
+        raise UsageError(f"invalid --cpus {described['cpus']}: must be positive")
+    if "cpus" in changes:
+        # The same thing said in another way: the last word holds.
+        changes.update(cpu_quota=None, cpu_period=None)
+    elif "cpu_quota" in changes or "cpu_period" in changes:
+        changes["cpus"] = None
+    if options.given("pids-limit"):
+        limit = options.number("pids-limit") or -1
+        if limit < -1:
+            raise UsageError("invalid --pids-limit: must be -1 (no limit) or more")
+        changes["pids_limit"] = limit
+    return changes
 
 
 def _act_on(

@@ -55,9 +55,11 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
 # -- starting --------------------------------------------------------------------------------------
 
 
-def start_container(e: Engine, record: Record, *, preserve: Sequence[int] = ()) -> None:
-    """Start a container and leave it to its conmon."""
-    launched = launch(e, record, owned=False, preserve=preserve)
+def start_container(
+    e: Engine, record: Record, *, preserve: Sequence[int] = (), revived: bool = False
+) -> None:
+    """Start a container and leave it to its conmon. ``revived``: because of its restart policy."""
+    launched = launch(e, record, owned=False, preserve=preserve, revived=revived)
     try:
         run_process(e, record, launched)
     finally:
@@ -84,12 +86,13 @@ def ensure_started(e: Engine, record: Record) -> None:
 
 def launch(
     e: Engine, record: Record, *, owned: bool, stdin: bool | None = None,
-    preserve: Sequence[int] = (),
+    preserve: Sequence[int] = (), revived: bool = False,
 ) -> Launched:  # fmt: skip
     """Create the container's process, not yet running, under its lock.
 
-    ``owned``: this process stays and settles the container itself at its end. ``preserve``:
-    descriptors that the container's process inherits. ``record`` is updated in place.
+    ``owned``: this process stays and settles the container itself at its end; ``revived``: its
+    restart policy wants it. ``preserve``: descriptors that the container's process inherits.
+    ``record`` is updated in place.
     """
     from strata.runtime import config as runtime_config
     from strata.runtime.host import read_host
@@ -149,7 +152,7 @@ def launch(
         if not _WATCHED_KEYS.isdisjoint(config):
             from strata.engine.containers import supervising
 
-            watched = supervising.begin_state(record, before)
+            watched = supervising.begin_state(record, revived=revived)
             if supervising.is_needed(record):
                 supervising.mark(e, record["id"])
         launched = runtime.launch(plan)
@@ -353,12 +356,12 @@ def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
             e.records.save(record, durable=False)
         return
     e.allow_reserve()
+    state["by_user"] = True
     if lifecycle.is_alive(state):
         chosen = get_runtime(e, record)
         seconds = record["config"]["stop_timeout"] if time is None else time
         frozen = state["status"] == lifecycle.PAUSED
         record["state"]["status"] = lifecycle.STOPPING
-        record["state"]["by_user"] = True
         e.records.save(record, durable=False)
         trace.point("stop:announced")
         signal = record["config"]["stop_signal"] if seconds != 0 else 9

@@ -15,6 +15,7 @@ from strata import command, trace
 from strata.engine import events
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
+from strata.errors import StateImproper
 from strata.linux import cgroup, locks
 from strata.store import lifecycle
 
@@ -109,12 +110,15 @@ def ensure(e: Engine) -> None:
     os.waitpid(command.spawn_detached(argv, {**command.ENVIRONMENT}, {}), 0)
 
 
-def begin_state(record: Record, before: Record) -> Record:
-    """What a new run's state has beside the usual: restarts so far, and health."""
-    found: Record = {
-        "restarts": int(before.get("restarts") or 0) if before.get("reviving") else 0,
-        "reviving": False,
-    }
+def begin_state(record: Record, *, revived: bool) -> Record:
+    """What a new run's state has beside the usual: restarts so far, and health.
+
+    `StateImproper` for one to be started again by its policy that was stopped meanwhile.
+    """
+    before = record["state"]
+    if revived and before.get("by_user"):
+        raise StateImproper(f"container {record['name']} was stopped meanwhile")
+    found: Record = {"restarts": int(before.get("restarts") or 0) if revived else 0}
     if (record["config"].get("health") or {}).get("test"):
         from strata.engine.containers import health
 
@@ -141,9 +145,12 @@ def revive(e: Engine, container_id: str) -> bool:
         if not is_due(record):
             return False
         record["state"]["restarts"] = int(record["state"].get("restarts") or 0) + 1
-        record["state"]["reviving"] = True
         e.records.save(record, durable=False)
         trace.point("revive:counted")
     events.emit_container(e, "restart", record)
-    life.ensure_started(e, record)
+    try:
+        life.start_container(e, record, revived=True)
+    except StateImproper:
+        # Somebody started it, or stopped it for good.
+        return False
     return True
