@@ -442,9 +442,13 @@ class _Lister(_Walker):
 
 
 class _Exporter(_Walker):
-    """Everything in a tree, whatever it is called."""
+    """Everything in a tree, whatever it is called; the top itself is no entry."""
 
     _is_layer = False
+
+    def walk(self, fd: int, lower: int | None) -> None:
+        self._levels.append(_Level(b"", fd, os.fstat(fd), emitted=True))
+        self._directory(fd, lower, b"")
 
 
 def list_changes(tree: str, parent_tree: str | None) -> list[tuple[str, bytes]]:

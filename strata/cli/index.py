@@ -26,8 +26,8 @@ GROUP_DEFAULTS = {"snapshot": "snapshot create", "fork": "fork create"}
 
 _CREATE = "run create"
 _CONTAINER = (
-    "start stop restart pause unpause update kill rm ps logs exec attach wait commit cp rename ls "
-    "list inspect exists prune cleanup"
+    "start stop init restart pause unpause update kill rm ps logs exec attach wait commit cp "
+    "rename ls list inspect exists prune cleanup"
 )
 _NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
 _VOLUME = "create ls list inspect rm prune exists profiles mount unmount reload"
@@ -36,7 +36,7 @@ _IMAGE = "ls list pull load save import inspect history tag untag rm exists tree
 MODULES: dict[str, str] = {
     **dict.fromkeys(_CREATE.split(), "create"),
     **dict.fromkeys(
-        "start stop restart pause unpause update kill rm ps logs exec attach wait commit cp "
+        "start stop init restart pause unpause update kill rm ps logs exec attach wait commit cp "
         "rename".split(),
         "containers",
     ),
@@ -51,7 +51,11 @@ MODULES: dict[str, str] = {
         "port|container port|network connect|network disconnect".split("|"), "connecting"
     ),
     **{f"snapshot {word}": "snapshots" for word in "create ls list rm".split()},
-    **dict.fromkeys("diff|container diff|image diff|export|container export".split("|"), "files"),
+    **dict.fromkeys(
+        "diff|container diff|image diff|export|container export|mount|container mount|unmount|"
+        "umount|container unmount|container umount|container clone".split("|"),
+        "files",
+    ),
     **dict.fromkeys(
         "events|system events|top|container top|stats|container stats|healthcheck run|"
         "container revive|system supervise".split("|"),

@@ -84,7 +84,7 @@ COMMANDS: dict[str, str] = {
     "pod": _PODS,
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
     **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
-    **dict.fromkeys(("auto-update", "machine", "compose", "init"), "not implemented"),
+    **dict.fromkeys(("auto-update", "machine", "compose"), "not implemented"),
 }
 
 

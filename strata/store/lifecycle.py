@@ -2,7 +2,8 @@
 
 ``status`` in a record is what was last written; `derive` compares it with facts (this boot, the
 process with its start time), so a killed engine or a reboot never leaves a lie. The words are
-Podman's: created, running, paused, stopping, exited, removing.
+Podman's: created, initialized (only the process does not run yet), running, paused, stopping,
+exited, removing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from strata.store.files import Record
 
 CREATED = "created"
+INITIALIZED = "initialized"
 RUNNING = "running"
 PAUSED = "paused"
 STOPPING = "stopping"
@@ -25,8 +27,8 @@ REMOVING = "removing"
 ALLOWED: dict[str, frozenset[str]] = {
     "init": frozenset({CREATED, EXITED}),
     "start": frozenset({CREATED, EXITED}),
-    "stop": frozenset({CREATED, RUNNING, STOPPING, EXITED}),
-    "restart": frozenset({CREATED, RUNNING, STOPPING, EXITED}),
+    "stop": frozenset({CREATED, INITIALIZED, RUNNING, STOPPING, EXITED}),
+    "restart": frozenset({CREATED, INITIALIZED, RUNNING, STOPPING, EXITED}),
     "kill": frozenset({RUNNING, STOPPING, PAUSED}),
     "pause": frozenset({RUNNING}),
     "unpause": frozenset({PAUSED}),
@@ -38,7 +40,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "remove": frozenset({CREATED, EXITED, REMOVING}),
     "rollback": frozenset({CREATED, EXITED}),
 }
-LIVE = frozenset({RUNNING, STOPPING, PAUSED})
+LIVE = frozenset({INITIALIZED, RUNNING, STOPPING, PAUSED})
 
 _SENTENCES = {
     "init": "container {name} has already been created in runtime: container state improper",

@@ -50,6 +50,10 @@ SCENARIOS = [
         prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
     ),
     Scenario(
+        "init", ["init", "c1"], again=["start", "c1"],
+        prepare=[["create", *SLEEPER]], undo=GONE,
+    ),
+    Scenario(
         "rm-force", ["rm", "--force", "--time", "0", "c1"], codes=(0, 1),
         prepare=[["create", *SLEEPER], ["start", "c1"]], undo=GONE,
     ),

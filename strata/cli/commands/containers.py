@@ -67,6 +67,17 @@ COMMANDS = (
         complete="running",
     ),
     Command(
+        ("init", "container init"),
+        "Make everything a start makes, without letting the process run",
+        "life:init",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (_ALL, _LATEST),
+        text="`strata start` then only lets it run.",
+        complete="container",
+    ),
+    Command(
         ("restart", "container restart"),
         "Stop containers and start them again",
         "life:restart",
@@ -298,7 +309,7 @@ COMMANDS = (
         0,
         None,
         (
-            Option("--condition", "csv", "State to wait for (stopped)", "STATE"),
+            Option("--condition", "csv", "State, or health, to wait for (stopped)", "STATE"),
             Option("--ignore", "flag", "Pass over containers that do not exist"),
             Option("--interval -i", "duration", "Longest time between two looks", "DURATION", 0.25),
             _LATEST,
@@ -354,7 +365,11 @@ COMMANDS = (
             Option("--follow -L", "flag", "Follow a symbolic link given as the source"),
             Option("--overwrite", "flag", "Let a directory replace a file and the reverse"),
         ),
-        text="A SOURCE that ends in /. means what is in the directory.",
+        text=(
+            "A SOURCE that ends in /. means what is in the directory.\n"
+            "- stands for a tar archive: on standard input as the source, on standard output as "
+            "the\ndestination."
+        ),
         complete="container",
     ),
     Command(

@@ -66,4 +66,54 @@ COMMANDS = (
         examples=("strata export -o web.tar web", "strata export web | tar -t"),
         complete="container",
     ),
+    Command(
+        ("mount", "container mount"),
+        "Show the files of containers on the host",
+        "files:mount",
+        "[CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All containers"),
+            _FORMAT,
+            _LATEST,
+            Option("--no-trunc", "flag", "Do not shorten ids"),
+        ),
+        text="Without arguments the mounted ones are listed.",
+        complete="container",
+    ),
+    Command(
+        ("unmount", "umount", "container unmount", "container umount"),
+        "Take the files of containers away from the host",
+        "files:unmount",
+        "CONTAINER [CONTAINER...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All that are mounted"),
+            Option("--force -f", "flag", "However often they were mounted"),
+            _LATEST,
+        ),
+        text="A container that was mounted several times must be unmounted as often.",
+        complete="container",
+    ),
+    Command(
+        ("container clone",),
+        "Make a new container with the settings of another",
+        "files:clone_container",
+        "CONTAINER [NAME]",
+        1,
+        2,
+        (
+            Option("--destroy", "flag", "Remove the original"),
+            Option("--force -f", "flag", "With --destroy: also when it runs"),
+            Option("--name", "string", "Name of the new one (NAME-clone)", "NAME"),
+            Option("--run", "flag", "Start the new one"),
+        ),
+        text=(
+            "It starts from the image's files. `strata clone` makes one that has the other's files "
+            "too."
+        ),
+        complete="container",
+    ),
 )

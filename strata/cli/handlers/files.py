@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from strata.cli.context import Context, say
-from strata.cli.handlers.choosing import choose_one
+from strata.cli.context import Context, for_each, say
+from strata.cli.handlers.choosing import choose, choose_one
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -36,12 +36,25 @@ def commit(context: Context, options: Options, arguments: list[str]) -> int:
 
 def copy(context: Context, options: Options, arguments: list[str]) -> int:
     """Copy files between a container and the host."""
-    if "-" in arguments:
-        raise UsageError(
-            "cp cannot read or write an archive in this version", hint="name a file or directory"
-        )
     from strata.engine.containers.copy import copy as copy_files
 
+    source, destination = arguments
+    if "-" in (source, destination):
+        from strata.engine.containers import streaming
+
+        if source == destination:
+            raise UsageError("one of the two must be in a container", hint="CONTAINER:PATH")
+        if source == "-":
+            if os.isatty(0):
+                raise UsageError("refusing to read an archive from a terminal", hint="use a pipe")
+            streaming.copy_in(context.engine, destination, 0, overwrite=options.flag("overwrite"))
+            return 0
+        if os.isatty(1):
+            raise UsageError("refusing to write an archive to a terminal", hint="use a pipe")
+        from strata.linux.write import write_all
+
+        streaming.copy_out(context.engine, source, lambda data: write_all(1, data))
+        return 0
     copy_files(
         context.engine,
         arguments[0],
@@ -148,4 +161,85 @@ def export(context: Context, options: Options, arguments: list[str]) -> int:
     except BaseException:
         os.unlink(staging)
         raise
+    return 0
+
+
+def mount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show containers' files on the host, or list those that are shown."""
+    from strata.engine.containers import mounting
+    from strata.engine.names import get_container
+
+    format = options.text("format")
+    if format not in ("", "json"):
+        raise UsageError("only supported value for '--format' is 'json'")
+    if not arguments and not options.flag("all") and not options.flag("latest"):
+        return _list_mounted(context, options)
+    names = choose(context, options, arguments)
+
+    def act(name: str) -> None:
+        path = mounting.mount_container(context.engine, get_container(context.engine, name))
+        say(path if len(names) == 1 and not options.flag("all") else f"{name} {path}")
+
+    return for_each(context, names, act)
+
+
+def _list_mounted(context: Context, options: Options) -> int:
+    from strata.cli.format import show_json
+    from strata.engine.containers.mounting import list_mounted
+
+    found = list_mounted(context.engine)
+    if options.text("format") == "json":
+        show_json([{"id": record["id"], "Repositories": None, "mountpoint": path}
+                   for record, path in found])  # fmt: skip
+        return 0
+    for record, path in found:
+        say(f"{record['id'] if options.flag('no-trunc') else record['id'][:12]}  {path}")
+    return 0
+
+
+def unmount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Take containers' files away from the host."""
+    from strata.engine.containers import mounting
+    from strata.engine.names import get_container
+
+    force = options.flag("force")
+    if options.flag("all"):
+        if arguments:
+            raise UsageError("--all and names cannot be used together")
+        names = [record["id"] for record, _ in mounting.list_mounted(context.engine)]
+    else:
+        names = choose(context, options, arguments)
+
+    def act(name: str) -> None:
+        record = get_container(context.engine, name)
+        mounting.unmount_container(context.engine, record, force=force)
+        say(name)
+
+    return for_each(context, names, act)
+
+
+def clone_container(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make a new container with the settings of another; print its id."""
+    from strata.engine import names
+    from strata.engine.containers import life, removal
+    from strata.engine.history import clones
+    from strata.engine.history.targets import START
+
+    e = context.engine
+    if options.flag("force") and not options.flag("destroy"):
+        raise UsageError("cannot set --force without --destroy")
+    old = names.get_container(e, arguments[0])
+    wanted = arguments[1] if len(arguments) > 1 else options.text("name")
+    if not wanted:
+        wanted, number = f"{old['name']}-clone", 0
+        while e.records.find_name("container", wanted) is not None:
+            number += 1
+            wanted = f"{old['name']}-clone{number}"
+    clones.clone(e, f"container:{old['name']}@{START}", wanted)
+    made = names.get_container(e, wanted)
+    if options.flag("destroy"):
+        removal.remove(e, [old["id"]], force=options.flag("force"))
+    if options.flag("run"):
+        life.start_container(e, made)
+    say(made["id"])
     return 0

@@ -79,6 +79,13 @@ def restart(context: Context, options: Options, arguments: list[str]) -> int:
     return for_each(context, choose(context, options, arguments, states=states), act)
 
 
+def init(context: Context, options: Options, arguments: list[str]) -> int:
+    """Make everything that a start makes, but for letting the process run."""
+    from strata.engine.containers import life
+
+    return _act_on(context, options, arguments, life.init_container, ("created", "exited"))
+
+
 def pause(context: Context, options: Options, arguments: list[str]) -> int:
     """Freeze all processes of containers."""
     from strata.engine.containers import pausing
@@ -213,7 +220,8 @@ def wait(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine.containers import verbs as containers
 
     conditions = options.list("condition") or ["stopped"]
-    known = ("created", "exited", "running", "stopped", "removing")
+    known = ("configured", "created", "exited", "healthy", "initialized", "paused", "removing",
+             "running", "stopped", "stopping", "unhealthy")  # fmt: skip
     for condition in conditions:
         if condition not in known:
             raise UsageError(

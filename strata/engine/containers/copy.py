@@ -90,12 +90,13 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
 
 def copy(
     e: Engine, source: str, destination: str, *, archive: bool = True, overwrite: bool = False,
-    follow: bool = False,
+    follow: bool = False, existing: bool = False,
 ) -> int:  # fmt: skip
     """Copy a file or tree; return how many names were copied.
 
     A source ending in ``/.`` means what is in the directory. Into a container, files belong to
-    root there; out of it, to the caller; with ``archive`` false owners stay as they are.
+    root there; out of it, to the caller; with ``archive`` false owners stay as they are. With
+    ``existing`` the destination must be a directory that is there.
     """
     from strata.engine.history import reading
 
@@ -117,6 +118,8 @@ def copy(
                 owner=owner if archive else None, overwrite=overwrite,
                 harmless=to_container is None, empty=_find_kernel_views(origin),
             )  # fmt: skip
+            if existing:
+                _check_directory(target)
             count = _run(work, origin, target, follow)
             _warn_skipped(work)
             return count
@@ -157,6 +160,13 @@ def _warn_skipped(work: TreeCopy) -> None:
     for name in work.skipped:
         os.write(2, f"WARN: {name} is a device or socket and was not copied\n".encode(
             errors="surrogateescape"))  # fmt: skip
+
+
+def _check_directory(place: _Place) -> None:
+    fd = _open_directory(place, place.path)
+    if fd is None:
+        raise UsageError(f"{place.text}: destination must be a directory when copying from stdin")
+    os.close(fd)
 
 
 def _find_kernel_views(place: _Place) -> frozenset[int]:

@@ -55,6 +55,9 @@ def start_attached(
     e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes
 ) -> int:  # fmt: skip
     """``start --attach``: start a container and stay until it ends."""
+    if lifecycle.derive(record) == lifecycle.INITIALIZED:
+        life.ensure_started(e, record)
+        record = e.records.get("container", record["id"])
     if lifecycle.derive(record) in lifecycle.LIVE:
         return attach(e, record, stdin=stdin, sig_proxy=sig_proxy, detach_keys=detach_keys)
     return _run_owned(e, record, stdin=stdin, sig_proxy=sig_proxy, detach_keys=detach_keys)

@@ -57,7 +57,7 @@ def remove_record(
             return
         record = fresh
         status = lifecycle.derive(record)
-        if status in lifecycle.LIVE and force:
+        if status in lifecycle.LIVE and (force or status == lifecycle.INITIALIZED):
             from strata.engine.containers.life import stop_locked
 
             stop_locked(e, record, time=time)
@@ -75,6 +75,10 @@ def discard_locked(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
     The caller has the lock, the container does not run, and `release` follows.
     """
     e.allow_reserve()
+    if os.path.isdir(f"{e.paths.runroot}/mounted"):
+        from strata.engine.containers import mounting
+
+        mounting.forget(e, record["id"])
     datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
     if not keep:
         # What somebody took a snapshot of is not thrown away without a way back.

@@ -101,7 +101,7 @@ def wait(
     e: Engine, which: Sequence[str], *, interval: float = 0.25, condition: Sequence[str] = (),
 ) -> list[int]:  # fmt: skip
     """Wait until containers reach one of the conditions; return their exit codes."""
-    wanted = {"stopped": lifecycle.EXITED}
+    wanted = {"stopped": lifecycle.EXITED, "configured": lifecycle.CREATED}
     states = {wanted.get(word, word) for word in condition or ("stopped",)}
     codes = []
     for text in which:
