@@ -62,7 +62,7 @@ MODULES: dict[str, str] = {
         "watching",
     ),
     **dict.fromkeys("rollback clone".split(), "snapshots"),
-    **dict.fromkeys("log switch mount unmount umount".split(), "history"),
+    **dict.fromkeys("log switch".split(), "history"),
     **{f"fork {word}": "history" for word in "create ls list rm".split()},
     **{f"branch {word}": "history" for word in "ls list rm rename".split()},
     "undo": "trash",

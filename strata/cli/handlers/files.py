@@ -165,54 +165,69 @@ def export(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def mount(context: Context, options: Options, arguments: list[str]) -> int:
-    """Show containers' files on the host, or list those that are shown."""
+    """Show containers' files or snapshots on the host, or list what is shown."""
     from strata.engine.containers import mounting
+    from strata.engine.history import reading
     from strata.engine.names import get_container
 
-    format = options.text("format")
-    if format not in ("", "json"):
-        raise UsageError("only supported value for '--format' is 'json'")
     if not arguments and not options.flag("all") and not options.flag("latest"):
         return _list_mounted(context, options)
-    names = choose(context, options, arguments)
+    names = arguments if _are_snapshots(arguments) else choose(context, options, arguments)
 
     def act(name: str) -> None:
+        if _are_snapshots([name]):
+            say(reading.show(context.engine, name))
+            return
         path = mounting.mount_container(context.engine, get_container(context.engine, name))
         say(path if len(names) == 1 and not options.flag("all") else f"{name} {path}")
 
     return for_each(context, names, act)
 
 
-def _list_mounted(context: Context, options: Options) -> int:
-    from strata.cli.format import show_json
-    from strata.engine.containers.mounting import list_mounted
+def _are_snapshots(names: list[str]) -> bool:
+    """Whether a snapshot is meant: no container's name has an @."""
+    return any("@" in name for name in names)
 
-    found = list_mounted(context.engine)
-    if options.text("format") == "json":
-        show_json([{"id": record["id"], "Repositories": None, "mountpoint": path}
-                   for record, path in found])  # fmt: skip
-        return 0
-    for record, path in found:
-        say(f"{record['id'] if options.flag('no-trunc') else record['id'][:12]}  {path}")
+
+def _list_mounted(context: Context, options: Options) -> int:
+    from strata.cli.format import show_rows
+    from strata.engine.containers.mounting import list_mounted
+    from strata.engine.history import reading
+
+    full = options.flag("no-trunc")
+    rows = [
+        {"Spec": record["id"] if full else record["id"][:12], "Path": path, "id": record["id"],
+         "mountpoint": path}
+        for record, path in list_mounted(context.engine)
+    ]  # fmt: skip
+    rows += reading.list_shown(context.engine)
+    # Without headings, as Podman lists them.
+    show_rows(rows, [("MOUNTED", "Spec"), ("PATH", "Path")], format=options.text("format"),
+              heading=False)  # fmt: skip
     return 0
 
 
 def unmount(context: Context, options: Options, arguments: list[str]) -> int:
-    """Take containers' files away from the host."""
+    """Take containers' files or snapshots away from the host."""
     from strata.engine.containers import mounting
+    from strata.engine.history import reading
     from strata.engine.names import get_container
 
-    force = options.flag("force")
     if options.flag("all"):
         if arguments:
             raise UsageError("--all and names cannot be used together")
         names = [record["id"] for record, _ in mounting.list_mounted(context.engine)]
+        shown = reading.list_shown(context.engine)
+        names += [f"{row['Kind']}:{row['Spec']}" for row in shown]
     else:
-        names = choose(context, options, arguments)
+        names = arguments if _are_snapshots(arguments) else choose(context, options, arguments)
 
     def act(name: str) -> None:
-        record = get_container(context.engine, name)
-        mounting.unmount_container(context.engine, record, force=force)
+        if _are_snapshots([name]):
+            reading.hide(context.engine, name)
+        else:
+            record = get_container(context.engine, name)
+            mounting.unmount_container(context.engine, record, force=options.flag("force"))
         say(name)
 
     return for_each(context, names, act)

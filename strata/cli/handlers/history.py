@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from strata.cli import losses
-from strata.cli.context import Context, for_each, need_names, note, say
+from strata.cli.context import Context, for_each, note, say
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -30,34 +30,6 @@ def log(context: Context, options: Options, arguments: list[str]) -> int:
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     write_lines(drawing.draw(found, colour=sys.stdout.isatty(), plain=plain))
     return 0
-
-
-def mount(context: Context, options: Options, arguments: list[str]) -> int:
-    """Mount snapshots, or list those that are mounted."""
-    from strata.cli.format import show_rows
-    from strata.engine.history import reading
-
-    if not arguments:
-        found = reading.list_shown(context.engine)
-        show_rows(found, [("SNAPSHOT", "Spec"), ("PATH", "Path")], format=options.text("format"))
-        return 0
-    return for_each(context, arguments, lambda spec: say(reading.show(context.engine, spec)))
-
-
-def unmount(context: Context, options: Options, arguments: list[str]) -> int:
-    """Unmount snapshots."""
-    from strata.engine.history import reading
-
-    everything = options.flag("all")
-    need_names(arguments, all=everything, what="snapshot")
-    if everything:
-        arguments = [f"{row['Kind']}:{row['Spec']}" for row in reading.list_shown(context.engine)]
-
-    def act(spec: str) -> None:
-        reading.hide(context.engine, spec)
-        say(spec)
-
-    return for_each(context, arguments, act)
 
 
 def switch(context: Context, options: Options, arguments: list[str]) -> int:
