@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.hosts import open_hosts
 from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -119,7 +120,18 @@ def test_a_container_that_never_ran_says_so(shelf: Store) -> None:
     assert found["State"]["StartedAt"] == "0001-01-01T00:00:00Z"
     assert not {"Health", "ConmonPid", "CgroupPath"} & set(found["State"])
     assert not {"SizeRw", "SizeRootFs"} & set(found)
-    assert "SizeRootFs" in shelf.ok("inspect", "--size", "idle").json[0]
+
+
+def test_sizes_are_those_of_the_files_a_container_made(shelf: Store) -> None:
+    shelf.ok("exec", "web", "sh", "-c", "head -c 100000 /dev/zero >/root/big; rm -f /data/seed")
+    own, whole = shelf.ok(
+        "inspect", "--size", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "web"
+    ).out.split()
+    assert 100_000 <= int(own) < 110_000
+    assert int(whole) > 2_000_000
+    line = shelf.ok("ps", "--size", "--filter", "name=web", "--format", "{{.Size}}").line
+    assert line.startswith("100kB (virtual 2.")
+    assert shelf.ok("inspect", "--size", "-f", "{{.SizeRw}}", "idle").line == "0"
 
 
 @pytest.mark.parametrize(
@@ -185,3 +197,31 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(
     outcome = shelf.strata(*words)
     assert (outcome.rc, outcome.out) == (125, out)
     assert err in outcome.err.splitlines()[0]
+
+
+def test_ports_and_addresses_are_listed_and_inspected() -> None:
+    """On a host of its own: what scripts ask of a container on a network."""
+    with open_hosts("a") as (host,), open_store(netns=host.netns) as store:
+        store.add_busybox()
+        store.ok("network", "create", "shop")
+        store.ok("run", "-d", "--name", "web", "--network", "shop", "-p", "8080:80", "--expose",
+                 "443", BUSYBOX, "sleep", "1000")  # fmt: skip
+        store.ok("run", "-d", "--name", "other", BUSYBOX, "sleep", "1000")
+        try:
+            line = store.ok("ps", "-f", "name=web", "--format", "{{.Ports}}|{{.Networks}}").line
+            assert line == "0.0.0.0:8080->80/tcp, 443/tcp|shop"
+            [row] = store.ok("ps", "-f", "network=shop", "--format", "json").json
+            assert row["Ports"][0]["host_port"] == 8080
+            assert row["ExposedPorts"] == {"443": ["tcp"]}
+            for name in ("podman", "bridge", "strata"):
+                listed = store.ok("ps", "-f", f"network={name}", "--format", "{{.Names}}").line
+                assert listed == "other"
+            line = store.ok(
+                "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}} "
+                "{{.NetworkSettings.Networks.shop.Gateway}} "
+                '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}} '
+                "{{range $p, $c := .HostConfig.PortBindings}}{{$p}}{{end}}", "web",
+            ).line  # fmt: skip
+            assert line == "10.89.0.2 10.89.0.1 8080 80/tcp"
+        finally:
+            store.ok("rm", "--all", "--force", "--time", "0")

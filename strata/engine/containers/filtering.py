@@ -60,9 +60,7 @@ def make_container_filter(e: Engine, filters: Filters) -> Callable[[Record], boo
         "since": lambda row, value: row["Created"] > created[value],
         "volume": _has_volume,
         "health": lambda row, value: row["Health"] == ("" if value == "none" else value),
-        "network": lambda row, value: (
-            networks[value] in row["Networks"] or row["NetworkMode"] == value
-        ),
+        "network": lambda row, value: networks[value] in (row["Networks"] or [row["NetworkMode"]]),
         "pod": lambda row, value: False,
         "until": lambda row, value: is_before(row["Created"], value),
         "restart-policy": lambda row, value: row["RestartPolicy"] == _POLICIES.get(value, value),
@@ -106,10 +104,15 @@ def _has_volume(row: Record, value: str) -> bool:
 
 
 def _find_network(e: Engine, text: str) -> str:
-    """The name of the network a user means; what they wrote when there is none.
+    """The network or mode a user means, as records have it; what they wrote when there is none.
 
-    The name is not the only one a network answers to: it has an id, the default one aliases.
+    A network answers to its id too, the default one to aliases; ``container:NAME`` is by id.
     """
+    if text.startswith("container:"):
+        try:
+            return f"container:{names.get_container(e, text.partition(':')[2])['id']}"
+        except NotFound:
+            return text
     from strata.engine.networks.joining import find_network
 
     try:

@@ -134,17 +134,11 @@ def _find_digest(e: Engine, image_id: str) -> str:
 
 
 def _measure(e: Engine, record: Record) -> Record:
-    """What a container's own files take, and those together with its image's.
+    """What a container's own files take, and those together with its image's, in bytes."""
+    from strata.engine.containers.sizes import measure
 
-    A driver that cannot tell (btrfs without quota groups) leaves the first out and counts the
-    second by the image's unpacked size.
-    """
-    usage = e.driver.get_usage(record["dataset"])
-    whole = usage.referenced
-    if whole is None:
-        image = e.records.find("image", record["image"])
-        whole = int(image["size"]) if image else 0
-    return {"SizeRw": usage.used, "SizeRootFs": whole}
+    own, whole = measure(e, record)
+    return {"SizeRw": own, "SizeRootFs": whole}
 
 
 def list_bounding(config: Record) -> list[str]:

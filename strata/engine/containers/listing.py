@@ -137,9 +137,12 @@ def list_containers(
     if limit:
         rows = rows[:limit]
     if size:
+        from strata.engine.containers.sizes import measure
+
         for row in rows:
-            usage = e.driver.get_usage(row["Dataset"])
-            row["Size"] = {"rwSize": usage.used or 0, "rootFsSize": usage.referenced or 0}
+            record = e.records.find("container", row["Id"])
+            own, whole = measure(e, record) if record is not None else (0, 0)
+            row["Size"] = {"rwSize": own, "rootFsSize": whole}
     return rows
 
 
