@@ -132,7 +132,7 @@ class Strata(Engine):
             subprocess.run(
                 self.argv("rm", "--all", "--force", "--time", "0"), env=self.env, **QUIET
             )
-            subprocess.run(self.argv("system", "reset", "--force"), env=self.env, **QUIET)
+            subprocess.run(self.argv("system", "reset", "--force", "--now"), env=self.env, **QUIET)
 
 
 class Podman(Engine):

@@ -253,6 +253,12 @@ def _reach(driver: Zfs) -> None:
     driver.check_marker()
 
 
+def has_dataset(full: str) -> bool:
+    """Whether there is a dataset of this full name, as far as ZFS can be asked now."""
+    result = command.run(["zfs", "list", "-H", "-o", "name", full], check=False)
+    return result.returncode == 0
+
+
 def close_all(driver: Zfs) -> None:
     """Unmount everything of the store below its state directory; `InUse` when held."""
     folders = (f"{driver.root}/mnt/", f"{driver.root}/fuse/")

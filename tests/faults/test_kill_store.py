@@ -48,13 +48,15 @@ def test_a_killed_reset_is_completed_by_the_next() -> None:
     with open_store(make=False) as store:
         store.make(size=300 << 20)
         kill.ok(store, "volume", "create", "data")
-        points = kill.list_points(store, "system", "reset", "--force")
+        points = kill.list_points(store, "system", "reset", "--force", "--now")
         assert not os.path.exists(store.root)
         for number in range(len(points)):
             store.make(size=300 << 20)
             kill.ok(store, "volume", "inspect", kill.ok(store, "volume", "create", "data").line)
-            where = f"{number}, {kill.kill_at(store, number, 'system', 'reset', '--force')}"
-            again = kill.run(store, "system", "reset", "--force")
+            where = (
+                f"{number}, {kill.kill_at(store, number, 'system', 'reset', '--force', '--now')}"
+            )
+            again = kill.run(store, "system", "reset", "--force", "--now")
             assert again.rc in (0, 125), f"{where}: {again!r}"
             assert not os.path.exists(f"{store.root}/store.json"), where
             assert not os.path.exists(f"{store.root}/pool.btrfs"), where

@@ -127,5 +127,5 @@ def make_store(pool: str) -> Iterator[Store]:
         make_busybox_tar(folder / "busybox.tar")
         yield store
     finally:
-        store.call("system", "reset", "--force")
+        store.call("system", "reset", "--force", "--now")
         shutil.rmtree(folder, ignore_errors=True)

@@ -330,6 +330,6 @@ def test_a_reset_leaves_neither_bridge_nor_table() -> None:
         store.add_busybox()
         before = a.describe()
         run_sleeper(store, "one", "--publish", "8080:80")
-        store.ok("system", "reset", "--force")
+        store.ok("system", "reset", "--force", "--now")
         assert a.describe()["links"] == before["links"]
         assert a.describe()["nft"] == before["nft"]

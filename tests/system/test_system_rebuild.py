@@ -159,7 +159,7 @@ def test_reset_removes_this_store_and_nothing_else(filled: Store) -> None:
     filled.ok("start", "web")
     with open_store() as neighbour:
         neighbour.ok("volume", "create", "safe")
-        filled.ok("system", "reset", "--force")
+        filled.ok("system", "reset", "--force", "--now")
         assert neighbour.ok("volume", "ls", "--quiet").line == "safe"
     assert not os.path.exists(filled.root)
     assert not os.path.exists(filled.runroot)

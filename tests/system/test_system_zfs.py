@@ -40,7 +40,7 @@ def test_the_check_finds_and_repairs_on_zfs() -> None:
         rows = {row["Type"]: row for row in store.ok("system", "df", "--format", "json").json}
         assert rows["Containers"]["RawSize"] > 0
         assert rows["Trash"]["Total"] == 1
-        store.ok("system", "reset", "--force")
+        store.ok("system", "reset", "--force", "--now")
         assert not os.path.exists(store.root)
 
     apart(act)

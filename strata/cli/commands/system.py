@@ -60,7 +60,9 @@ COMMANDS = (
         ("system reset",),
         "Remove all containers, images and volumes, and the store",
         "system:reset",
-        options=(Option("--force -f", "flag", "Do not ask"),),
+        options=(Option("--force -f", "flag", "Do not ask"), *REMOVING),
+        text="The pool file or root dataset is kept aside for a week, and 'strata undo' brings the "
+        "store\nback; it goes on taking its space. --now destroys it, also one kept aside.",
     ),
     Command(
         ("inspect",),

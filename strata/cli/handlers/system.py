@@ -121,10 +121,23 @@ def reset(context: Context, options: Options, arguments: list[str]) -> int:
     context.need_root()
     from strata.engine.system import verbs as system
 
-    losses = "".join(f"\n  {line}" for line in system.list_losses(context.root, context.runroot))
-    warning = f"This will remove, without a way back:{losses}"
-    if context.confirm(warning, force=options.flag("force")):
-        system.reset(context.root, context.runroot, force=True)
+    now, force = options.flag("now"), options.flag("force")
+    if options.flag("dry-run"):
+        for line in system.list_losses(context.root, context.runroot):
+            say(f"would remove {line}")
+        return 0
+    if not (now and force):
+        lines = system.list_losses(context.root, context.runroot)
+        losses = "".join(f"\n  {line}" for line in lines)
+        how = "without a way back" if now else "and keep it aside for a week"
+        if not context.confirm(f"This will remove, {how}:{losses}", force=force):
+            return 0
+    done = system.reset(context.root, context.runroot, force=True, now=now)
+    if done["Place"]:
+        from strata.cli.format import go_time
+
+        note(f"the store is kept as {done['Place']} until {go_time(done['Due'])}: 'strata undo' "
+             "brings it back, 'strata system reset --now --force' destroys it")  # fmt: skip
     return 0
 
 

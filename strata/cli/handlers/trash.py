@@ -6,7 +6,7 @@ import time
 
 from strata.cli import losses
 from strata.cli.context import Context, note, say
-from strata.errors import UsageError
+from strata.errors import StoreMissing, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ def undo(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.cli.format import ago
     from strata.engine.history import restoring
 
+    try:
+        _ = context.engine
+    except StoreMissing as error:
+        return _undo_reset(context, options, error)
     operation = restoring.choose_operation(context.engine, arguments[0] if arguments else None)
     done = operation["Command"] or operation["Verb"]
     note(f"{operation['Operation']}: strata {done}, {ago(operation['Removed'], time.time())}")
@@ -34,6 +38,25 @@ def undo(context: Context, options: Options, arguments: list[str]) -> int:
     for row in found["Failed"]:
         _show_failure(f"{row['Kind']} {row['Name']} did not come back: {row['Error']}", row["Hint"])
     return 125 if found["Failed"] else 0
+
+
+def _undo_reset(context: Context, options: Options, missing: StoreMissing) -> int:
+    """There is no store: bring back the one that a reset set aside, if it did."""
+    from strata.cli.format import ago
+    from strata.engine.core import get_roots
+    from strata.engine.system import aside
+
+    root, _ = get_roots(context.root, context.runroot)
+    entries = aside.list_entries(root)
+    if not entries:
+        raise missing
+    note(f"strata system reset, {ago(entries[0]['removed'], time.time())}")
+    if options.flag("dry-run"):
+        say(f"would bring back the store {entries[0]['place']}")
+        return 0
+    aside.bring_back(root)
+    say(f"store {root}")
+    return 0
 
 
 def _show_restored(row: dict[str, Any]) -> None:

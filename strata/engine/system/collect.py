@@ -71,12 +71,21 @@ def collect(e: Engine) -> Collected:
     for entry in e.trash.list_entries():
         if entry["due"] <= now:
             empty_entry(e, entry, done)
+    _destroy_aside(e, now)
     _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
         _remove_stale_locks(e)
     reserve.ensure(e.records.folder, e.driver.get_pool_space().free)
     return done
+
+
+def _destroy_aside(e: Engine, now: float) -> None:
+    """Destroy stores that were removed at our root, when their time has come."""
+    if os.path.isdir(f"{e.paths.root}/removed"):
+        from strata.engine.system import aside
+
+        aside.destroy(e.paths.root, due=now)
 
 
 def _remove_stale_locks(e: Engine) -> None:

@@ -17,7 +17,8 @@ import time
 from strata import trace
 from strata.engine import settings
 from strata.engine.core import Engine, Record, get_roots, open_engine
-from strata.errors import InUse, StrataError, UsageError
+from strata.engine.system import aside
+from strata.errors import InUse, StoreMissing, StrataError, UsageError
 from strata.linux import mount
 from strata.storage import setup
 from strata.storage.driver import Driver
@@ -115,16 +116,24 @@ def list_losses(root: str | None = None, runroot: str | None = None) -> list[str
 
 
 def reset(
-    root: str | None = None, runroot: str | None = None, *, force: bool = False
-) -> list[str]:  # fmt: skip
-    """Stop all containers and remove everything of this store, and nothing else.
+    root: str | None = None, runroot: str | None = None, *, force: bool = False, now: bool = False,
+) -> Record:  # fmt: skip
+    """Stop all containers and set this store aside, or destroy it ``now``, and nothing else.
 
-    Returns what was lost (see `list_losses`). Without ``force`` nothing happens but `UsageError`
-    with that list: asking is the caller's business. `InUse` when a container cannot be stopped or
-    somebody else holds the pool; then what was not yet removed stays.
+    Returns ``Losses`` (see `list_losses`), and where the store is kept until when: ``Place`` (""
+    for nowhere) and ``Due``, in seconds since the epoch; `aside.bring_back` is the way back.
+    Without ``force`` nothing happens but `UsageError` with the losses: asking is the caller's
+    business. `InUse` when a container cannot be stopped or somebody else holds the pool; then what
+    was not yet removed stays.
     """
     root, runroot = get_roots(root, runroot)
-    config = setup.load(os.path.abspath(root))
+    try:
+        config = setup.load(os.path.abspath(root))
+    except StoreMissing:
+        gone = aside.destroy(os.path.abspath(root)) if now and force else []
+        if not gone:
+            raise
+        return {"Losses": gone, "Place": "", "Due": 0.0}
     paths = Paths(root, runroot)
     losses = list_losses(root, runroot)
     if not force:
@@ -134,7 +143,7 @@ def reset(
         e = open_engine(root, runroot)
     except StrataError:
         _release_paths(paths)
-        setup.reset(config)
+        kept = _destroy(config, now or not _has_pool(config))
     else:
         with e.lock_store():
             for record in e.records.list_records("container"):
@@ -150,7 +159,7 @@ def reset(
                 e.remove_mountpoint(name)
             _release_paths(paths)
             trace.point("reset:unmounted")
-            _destroy(config)
+            kept = _destroy(config, now)
     trace.point("reset:destroyed")
     for name in ("c", "frozen", "locks", "net", "netns", "seccomp", *sorted(runtimes)):
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
@@ -167,7 +176,14 @@ def reset(
             os.rmdir(folder)
         except OSError:
             continue
-    return losses
+    return {"Losses": losses, "Place": kept["place"] if kept else "",
+            "Due": kept["due"] if kept else 0.0}  # fmt: skip
+
+
+def _has_pool(config: setup.StoreConfig) -> bool:
+    """Whether there is anything of a store that cannot be opened which could be kept."""
+    places = [entry["config"]["id"] for entry in aside.list_entries(config.root)]
+    return config.id in places or config.file is None or os.path.exists(config.file)
 
 
 def _remove_empty(path: str) -> None:
@@ -208,13 +224,16 @@ def _release_paths(paths: Paths) -> None:
                 continue
 
 
-def _destroy(config: setup.StoreConfig) -> None:
-    """Destroy the pool, giving the exit commands of stopped containers the time to end."""
+def _destroy(config: setup.StoreConfig, now: bool) -> Record | None:
+    """Destroy the pool or set it aside, giving the exit commands of stopped containers the time to
+    end; where it is kept."""
     deadline = time.monotonic() + _RELEASE_SECONDS
     while True:
         try:
+            if not now:
+                return aside.put(config)
             setup.reset(config)
-            return
+            return None
         except InUse:
             if time.monotonic() >= deadline:
                 raise

@@ -1,0 +1,117 @@
+"""The way back from ``system reset``: the store is set aside, with a deadline.
+
+``<root>/removed/<id>.json`` says where, when, and what the store's configuration was. It is written
+before anything moves and removed after everything moved back. When its time has come, the next
+collection at this root destroys it; where no store is made there again, nobody does, and
+``system reset --now`` is the way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import trace
+from strata.engine.core import Record
+from strata.errors import AlreadyExists, NotFound, RecordError, StrataError
+from strata.storage import aside, setup
+from strata.store import files
+from strata.store.records import new_id
+
+KEPT = 7 * 24 * 3600.0
+
+
+def _folder(root: str) -> str:
+    return f"{root}/removed"
+
+
+def list_entries(root: str) -> list[Record]:
+    """Stores that were set aside at a root and are still there, the newest first."""
+    try:
+        names = os.listdir(_folder(root))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = []
+    for name in names:
+        try:
+            entry = files.read_json(f"{_folder(root)}/{name}") if files.is_record(name) else None
+        except (FileNotFoundError, RecordError):
+            continue
+        if entry is not None and aside.is_there(get_config(root, entry), entry["place"]):
+            found.append(entry)
+    return sorted(found, key=lambda entry: float(entry["removed"]), reverse=True)
+
+
+def get_config(root: str, entry: Record) -> setup.StoreConfig:
+    """The configuration of a store that was set aside."""
+    fields = {key: value for key, value in entry["config"].items() if key != "format"}
+    return setup.StoreConfig(root, **fields)
+
+
+def put(config: setup.StoreConfig) -> Record:
+    """Set a store aside; it is gone from its root when this returns. Its entry."""
+    entry = next((e for e in list_entries(config.root) if e["config"]["id"] == config.id), None)
+    if entry is None:
+        suffix = new_id(8)
+        entry = {
+            "schema": 1, "id": suffix, "config": config.to_dict(), "removed": time.time(),
+            "due": time.time() + KEPT, "place": aside.choose_place(config, suffix),
+        }  # fmt: skip
+        os.makedirs(_folder(config.root), 0o700, exist_ok=True)
+        files.write_json(f"{_folder(config.root)}/{suffix}.json", entry)
+    trace.point("reset:announced")
+    aside.move(config, entry["place"])
+    trace.point("reset:moved")
+    with setup.lock_root(config.root):
+        _unlink(f"{config.root}/{setup.CONFIG}")
+    setup.unshare_root(config.root)
+    return entry
+
+
+def bring_back(root: str) -> Record:
+    """Put the store that was set aside last back; its entry. `NotFound`, `AlreadyExists`."""
+    entries = list_entries(root)
+    if not entries:
+        raise NotFound(f"no store was removed at {root}", hint="make one with `strata system init`")
+    entry = entries[0]
+    config = get_config(root, entry)
+    path = f"{root}/{setup.CONFIG}"
+    if os.path.exists(path) and setup.load(root).id != config.id:
+        raise AlreadyExists(f"there is another store at {root} now",
+                            hint="`strata system reset` sets that one aside")  # fmt: skip
+    aside.move_back(config, entry["place"])
+    trace.point("undo:moved")
+    setup.save(config)
+    trace.point("undo:announced")
+    _forget(root, entry)
+    return entry
+
+
+def destroy(root: str, *, due: float | None = None) -> list[str]:
+    """Destroy stores that were set aside at a root, or those that are due; their places."""
+    gone = []
+    for entry in list_entries(root):
+        if due is not None and entry["due"] > due:
+            continue
+        try:
+            aside.destroy(get_config(root, entry), entry["place"])
+        except StrataError:
+            continue  # in use: the next collection tries again
+        _forget(root, entry)
+        gone.append(str(entry["place"]))
+    return gone
+
+
+def _forget(root: str, entry: Record) -> None:
+    _unlink(f"{_folder(root)}/{entry['id']}.json")
+    try:
+        os.rmdir(_folder(root))
+    except OSError:
+        return
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
