@@ -73,7 +73,7 @@ def ensure_up(
     trace.point("overlay:device-made")
     endpoints = {peer["public_key"]: _resolve(peer["endpoint"]) for peer in overlay["peers"]}
     # syncconf leaves the sessions of unchanged peers alone.
-    _wg("syncconf", link, "/dev/stdin",
+    _wg("syncconf", link, "/proc/self/fd/0",
         input=plans.format_config(overlay, private_key, endpoints))  # fmt: skip
     trace.point("overlay:configured")
     _sync_links(link, overlay, gateways, mtu, alias)
