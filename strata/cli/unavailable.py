@@ -22,6 +22,7 @@ OPTIONS: dict[str, str] = {
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
+    "--hostuser": "give the line with --passwd-entry",
     "--hooks-dir": "hooks of the runtime are not called",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--personality": "personalities cannot be set",
