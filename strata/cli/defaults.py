@@ -53,8 +53,13 @@ KEYS = {
 }
 
 
-#: keys that must not look as if somebody had typed them: with --detach that is an error
-_ONLY_DEFAULTS = ("engine.detach_keys",)
+#: options whose values, though there may be several, replace the default: a mode stands alone
+_REPLACED = ("network",)
+
+#: keys that must not look as if somebody had typed them: with --detach that is an error, and
+#: servers beside a network without any
+_ONLY_DEFAULTS = ("engine.detach_keys", "containers.dns_options", "containers.dns_searches",
+                  "containers.dns_servers")  # fmt: skip
 
 
 def apply(command: Command, options: Options, settings: Settings) -> None:
@@ -70,7 +75,8 @@ def apply(command: Command, options: Options, settings: Settings) -> None:
             default = _convert(option, value)
         except (ValueError, UsageError) as error:
             raise UsageError(f"{path}: {key}: {error}", hint="correct that file") from None
-        if isinstance(default, list):
+        quiet = key in _ONLY_DEFAULTS and not options.given(option.key)
+        if isinstance(default, list) and option.key not in _REPLACED and not quiet:
             options.set(option.key, [*default, *options.list(option.key)])
         elif key in _ONLY_DEFAULTS:
             options.set_default(option.key, default)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from strata.cli import defaults
+from strata.cli.handlers.create import read_options
 from strata.cli.index import find_command, list_commands
 from strata.cli.parse import Options, parse
 from strata.errors import UsageError
@@ -46,6 +47,25 @@ def test_what_is_typed_wins() -> None:
 def test_lists_come_before_what_is_typed() -> None:
     options = read(["-v", "b:/b"], containers_volumes=["a:/a"])
     assert options.list("volume") == ["a:/a", "b:/b"]
+
+
+def test_a_typed_network_replaces_the_files() -> None:
+    assert read([], containers_netns="host").list("network") == ["host"]
+    assert read(["--network", "a", "--network", "b"], containers_netns="host").list("network") == [
+        "a",
+        "b",
+    ]
+
+
+def test_servers_of_a_file_do_not_disturb_a_network_without_any() -> None:
+    settings: dict[str, Any] = {"containers_dns_servers": ["9.9.9.9"],
+                                "containers_dns_searches": ["lan"]}  # fmt: skip
+    described = read_options(read([], **settings), ["image"], {})
+    assert (described["dns"], described["dns_search"]) == (["9.9.9.9"], ["lan"])
+    described = read_options(read(["--network", "none"], **settings), ["image"], {})
+    assert (described["dns"], described["dns_search"]) == ([], [])
+    with pytest.raises(UsageError, match="--dns and the network mode: none"):
+        read_options(read(["--network", "none", "--dns", "1.1.1.1"], **settings), ["image"], {})
 
 
 def test_sizes_are_read_like_typed_ones() -> None:

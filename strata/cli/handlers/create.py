@@ -271,6 +271,8 @@ def _read_network(described: Description, options: Options) -> None:
     for key in ("dns", "dns-search", "dns-option"):
         if options.list(key):
             if mode in ("none", "container"):
+                if not options.given(key):
+                    continue
                 raise UsageError(
                     f"conflicting options: --{key} and the network mode: {mode}",
                     hint="leave one of them away",
