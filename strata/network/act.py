@@ -79,10 +79,41 @@ def run(argv: tuple[str, ...], text: str) -> None:
         start(argv, text).finish()
 
 
-class Inside:
-    """``ip`` in a container's namespace, waiting for its lines."""
+class Waiting:
+    """``ip`` that has loaded and waits for its lines."""
 
     __slots__ = ("_errors", "_feed", "_pid")
+
+    def __init__(self) -> None:
+        """It waits in this namespace."""
+        source, self._feed = os.pipe()
+        self._errors, write = os.pipe()
+        try:
+            self._pid = command.spawn(IP, stdin=source, stderr=write)
+        except BaseException:
+            os.close(self._feed)
+            os.close(self._errors)
+            raise
+        finally:
+            os.close(source)
+            os.close(write)
+
+    def feed(self, text: str) -> Running:
+        """Give it the lines and let it work."""
+        try:
+            data = memoryview(text.encode())
+            while data:
+                data = data[os.write(self._feed, data) :]
+        except BrokenPipeError:
+            pass  # it has failed already; `finish` says how
+        os.close(self._feed)
+        return Running(IP, self._pid, self._errors, text)
+
+
+class Inside(Waiting):
+    """``ip`` in a container's namespace, waiting for its lines."""
+
+    __slots__ = ()
 
     def __init__(self, path: str, *, make: bool) -> None:
         """``make``: the namespace is new, and pinned at ``path``. `NetworkError`."""
@@ -103,17 +134,6 @@ class Inside:
         finally:
             os.close(source)
             os.close(write)
-
-    def feed(self, text: str) -> Running:
-        """Give it the lines and let it work."""
-        try:
-            data = memoryview(text.encode())
-            while data:
-                data = data[os.write(self._feed, data) :]
-        except BrokenPipeError:
-            pass  # it has failed already; `finish` says how
-        os.close(self._feed)
-        return Running(IP, self._pid, self._errors, text)
 
 
 def _memory(text: str) -> int:
@@ -140,15 +160,15 @@ def classify(argv: tuple[str, ...], result: command.Result, text: str) -> Strata
             f"no permission to change links and rules: {_shorten(said, text)}",
             hint="networks need root with CAP_NET_ADMIN in this network namespace",
         )
-    if argv[0] == "ip" and result.returncode > 0:
-        return NetworkError(f"ip: {_shorten(said, text)}")
+    if result.returncode > 0:
+        return NetworkError(f"{argv[0]}: {_shorten(said, text)}")
     return CommandFailed(list(argv), result.returncode, said)
 
 
 def _shorten(said: str, text: str) -> str:
-    """The tool's sentence, and the line of the batch it is about: ``Command failed -:3``."""
+    """The tool's sentence, and with ``ip`` the line it is about: ``Command failed -:3``."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    sentence = lines[0].removeprefix("Error: ").rstrip(".") if lines else "no reason given"
+    sentence = lines[0].rpartition("Error: ")[2].rstrip(".") if lines else "no reason given"
     number = said.rpartition("Command failed -:")[2].strip()
     batch = text.splitlines()
     if number.isdigit() and 0 < int(number) <= len(batch):

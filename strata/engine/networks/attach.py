@@ -105,22 +105,29 @@ def _get_network(e: Engine, item: Record) -> Record:
 
 
 def _connect(e: Engine, pin: str, links: list[Link], ports: list[nft.Element]) -> None:
-    """Namespace, links and rules: two ``ip`` and, when ports are published, one ``nft``."""
-    rules = None
-    if ports:
-        rules = act.start(act.NFT, nft.add_ports(host.get_table(e), ports))
+    """Namespace, links and rules: two ``ip`` and, when ports are published, one ``nft``.
+
+    The one for the host loads while the namespace is made, the rules are changed meanwhile.
+    """
+    here, there = plan.host_side(links, pin), plan.inside(links)
+    rules = outside = inside = None
     try:
+        if ports:
+            rules = act.start(act.NFT, nft.add_ports(host.get_table(e), ports))
+        if here:
+            outside = act.Waiting()
         inside = act.Inside(pin, make=True)
-        text = plan.inside(links)
-        try:
-            trace.point("attach:namespace-made")
-            act.run(act.IP, plan.host_side(links, pin))
-            trace.point("attach:links-made")
-        except BaseException:
-            inside.feed("").abandon()
-            raise
-        inside.feed(text).finish()
+        trace.point("attach:namespace-made")
+        if outside is not None:
+            making, outside = outside.feed(here), None
+            making.finish()
+        trace.point("attach:links-made")
+        setting, inside = inside.feed(there), None
+        setting.finish()
     except BaseException:
+        for waiting in (outside, inside):
+            if waiting is not None:
+                waiting.feed("").abandon()
         if rules is not None:
             rules.abandon()
         raise

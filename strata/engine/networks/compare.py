@@ -271,14 +271,14 @@ def _find_rules(e: Engine, w: World) -> Iterator[Problem]:
         [*(element for record in up for element in nft.network_elements(record)),
          *host.list_ports(e)]
     )  # fmt: skip
-    found = _read_table(table)
+    found = read_table(table)
     if found is None or found != wanted:
         text = "it is gone" if found is None else "it is not as the networks need it"
         yield Problem("rules-stale", f"table {nft.FAMILY} {table}", text,
                       functools.partial(host.rebuild, e))  # fmt: skip
 
 
-def _read_table(table: str) -> tuple[dict[str, int], dict[str, set[str]]] | None:
+def read_table(table: str) -> tuple[dict[str, int], dict[str, set[str]]] | None:
     """Rules per chain and elements per set, as the kernel has them; None without the table."""
     try:
         text = command.run(["nft", "-j", "list", "table", nft.FAMILY, table]).text
