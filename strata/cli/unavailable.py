@@ -32,7 +32,6 @@ OPTIONS: dict[str, str] = {
     "--log-opt": "logs have no options",
     "--unsetenv": "give the variable another value with --env",
     "--unsetenv-all": "give the variables other values with --env",
-    "--detach-keys": "there is no way back to an exec session, so it cannot be left",
     "--init-ctr": _PODS,
     "--attach": "the foreground is attached to all streams",
     "-a": "the foreground is attached to all streams",
@@ -84,7 +83,9 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     "pod": _PODS,
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
-    **dict.fromkeys(("checkpoint", "restore"), "there are no checkpoints"),
+    **dict.fromkeys(
+        ("checkpoint", "restore"), "a checkpoint needs CRIU and a runtime built with it"
+    ),
     **dict.fromkeys(("auto-update", "machine", "compose"), "not implemented"),
 }
 

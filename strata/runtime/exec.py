@@ -255,7 +255,7 @@ def _wait_sized(pid: int, terminal: int) -> int:
     def follow(*_: object) -> None:
         size = find_size(terminal)
         if size is not None:
-            _set_size_of(pid, *size)
+            set_size_of(pid, *size)
 
     before = signals.set_handler(signals.SIGWINCH, follow)
     try:
@@ -264,7 +264,8 @@ def _wait_sized(pid: int, terminal: int) -> int:
         signals.set_handler(signals.SIGWINCH, before)
 
 
-def _set_size_of(pid: int, rows: int, columns: int) -> None:
+def set_size_of(pid: int, rows: int, columns: int) -> None:
+    """Set the size of the terminal whose other side a runtime holds. Nothing when it is gone."""
     try:
         pidfd = open_pidfd(pid)
     except ProcessLookupError:

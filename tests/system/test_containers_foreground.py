@@ -371,6 +371,37 @@ def test_other_detach_keys(busybox_store: Store) -> None:
     busybox_store.ok("rm", "-f", "-t", "0", "keys")
 
 
+def test_an_exec_session_can_be_left_and_goes_on(busybox_store: Store, sleeper: str) -> None:
+    s = busybox_store
+    words = ("exec", "-it", "--detach-keys", "ctrl-x,y", sleeper, "sh")
+    with Terminal(s, *words, rows=31, columns=97) as t:
+        t.type("stty size; echo \x10\x11here''now\n")
+        t.expect("31 97")
+        t.expect("herenow")
+        t.type("sleep 4321\n")
+        wait_until(lambda: "sleep 4321" in s.ok("top", sleeper).out, "the command runs")
+        t.type("\x18y")
+        assert t.wait() == 0
+        assert termios.tcgetattr(t.slave) == t.before
+    assert "sleep 4321" in s.ok("top", sleeper).out
+    with Terminal(s, *words) as t:
+        t.type("exit 7\n")
+        assert t.wait() == 7
+    assert s.strata("exec", "--detach-keys", "ctrl-", sleeper, "true").rc == 125
+    s.ok("restart", "--time", "0", sleeper)
+    wait_until(lambda: not _find_words(s, b"--detach-keys"), "what held the session has ended")
+
+
+def _find_words(store: Store, word: bytes) -> list[int]:
+    """Processes of the store with a word on their command line."""
+    found = []
+    for pid in list_processes(store):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            if word in file.read().split(b"\0"):
+                found.append(pid)
+    return found
+
+
 def test_the_terminal_is_restored_when_the_container_dies(busybox_store: Store) -> None:
     with Terminal(busybox_store, "run", "--rm", "-it", "--name", "dies", IMAGE, "sh") as t:
         t.type("echo here''now\n")

@@ -77,7 +77,7 @@ def test_a_refused_limit_changes_nothing(busybox_store: Store, limited: str) -> 
     ("words", "message"),
     [
         ((), "nothing to update"),
-        (("--restart", "sometimes"), "is not supported"),
+        (("--restart", "sometimes"), "restart policy"),
         (("--cpus", "1", "--cpu-quota", "5000"), "cannot be set together"),
         (("--memory", "lots"), "invalid"),
         (("--cpuset-cpus", "4000"), "not available"),

@@ -249,6 +249,12 @@ COMMANDS = (
         None,
         (
             Option("--detach -d", "flag", "Run in the background and print the session's id"),
+            Option(
+                "--detach-keys",
+                "string",
+                "Keys that leave it running; with none given it cannot be left",
+                "KEYS",
+            ),
             Option("--env -e", "list", "Set an environment variable", "KEY[=VALUE]"),
             Option(
                 "--env-file",

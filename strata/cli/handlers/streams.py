@@ -66,6 +66,7 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
         detach=options.flag("detach"),
         privileged=options.flag("privileged"),
         preserve_fds=preserve,
+        detach_keys=values.parse_detach_keys(options.text("detach-keys")),
     )
 
 

@@ -148,8 +148,9 @@ def attach(
 def exec_in(
     e: Engine, record: Record, argv: list[str], *, interactive: bool, tty: bool, env: list[str],
     user: str | None, workdir: str | None, detach: bool, privileged: bool, preserve_fds: int,
+    detach_keys: bytes = b"",
 ) -> int:  # fmt: skip
-    """Run a process in a running container; its exit code."""
+    """Run a process in a running container; its exit code, 0 when it was left by the keys."""
     from strata.runtime import exec as executing
     from strata.runtime.host import read_host
 
@@ -170,6 +171,16 @@ def exec_in(
     finally:
         os.close(root)
     events.emit_container(e, "exec", record)
+    if detach_keys and interactive and tty and not (detach or preserve_fds) and os.isatty(0):
+        from strata.runtime import leaving
+
+        found = leaving.run(
+            life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
+            detach_keys,
+        )  # fmt: skip
+        if found is not None:
+            events.emit_container(e, "exec_died", record, exit_code=found)
+        return found or 0
     code = executing.run(
         life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
         stdin=0 if interactive else None, detach=detach, preserve_fds=preserve_fds,

@@ -114,6 +114,7 @@ def exec(
     e: Engine, name: str, argv: Sequence[str], *, interactive: bool = False, tty: bool = False,
     env: Sequence[str] = (), user: str | None = None, workdir: str | None = None,
     detach: bool = False, privileged: bool = False, preserve_fds: int = 0,
+    detach_keys: bytes = b"",
 ) -> int:  # fmt: skip
     """Run a command in a running container; return its exit code."""
     from strata.engine.containers import foreground
@@ -121,7 +122,7 @@ def exec(
     return foreground.exec_in(
         e, names.get_container(e, name), list(argv), interactive=interactive, tty=tty,
         env=list(env), user=user, workdir=workdir, detach=detach, privileged=privileged,
-        preserve_fds=preserve_fds,
+        preserve_fds=preserve_fds, detach_keys=detach_keys,
     )  # fmt: skip
 
 
