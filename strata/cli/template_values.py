@@ -36,7 +36,7 @@ _SPANS = frozenset(("Interval", "StartInterval", "StartPeriod", "Timeout"))
 #: fields JSON leaves out where they say nothing
 _OPTIONAL: dict[str, Any] = {
     "CgroupPath": "", "Checkpointed": False, "ConmonPid": 0, "Health": None,
-    "HealthcheckOnFailureAction": "", "Healthcheck": None, "Init": False, "Name": "",
+    "HealthcheckOnFailureAction": "", "Healthcheck": None, "Init": False,
     "Passwd": None, "Restored": False, "Secrets": None, "SizeRootFs": 0,
     "SizeRw": None, "StartupHealthCheck": None, "StoppedByUser": False, "SubPath": "",
     "SystemdMode": False, "Timezone": "",
@@ -83,6 +83,8 @@ class Struct(dict):  # type: ignore[type-arg]
             return self[other]
         if name in _OBJECTS:
             return Map({}, None)
+        if name == "Name" and "Propagation" in self:
+            return ""  # a mount that is no volume's
         return _OPTIONAL.get(name, MISSING)
 
 

@@ -351,6 +351,7 @@ LENIENT = [
     # An earlier Podman's names.
     ("{{range .Mounts}}{{.Src}}:{{.Dst}} {{end}}", "/store/volumes/vol1/_data:/data2 /tmp:/hosttmp \n"),  # noqa: E501
     # What JSON leaves out is not unknown.
+    ("{{range .Mounts}}[{{.Name}}]{{end}}", "[vol1][]\n"),
     ("{{.SizeRw}} {{.SizeRootFs}} {{if .State.ConmonPid}}{{else}}none{{end}}", "<nil> 0 none\n"),
 ]  # fmt: skip
 

@@ -59,6 +59,8 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
             "Options": join_pairs(network.get("options", {})),
             "NetworkInterface": network["network_interface"],
             "Created": network["created"],
+            "CreatedAt": network["created"],
+            "Scope": "local",
             "Subnets": network["subnets"],
             "IPv6Enabled": network["ipv6_enabled"],
             "Internal": network["internal"],
