@@ -39,9 +39,9 @@ def shared() -> Iterator[Store]:
 SCENARIOS = [
     Scenario("create", ["network", "create", "--label", "a=b", "new"], codes=(0, 125),
              undo=[["network", "rm", "new"]]),
-    Scenario("first-use", ["run", "--rm", "--name", "c1", "--network", "new", BUSYBOX, "true"],
-             prepare=[["network", "create", "new"]], codes=(0, 125),
-             undo=[GONE, ["network", "rm", "new"]]),
+    Scenario("first-use", ["start", "c1"], undo=[GONE, ["network", "rm", "new"]],
+             prepare=[["network", "create", "new"],
+                      ["create", "--network", "new", *SLEEPER]]),
     Scenario("rm", ["network", "rm", "new"], codes=(0, 1),
              prepare=[["network", "create", "new"],
                       ["run", "--rm", "--network", "new", BUSYBOX, "true"]],
