@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
-from helpers.store import Store, list_store_mounts
+from helpers.store import BUSYBOX, Store, list_store_mounts
 
 pytestmark = pytest.mark.btrfs
 
@@ -241,3 +243,28 @@ def test_names_that_do_not_exist(busybox_store: Store) -> None:
     assert busybox_store.strata("volume", "inspect", "none").rc == 125
     assert busybox_store.strata("volume", "rm", "none").rc == 1
     assert busybox_store.strata("volume", "rm", "-f", "none").rc == 0
+
+
+def test_a_volume_goes_out_and_comes_in_as_an_archive(busybox_store: Store, tmp_path: Path) -> None:
+    store, archive = busybox_store, f"{tmp_path}/out.tar"
+    store.ok("run", "--rm", "-v", "goes:/v", BUSYBOX, "sh", "-c",
+             "mkdir -p /v/a/b; echo hi > /v/a/b/f; ln -s a/b/f /v/l; chown 7:8 /v/a")  # fmt: skip
+    try:
+        store.ok("volume", "export", "-o", archive, "goes")
+        with tarfile.open(archive) as tar:
+            assert sorted(tar.getnames()) == ["a", "a/b", "a/b/f", "l"]
+        with open(archive, "rb") as file:
+            data = file.read()
+        store.ok("volume", "create", "comes")
+        store.ok("volume", "import", "comes", "-", input=gzip.compress(data))
+        seen = store.ok("run", "--rm", "-v", "comes:/v", BUSYBOX, "sh", "-c",
+                        "cat /v/l; stat -c %u:%g /v/a; ls /v").out  # fmt: skip
+        assert seen == "hi\n7:8\na\nl\n"
+        broken = store.strata("volume", "import", "comes", "-", input=data[:700])
+        assert broken.rc == 125
+        assert store.ok("run", "--rm", "-v", "comes:/v", BUSYBOX, "ls", "/v").out == "a\nl\n"
+        assert store.strata("volume", "export", "nothing").rc == 125
+        assert store.strata("volume", "import", "comes", "/nothing").rc == 125
+        assert os.listdir(f"{store.pool}/images/spool") == []
+    finally:
+        store.ok("volume", "rm", "--now", "goes", "comes")

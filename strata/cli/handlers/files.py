@@ -11,6 +11,8 @@ from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from strata.cli.parse import Options
 
 
@@ -134,34 +136,43 @@ def _show_past(context: Context, arguments: list[str], format: str) -> int:
 def export(context: Context, options: Options, arguments: list[str]) -> int:
     """Write a container's files as a tar to a file or standard output."""
     from strata.engine.containers.changes import export as export_files
-    from strata.linux.write import write_all
 
     name = choose_one(context, options, arguments)
-    output = options.text("output")
+    _ = context.engine.records.resolve("container", name)
+    write_archive(
+        options.text("output"), lambda write: export_files(context.engine, name, write), "export"
+    )
+    return 0
+
+
+def write_archive(
+    output: str, produce: Callable[[Callable[[bytes], object]], object], verb: str
+) -> None:  # fmt: skip
+    """Let ``produce`` write an archive to standard output, or to a file that appears complete."""
+    from strata.linux.write import write_all
+
     if not output:
         if os.isatty(1):
             raise UsageError(
                 "refusing to export to terminal. Use -o flag or redirect",
-                hint="strata export -o files.tar CONTAINER",
+                hint=f"strata {verb} -o files.tar NAME",
             )
         sys.stdout.flush()
-        export_files(context.engine, name, lambda data: write_all(1, data))
-        return 0
+        produce(lambda data: write_all(1, data))
+        return
     if ":" in output:
         raise UsageError(f'invalid filename (should not contain ":") "{output}"')
-    _ = context.engine.records.resolve("container", name)
     staging = f"{output}.{os.getpid()}"
     fd = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            export_files(context.engine, name, lambda data: write_all(fd, data))
+            produce(lambda data: write_all(fd, data))
         finally:
             os.close(fd)
         os.rename(staging, output)
     except BaseException:
         os.unlink(staging)
         raise
-    return 0
 
 
 def mount(context: Context, options: Options, arguments: list[str]) -> int:

@@ -167,6 +167,41 @@ def exists(context: Context, options: Options, arguments: list[str]) -> int:
     return 0 if volumes.exists(context.engine, arguments[0]) else 1
 
 
+def export(context: Context, options: Options, arguments: list[str]) -> int:
+    """Write a volume's files as a tar archive."""
+    from strata.cli.handlers.files import write_archive
+    from strata.engine.volume_archives import export as export_files
+
+    _ = context.engine.records.resolve("volume", arguments[0])
+    write_archive(
+        options.text("output"),
+        lambda write: export_files(context.engine, arguments[0], write),
+        "volume export",
+    )
+    return 0
+
+
+def import_(context: Context, options: Options, arguments: list[str]) -> int:
+    """Unpack a tar archive over a volume's files."""
+    import os
+    import sys
+
+    from strata.engine.volume_archives import import_ as import_files
+
+    name, source = arguments[0], arguments[1] if len(arguments) > 1 else "-"
+    if source == "-":
+        if sys.stdin.isatty():
+            raise UsageError("cannot read from terminal, use command-line redirection or a file")
+        import_files(context.engine, name, 0)
+        return 0
+    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        import_files(context.engine, name, fd)
+    finally:
+        os.close(fd)
+    return 0
+
+
 def mount(context: Context, options: Options, arguments: list[str]) -> int:
     """Print where volumes are on the host."""
     from strata.engine import volumes

@@ -8,36 +8,15 @@ directory could not, and a broken archive leaves the container as it was.
 
 from __future__ import annotations
 
-import os
-
 from strata import trace
 from strata.engine.containers.copy import copy
 from strata.engine.core import Engine
+from strata.engine.spool import Spool, unpack
 from strata.errors import UsageError
-from strata.linux.tree import remove_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-
-def _spooled(e: Engine, verb: str) -> AbstractContextManager[str]:
-    """A directory that is gone at the end, also after a crash."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def make() -> Iterator[str]:
-        with e.begin(verb) as operation:
-            operation.plan(["unspool", operation.id])
-            folder = f"{e.spool}/{operation.id}"
-            os.makedirs(folder, 0o700)
-            try:
-                yield folder
-            finally:
-                remove_path(folder)
-
-    return make()
+    from collections.abc import Callable
 
 
 def copy_in(e: Engine, destination: str, fd: int, *, overwrite: bool = False) -> None:
@@ -45,24 +24,11 @@ def copy_in(e: Engine, destination: str, fd: int, *, overwrite: bool = False) ->
 
     Files belong to whom the archive says. `ArchiveError`.
     """
-    from strata.archive.apply import apply_layer
-
     _check(destination)
-    with _spooled(e, "cp-in") as folder:
-        os.mkdir(f"{folder}/rootfs", 0o755)
-        os.mkdir(f"{folder}/.strata", 0o700)
-        _keep(fd, f"{folder}/archive")
-        apply_layer(f"{folder}/archive", "", folder)
+    with e.begin("cp-in") as operation, Spool(e, operation) as folder:
+        tree = unpack(folder, fd)
         trace.point("cp-in:unpacked")
-        copy(e, f"{folder}/rootfs/.", destination, archive=False, overwrite=overwrite,
-             existing=True)  # fmt: skip
-
-
-def _keep(fd: int, path: str) -> None:
-    """Write all that comes from a descriptor to a new file: unpacking looks at it twice."""
-    with open(path, "xb") as file:
-        while chunk := os.read(fd, 1 << 20):
-            file.write(chunk)
+        copy(e, f"{tree}/.", destination, archive=False, overwrite=overwrite, existing=True)
 
 
 def copy_out(e: Engine, source: str, write: Callable[[bytes], object]) -> None:
@@ -70,7 +36,7 @@ def copy_out(e: Engine, source: str, write: Callable[[bytes], object]) -> None:
     from strata.archive.diff import export_tree
 
     _check(source)
-    with _spooled(e, "cp-out") as folder:
+    with e.begin("cp-out") as operation, Spool(e, operation) as folder:
         copy(e, source, folder, archive=False)
         trace.point("cp-out:copied")
         export_tree(folder, write)

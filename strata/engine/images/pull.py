@@ -15,6 +15,7 @@ from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
+from strata.engine.spool import Spool, keep
 from strata.errors import ArchiveError, NotFound, UsageError
 from strata.linux import locks
 from strata.linux.tree import remove_path
@@ -192,33 +193,10 @@ def import_(
     config = apply_changes({}, changes)
     if path not in (None, "-") and not os.path.isfile(path):
         raise NotFound(f"no such file: {path}", hint="import reads a tar of a root file system")
-    with e.begin("import") as operation:
-        folder = _make_spool(e, operation)
-        try:
-            tar = _spool_stdin(folder) if path in (None, "-") else path
-            record = _layer_from_tar(e, operation, tar)
-            return _register_single(e, record, image_names, config, "strata import", message)
-        finally:
-            remove_path(folder)
-
-
-def _make_spool(e: Engine, operation: Operation) -> str:
-    """A folder for what an operation reads once on its way into a layer; a killed one's goes too.
-
-    The caller removes it.
-    """
-    operation.plan(["unspool", operation.id])
-    folder = f"{e.spool}/{operation.id}"
-    os.makedirs(folder, 0o700)
-    return folder
-
-
-def _spool_stdin(folder: str) -> str:
-    path = f"{folder}/stdin"
-    with open(path, "wb") as out:
-        while chunk := os.read(0, 1 << 20):
-            out.write(chunk)
-    return path
+    with e.begin("import") as operation, Spool(e, operation) as folder:
+        tar = keep(0, f"{folder}/stdin") if path in (None, "-") else path
+        record = _layer_from_tar(e, operation, tar)
+        return _register_single(e, record, image_names, config, "strata import", message)
 
 
 def _layer_from_tar(e: Engine, operation: Operation, path: str) -> Record:
@@ -281,22 +259,18 @@ def bootstrap(
     command.get_program("mmdebstrap")
     if report is not None:
         report(f"bootstrapping {full} ({suite}, {variant})")
-    with e.begin("bootstrap") as operation:
-        folder = _make_spool(e, operation)
+    with e.begin("bootstrap") as operation, Spool(e, operation) as folder:
         path = f"{folder}/rootfs.tar"
         argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root",
                 "--aptopt=APT::Install-Recommends false"]  # fmt: skip
         argv += [f"--include={package}" for package in include]
         argv += [suite, path, *([mirror] if mirror else [])]
-        try:
-            env = {**command.ENVIRONMENT, **_proxy_environment(), "TMPDIR": folder}
-            command.run([*_BOUND, folder, *argv], env=env)
-            layer = _layer_from_tar(e, operation, path)
-            created_by = f"strata image bootstrap {what} --variant {variant}"
-            config = {"Cmd": ["/bin/bash"], "Env": [f"PATH={command.ENVIRONMENT['PATH']}"]}
-            return _register_single(e, layer, [full], config, created_by, "")
-        finally:
-            remove_path(folder)
+        env = {**command.ENVIRONMENT, **_proxy_environment(), "TMPDIR": folder}
+        command.run([*_BOUND, folder, *argv], env=env)
+        layer = _layer_from_tar(e, operation, path)
+        created_by = f"strata image bootstrap {what} --variant {variant}"
+        config = {"Cmd": ["/bin/bash"], "Env": [f"PATH={command.ENVIRONMENT['PATH']}"]}
+        return _register_single(e, layer, [full], config, created_by, "")
 
 
 def _proxy_environment() -> dict[str, str]:

@@ -40,7 +40,7 @@ echo gamma >> "$folder/letters"
 docker cp "$folder/letters" keeper:/vault/letters
 docker cp keeper:/vault/deep "$folder/deep"
 echo "copied: $(docker exec keeper tail -n 1 letters) $(cat "$folder/deep/er/note")"
-docker cp keeper:/vault/deep - | tar tf - | sort | tr '\n' ' '
+docker cp keeper:/vault/deep - | tar tf - | sed 's,/$,,' | sort | tr '\n' ' '
 echo
 
 docker exec keeper sh -c 'echo state > /kept'
