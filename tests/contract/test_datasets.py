@@ -305,6 +305,37 @@ def test_rename_keeps_guid_identity_snapshots_and_clones(driver: Driver, name: s
     assert names(driver, name) == []
 
 
+def test_a_snapshot_is_renamed_while_its_dataset_is_in_use(driver: Driver, name: str) -> None:
+    """Its GUID stays, clones go on standing on it, and who reads or writes sees nothing of it."""
+    driver.create(name, IDENTITY)
+    write(driver, name, "text")
+    driver.snapshot([f"{name}@s"])
+    guid = driver.list_snapshots(name)[0].guid
+    driver.clone(f"{name}@s", f"{name}c", IDENTITY)
+    with open(f"{driver.open(name)}/held", "w") as held:
+        driver.rename(f"{name}@s", f"{name}@removed-1")
+        held.write("still")
+    with open(f"{driver.open(name)}/held") as file:
+        assert file.read() == "still"
+    [entry] = driver.list_snapshots(name)
+    assert (entry.name, entry.guid) == ("removed-1", guid)
+    assert driver.get(f"{name}c").origin == f"{name}@removed-1"
+    driver.rename(f"{name}@removed-1", f"{name}@s")
+    assert read(driver, f"{name}@s") == "text"
+    driver.close(f"{name}@s")
+    driver.close(name)
+
+
+def test_what_was_written_since_a_snapshot_is_told_or_not_known(driver: Driver, name: str) -> None:
+    driver.create(name, IDENTITY)
+    driver.snapshot([f"{name}@s"])
+    write(driver, name, "text" * 100_000)
+    driver.sync()
+    written = driver.get_written(name, "s")
+    assert written is None or written >= 0
+    driver.close(name)
+
+
 def test_rename_to_a_taken_name_is_refused(driver: Driver, name: str) -> None:
     first = driver.create(name, IDENTITY)
     second = driver.create(f"{name}x", IDENTITY)

@@ -81,3 +81,24 @@ def test_a_container_can_be_stopped_and_tells_its_code(full: Store) -> None:
     full.ok("rm", "live")
     wait_until(lambda: full.strata("run", "--rm", IMAGE, "true").rc == 0, "there is room again")
     full.ok("system", "check")
+
+
+def test_undo_on_a_full_pool_loses_nothing() -> None:
+    with open_store(size=256 << 20) as store:
+        store.ok("volume", "create", "keep")
+        store.ok("snapshot", "keep@one")
+        folder = store.ok("volume", "inspect", "--format", "{{.Mountpoint}}",
+                          store.ok("volume", "create", "big").line).line  # fmt: skip
+        fill(folder)
+        store.ok("volume", "rm", "keep")
+        tried = store.strata("undo")
+        assert tried.rc in (0, 125)
+        if tried.rc:
+            assert "full" in tried.err
+            assert [r["Name"] for r in store.ok("trash", "ls", "--format", "json").json] == ["keep"]
+        for name in os.listdir(folder):
+            os.unlink(f"{folder}/{name}")
+        if tried.rc:
+            wait_until(lambda: store.strata("undo").rc == 0, "there is room again")
+        assert store.ok("snapshot", "ls", "-q", "keep").line == "keep@one"
+        assert store.ok("system", "check", "--format", "json").json["Problems"] == []

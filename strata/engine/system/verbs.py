@@ -169,7 +169,8 @@ def reset(
             os.unlink(path)
         except FileNotFoundError:
             continue
-    for folder in (f"{paths.root}/mnt", f"{paths.root}/fuse", f"{paths.root}/pool", paths.volumes):
+    for folder in (*(f"{paths.root}/{name}" for name in ("mnt", "fuse", "pool", "past")),
+                   paths.volumes):  # fmt: skip
         _remove_empty(folder)
     for folder in (paths.runroot, paths.root):
         try:
@@ -215,7 +216,7 @@ def _stop_all(e: Engine) -> None:
 
 def _release_paths(paths: Paths) -> None:
     """Unmount what lies below the run directory and the mountpoints of volumes."""
-    below = (f"{paths.runroot}/", f"{paths.volumes}/")
+    below = (f"{paths.runroot}/", f"{paths.volumes}/", f"{paths.root}/past/")
     for entry in reversed(mount.list_mounts()):
         if entry.target.startswith(below):
             try:
