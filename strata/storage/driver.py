@@ -328,6 +328,11 @@ class Driver:
         """Bytes written to a dataset since its snapshot of that name; None when nobody counts."""
         return None
 
+    def estimate_destroy(self, name: str) -> int | None:
+        """Bytes that destroying a dataset with its snapshots, or one snapshot, would free, by a
+        dry run; None where there is none, or something needs it."""
+        return None
+
     def get_pool_space(self) -> PoolSpace:
         """Size and free space of the pool."""
         raise NotImplementedError

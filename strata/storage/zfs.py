@@ -385,6 +385,17 @@ class Zfs(Driver):
         text = self.get_properties(name, [f"written@{snapshot}"]).get(f"written@{snapshot}", "")
         return int(text) if text.isdecimal() else None
 
+    def estimate_destroy(self, name: str) -> int | None:
+        if not self.dialect.kernel:
+            return None
+        recursive = [] if "@" in name else ["-r"]
+        argv = ["zfs", "destroy", "-nvp", *recursive, self.full_name(name)]
+        for line in command.run(argv, check=False).text.splitlines():
+            key, _, value = line.partition("\t")
+            if key == "reclaim" and value.isdecimal():
+                return int(value)
+        return None
+
     def get_pool_space(self) -> PoolSpace:
         values = self._values("used,available", self.dataset)[self.dataset]
         used, free = int(values["used"][0]), int(values["available"][0])

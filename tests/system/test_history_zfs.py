@@ -113,3 +113,28 @@ def test_what_is_done_by_hand_breaks_no_command() -> None:
         store.ok("volume", "create", "data")
 
     apart(act)
+
+
+def test_space_is_explained_in_parts() -> None:
+    def act(store: Store) -> None:
+        store.add_busybox()
+        big = "dd if=/dev/urandom of=/d/big bs=1M count=4 2>/dev/null; sync"
+        store.ok("run", "--rm", "-v", "data:/d", BUSYBOX, "sh", "-c", big)
+        store.ok("snapshot", "data@a")
+        store.ok("run", "--rm", "-v", "data:/d", BUSYBOX, "sh", "-c", "rm /d/big; sync")
+        store.ok("volume", "create", "gone")
+        store.ok("run", "--rm", "-v", "gone:/d", BUSYBOX, "sh", "-c", big)
+        store.ok("create", "--name", "web", BUSYBOX, "true")
+        store.ok("volume", "rm", "gone")
+        rows = {row["Name"]: row for row in store.ok(
+            "system", "df", "--explain", "--format", "json").json}  # fmt: skip
+        assert rows["data"]["Held"] > 4_000_000
+        assert rows["data"]["Unique"] < 1_000_000
+        assert rows["gone"]["Trash"] > 4_000_000
+        assert rows["web"]["Shared"] > rows["web"]["Unique"]
+        ways = store.ok("system", "df", "--free", "6m", "--format", "json").json
+        assert [row["Command"].rpartition(" ")[0] for row in ways] == [
+            "strata trash empty", "strata snapshot rm --now"]  # fmt: skip
+        assert "nothing more is known" in store.ok("system", "df", "--free", "1g").err
+
+    apart(act)

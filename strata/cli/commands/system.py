@@ -37,6 +37,10 @@ COMMANDS = (
         "space:df",
         options=(
             Option("--format", "string", "json, or a Go template", "FORMAT"),
+            Option(
+                "--explain", "flag", "What each object holds: alone, shared, in snapshots, trash"
+            ),
+            Option("--free", "size", "With --explain: which commands would free that much", "SIZE"),
             Option("--verbose -v", "flag", "List every object"),
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from strata.cli.context import Context
+from strata.cli.context import Context, note
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -27,6 +27,8 @@ def df(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.cli.format import make_heading, show_json, show_rows, write_lines
     from strata.engine.system import space
 
+    if options.flag("explain") or options.given("free"):
+        return _explain(context, options)
     verbose = options.flag("verbose")
     format = options.text("format")
     found = space.df(context.engine, verbose)
@@ -87,3 +89,32 @@ def _humanise(row: Row, now: float) -> Row:
         else:
             shown[key] = value
     return shown
+
+
+def _explain(context: Context, options: Options) -> int:
+    """``df --explain``: what each object holds, or what would free space."""
+    from strata.cli.format import human_size, show_rows
+    from strata.engine.system import explaining
+
+    wanted = options.number("free")
+    if wanted is not None:
+        found = explaining.list_ways(context.engine, wanted)
+        rows = [{**row, "Bytes": human_size(row["Frees"])} for row in found]
+        show_rows(rows, [("FREES", "Bytes"), ("WHAT", "What"), ("COMMAND", "Command")],
+                  format=options.text("format"), raw=found)  # fmt: skip
+        total = sum(row["Frees"] for row in found)
+        if total < wanted:
+            note(f"these free {human_size(total)}; nothing more is known that could go without "
+                 "removing what is in use")  # fmt: skip
+        return 0
+    found = explaining.explain(context.engine)
+    parts = ("Unique", "Shared", "Held", "Trash")
+    rows = [
+        {**row, **{part: "-" if row[part] is None else human_size(row[part]) for part in parts},
+         "Ratio": "-" if row["Ratio"] is None else f"{row['Ratio']:.2f}x"}
+        for row in found
+    ]  # fmt: skip
+    columns = [("KIND", "Kind"), ("NAME", "Name"), ("UNIQUE", "Unique"), ("SHARED", "Shared"),
+               ("SNAPSHOTS", "Held"), ("TRASH", "Trash"), ("COMPRESSED", "Ratio")]  # fmt: skip
+    show_rows(rows, columns, format=options.text("format"), raw=found)
+    return 0
