@@ -59,16 +59,16 @@ def reconcile_locked(e: Engine, record: Record) -> Record:
 def _find(e: Engine, record: Record, known: Record) -> Dataset | None:
     """The dataset that ``known`` (a record, or a branch of it) stands for.
 
-    By its name, and when there is nothing of that name by its GUID among its neighbours.
+    By its GUID, under its name or among its neighbours; else whatever has its name now.
     """
     found = e.driver.find(known["dataset"])
-    if found is not None:
+    if found is not None and found.guid == known["guid"]:
         return found
     parent = known["dataset"].rpartition("/")[0]
     for dataset in e.driver.list_datasets(parent):
         if dataset.guid == known["guid"]:
             return dataset
-    return None
+    return found
 
 
 def _raise_lost(e: Engine, record: Record) -> None:
