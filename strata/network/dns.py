@@ -322,7 +322,7 @@ def _tell(folder: str, files: Mapping[str, str]) -> None:
         _end(folder)
         return
     pid = _find(folder)
-    if pid:
+    if pid and _hears(pid):
         os.kill(pid, _SIGHUP)
         return
     program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
@@ -338,6 +338,22 @@ def _tell(folder: str, files: Mapping[str, str]) -> None:
     _starters.append(starter)
     with open(f"{folder}.starter", "w") as file:
         file.write(f"{starter} {find_start_time(starter) or 0}")
+
+
+def _hears(pid: int) -> bool:
+    """Whether the server will read again at SIGHUP, which ends one that has only just begun; that
+    one is waited for. False when it is gone."""
+    deadline = time.monotonic() + _ANSWER_LIMIT
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                caught = next(line for line in file if line.startswith("SigCgt:"))
+        except (OSError, StopIteration):
+            return False
+        if int(caught.split()[1], 16) & 1 << (_SIGHUP - 1):
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def _reap() -> None:

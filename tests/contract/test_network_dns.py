@@ -172,6 +172,17 @@ def test_what_no_container_is_called_is_asked_beyond(served: Served) -> None:
         wait_until(lambda: served.ask("example.org") == ["203.0.113.2"], "the network's new one")
 
 
+def test_a_server_that_has_only_just_begun_hears_of_the_next(served: Served) -> None:
+    """Before it is ready, the signal to read again would end it."""
+    zones = [(FRONT, [f"10.89.0.{number}"], [f"c{number}"]) for number in range(10, 14)]
+    for _ in range(10):
+        for number, zone in enumerate(zones):
+            inside(served.host.netns, lambda number=number, zone=zone: dns.publish(  # type: ignore[misc]
+                served.runroot, f"{number:064x}", [zone]))  # fmt: skip
+        assert inside(served.host.netns, lambda: dns.wait_answering(zones)) == ""
+        dns.stop(served.runroot)
+
+
 def test_silence_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dns, "_ANSWER_LIMIT", 0.05)
     warning = inside(served.host.netns, lambda: dns.wait_answering([(FRONT, ["10.89.0.2"], ["w"])]))
