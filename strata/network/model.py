@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-DEFAULT_NAME = "strata"
-#: what else stands for the default network, unless a network has that name
-DEFAULT_ALIASES = ("podman", "bridge", "default")
 DRIVERS = ("bridge", "macvlan", "ipvlan", "wireguard")
-_IPAM = ("host-local", "none")
 
 #: words that mean something else at ``--network``
 _RESERVED = frozenset(("none", "host", "bridge", "private", "slirp4netns", "pasta", "container",

@@ -157,16 +157,6 @@ def network_elements(network: Record) -> list[Element]:
     return found
 
 
-def add_network(table: str, network: Record) -> str:
-    """The text that adds what one network needs to a table that is there."""
-    return _change("add", table, network_elements(network))
-
-
-def drop_network(table: str, network: Record) -> str:
-    """The text that takes back what one network needed."""
-    return _change("delete", table, network_elements(network))
-
-
 def port_elements(
     ports: Sequence[Record], target4: str, target6: str
 ) -> list[Element]:  # fmt: skip

@@ -174,13 +174,14 @@ def lease(
             hint=f"its subnets are {', '.join(s['subnet'] for s in network['subnets'])}",
         )
     taken = {str(attachment["interface"]) for _, attachment in links}
-    first = addresses[0].partition("/")[0] if addresses else "0.0.0.0"
+    # Without an address of ours it comes from elsewhere, and nobody else may have the same.
+    first = addresses[0] if addresses else f"::{os.urandom(2).hex()}:{os.urandom(2).hex()}"
     return {
         "id": network["id"],
         "interface": item.get("interface") or plan.find_free_name("eth", taken),
         "host_interface": find_host_end(record["id"], {str(a["host_interface"]) for _, a in links}),
         "addresses": addresses, "gateways": plan.list_gateways(network),
-        "mac": item.get("mac") or plan.make_mac(first),
+        "mac": item.get("mac") or plan.make_mac(first.partition("/")[0]),
         "aliases": list(item.get("aliases") or ()),  # type: ignore[call-overload]
     }  # fmt: skip
 
