@@ -9,7 +9,14 @@ import tarfile
 from collections.abc import Iterator
 
 import pytest
-from helpers.store import BUSYBOX, Store, list_store_mounts
+from helpers.store import (
+    BUSYBOX,
+    Store,
+    list_processes,
+    list_store_mounts,
+    open_store,
+    wait_until,
+)
 
 pytestmark = pytest.mark.btrfs
 
@@ -70,6 +77,17 @@ def test_a_mount_ends_with_its_container_or_by_force(busybox_store: Store, box: 
     s.ok("rm", "--force", "--time", "0", box)
     assert path not in list_store_mounts(s.base)
     assert s.ok("mount").out == ""
+
+
+def test_a_reset_takes_mounts_and_supervisor_along() -> None:
+    with open_store() as own:
+        own.add_busybox()
+        own.ok(*SLEEPER, "--restart", "always", "--name", "box", BUSYBOX, "sleep", "1000")
+        own.ok("mount", "box")
+        own.ok("system", "reset", "--force", "--now")
+        assert list_store_mounts(own.base) == []
+        wait_until(lambda: not list_processes(own), "the supervisor ends with the store")
+        assert not os.path.exists(f"{own.root}/mounts")
 
 
 # -- cp --------------------------------------------------------------------------------------------

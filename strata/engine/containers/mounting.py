@@ -18,6 +18,10 @@ from strata.errors import StateImproper
 from strata.linux import mount
 from strata.store.files import write_bytes
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from strata.store.paths import Paths
+
 
 def find_mountpoint(e: Engine, container_id: str) -> str:
     """Where a container's files appear."""
@@ -86,6 +90,13 @@ def forget(e: Engine, container_id: str) -> None:
     if os.path.exists(_counter(e, container_id)):
         _take_down(find_mountpoint(e, container_id))
         _write_count(e, container_id, 0)
+
+
+def forget_all(paths: Paths) -> None:
+    """Take every container's mount away because the store goes. Idempotent."""
+    folder = f"{paths.root}/mounts"
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        _take_down(f"{folder}/{name}")
 
 
 def list_mounted(e: Engine) -> list[tuple[Record, str]]:

@@ -161,7 +161,8 @@ def reset(
             trace.point("reset:unmounted")
             kept = _destroy(config, now)
     trace.point("reset:destroyed")
-    for name in ("c", "frozen", "locks", "net", "netns", "seccomp", *sorted(runtimes)):
+    for name in ("c", "frozen", "locks", "mounted", "net", "netns", "seccomp", "watch",
+                 *sorted(runtimes)):  # fmt: skip
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
     for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
                  f"{paths.runroot}/ps.summary", f"{paths.runroot}/{settings.CACHE}"):  # fmt: skip
@@ -169,7 +170,7 @@ def reset(
             os.unlink(path)
         except FileNotFoundError:
             continue
-    for folder in (*(f"{paths.root}/{name}" for name in ("mnt", "fuse", "pool", "past")),
+    for folder in (*(f"{paths.root}/{name}" for name in ("mnt", "fuse", "mounts", "pool", "past")),
                    paths.volumes):  # fmt: skip
         _remove_empty(folder)
     for folder in (paths.runroot, paths.root):
@@ -215,7 +216,10 @@ def _stop_all(e: Engine) -> None:
 
 
 def _release_paths(paths: Paths) -> None:
-    """Unmount what lies below the run directory and the mountpoints of volumes."""
+    """Unmount what lies below the run directory, and volumes and containers from the host."""
+    from strata.engine.containers import mounting
+
+    mounting.forget_all(paths)
     below = (f"{paths.runroot}/", f"{paths.volumes}/", f"{paths.root}/past/")
     for entry in reversed(mount.list_mounts()):
         if entry.target.startswith(below):
