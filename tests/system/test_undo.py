@@ -242,3 +242,14 @@ def test_a_clock_that_jumps_makes_nothing_due(used: Store) -> None:
     row = next(row for row in trash(used) if row["Name"] == "data")
     assert row["Due"] - row["Removed"] < 7 * 86400
     assert used.ok("undo").rc == 0
+
+
+def test_a_removed_snapshot_whose_entry_is_lost_is_seen_again_after_a_rebuild(used: Store) -> None:
+    used.ok("snapshot", "data@mon")
+    used.ok("snapshot", "rm", "data@mon")
+    e = used.engine()
+    [entry] = list(e.trash.list_entries())
+    e.trash.delete(entry["id"])
+    assert used.ok("snapshot", "ls", "-q", "data").out == ""
+    used.ok("system", "rebuild")
+    assert used.ok("snapshot", "ls", "-q", "data").line.startswith("data@found-")

@@ -275,6 +275,27 @@ def destroy_removed(e: Engine, entry: Record) -> bool:
     return True
 
 
+def show_lost(e: Engine) -> int:
+    """Give removed snapshots that no trash entry knows any more a name that is seen; how many."""
+    known = {entry["record"].get("guid") for entry in e.trash.list_entries()
+             if entry["object"] == "snapshot"}  # fmt: skip
+    count = 0
+    for kind in targets.KINDS:
+        for record in e.records.list_records(kind):
+            for dataset in targets.list_lineage(record):
+                try:
+                    hidden = [s for s in e.driver.list_snapshots(dataset)
+                              if s.name.startswith(targets.REMOVED_PREFIX)]  # fmt: skip
+                except DatasetNotFound:
+                    continue
+                for snapshot in hidden:
+                    if snapshot.guid not in known:
+                        digits = snapshot.name.removeprefix(targets.REMOVED_PREFIX)
+                        e.driver.rename(snapshot.full_name, f"{dataset}@found-{digits}")
+                        count += 1
+    return count
+
+
 def measure_removed(e: Engine, entry: Record) -> int | None:
     """The bytes that only a removed snapshot holds, None where the driver cannot tell."""
     removed = entry["record"]

@@ -9,8 +9,9 @@ settings, names, mounts and branches; volumes with their data, names and branche
 lie in the datasets. What does not: exit codes, start and end times and the reason a container
 ended; labels, options and profiles of volumes, and that a volume was anonymous (it becomes a named
 one); containers made with ``--rm`` keep only their file system; which snapshots were made by Strata
-(all count as foreign). What was in the trash is there again, with a new deadline, where the trash
-is a place of its own; where it is not, removed containers and volumes come back to life.
+(all count as foreign; removed ones come back as ``found-…``). What was in the trash is there again,
+with a new deadline, where the trash is a place of its own; where it is not, removed containers and
+volumes come back to life.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
         for kind, title in (("volume", "Volumes"), ("container", "Containers")):
             counts[title] = _rebuild_objects(e, kind, skipped)
             trace.point(f"rebuild:{kind}")
+        from strata.engine.history import snapshots
+
+        snapshots.show_lost(e)
     return {**counts, "Skipped": skipped}
 
 
