@@ -31,7 +31,10 @@ _CONTAINER = (
 )
 _NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
 _VOLUME = "create ls list inspect rm prune exists profiles mount unmount reload export import"
-_IMAGE = "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap"
+_IMAGE = (
+    "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap mount "
+    "unmount umount"
+)
 
 MODULES: dict[str, str] = {
     **dict.fromkeys(_CREATE.split(), "create"),

@@ -27,19 +27,35 @@ OPTIONS: dict[str, str] = {
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",
-    "--conmon-pidfile": "the engine keeps the pid files",
-    "--pidfile": "see 'strata inspect' for the pid",
-    "--log-opt": "logs have no options",
-    "--unsetenv": "give the variable another value with --env",
-    "--unsetenv-all": "give the variables other values with --env",
     "--init-ctr": _PODS,
     "--attach": "the foreground is attached to all streams",
-    "-a": "the foreground is attached to all streams",
+    "run -a": "the foreground is attached to all streams",
+    "create -a": "the foreground is attached to all streams",
     "--decryption-key": "there are no encrypted images",
 }
 
 _CERTIFICATES = "certificates are read from /etc/containers/certs.d and /etc/docker/certs.d"
 OPTIONS |= {
+    "create --preserve-fds": "who starts the container later has other descriptors",
+    "--creds": "pull the image first, with this option",
+    "exec --preserve-fd": "--preserve-fds hands on all up to a number",
+    "rm --depend": "a container that requires another says so at its start",
+    **dict.fromkeys(("pull --all-tags", "image pull --all-tags"), "name each tag"),
+    **dict.fromkeys(("pull --decryption-key", "image pull --decryption-key"),
+                    "there are no encrypted images"),
+    "secret create --driver-opts": "secrets are files of the store",
+    "system prune --build": "there is no builder",
+    "system prune --external": "there are no containers of other programs in the store",
+    **{f"container clone {option}": "'strata update' the clone" for option in
+       "--blkio-weight --blkio-weight-device --cpu-period --cpu-quota --cpu-rt-period "
+       "--cpu-rt-runtime --cpu-shares --cpus --cpuset-cpus --cpuset-mems --device-read-bps "
+       "--device-write-bps --memory --memory-reservation --memory-swap --memory-swappiness "
+       "--pod".split()},
+    **{f"update {option}": "make the container anew with --replace" for option in
+       "--blkio-weight-device --device-read-bps --device-read-iops --device-write-bps "
+       "--device-write-iops --env --health-cmd --health-interval --health-on-failure "
+       "--health-retries --health-start-period --health-timeout --no-healthcheck --ulimit "
+       "--unsetenv".split()},
     **dict.fromkeys(("--cert-dir", "pull --cert-dir"), _CERTIFICATES),
     **dict.fromkeys(("--retry", "--retry-delay"), "pull the image first, with these options"),
     "--seccomp-policy": "the policy is chosen by --security-opt seccomp=",
@@ -48,8 +64,6 @@ OPTIONS |= {
     "commit --include-volumes": "a volume is kept by a snapshot or clone of its own",
     "commit --squash": "a commit is a snapshot over the layers it shares",
     "save --uncompressed": "layers are written uncompressed unless --compress is given",
-    "images --history": "'strata history' and tag history are apart",
-    "image list --history": "'strata history' and tag history are apart",
     "image tree --whatrequires": "every layer of the tree names the images that end there",
     "image prune --external": "there are no containers of other programs in the store",
     "container exists --external": "there are no containers of other programs in the store",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.registry import PASSWORD, USER, RegistryServer, digest_of, make_tar
-from helpers.store import Store, get_busybox_tar, make_busybox_tar, wait_until
+from helpers.store import BUSYBOX, Store, get_busybox_tar, make_busybox_tar, wait_until
 
 pytestmark = pytest.mark.btrfs
 
@@ -379,3 +379,34 @@ def test_references_that_make_no_sense(busybox_store: Store) -> None:
             assert outcome.err.startswith("Error: "), repr(outcome)
             assert "internal error" not in outcome.err, repr(outcome)
     assert busybox_store.ok("ps", "-aq").out == ""
+
+
+def test_an_images_files_are_shown_and_keep_it_in_use(busybox_store: Store) -> None:
+    store = busybox_store
+    path = store.ok("image", "mount", BUSYBOX).line
+    try:
+        assert "sh" in os.listdir(f"{path}/bin")
+        with pytest.raises(OSError):
+            os.mkdir(f"{path}/new")
+        assert store.ok("image", "mount", BUSYBOX).line == path
+        assert path in store.ok("image", "mount").out
+        refused = store.strata("rmi", BUSYBOX)
+        assert refused.rc == 2
+        assert "image unmount" in refused.err
+    finally:
+        store.ok("image", "unmount", BUSYBOX)
+    assert not os.path.exists(path)
+    assert store.ok("image", "mount").out == ""
+    assert store.strata("image", "unmount", BUSYBOX).rc == 125
+
+
+def test_the_container_of_an_exec_may_be_the_latest_or_named_by_a_file(
+    busybox_store: Store, tmp_path: Path
+) -> None:
+    store = busybox_store
+    store.ok("run", "-d", "--name", "here", "--cidfile", f"{tmp_path}/id", BUSYBOX, "sleep", "99")
+    try:
+        assert store.ok("exec", "--latest", "echo", "latest").line == "latest"
+        assert store.ok("exec", "--cidfile", f"{tmp_path}/id", "echo", "file").line == "file"
+    finally:
+        store.ok("rm", "-f", "-t", "0", "here")

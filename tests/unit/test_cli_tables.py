@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from strata.cli import completion, help, man, reference
+from strata.cli import completion, help, man, podman, reference, unavailable
 from strata.cli.index import GROUP_DEFAULTS, GROUPS, MODULES, TABLES, find_command, list_commands
 from strata.cli.index import load_table as load
 from strata.cli.table import GLOBAL_OPTIONS, Command
@@ -170,3 +170,38 @@ def test_no_text_of_a_manual_page_is_a_request_of_roff() -> None:
         for line in page.splitlines():
             assert not line.startswith("'"), name
             assert not line.startswith(".") or line.split()[0] in known, (name, line)
+
+
+def _read_surface() -> podman.Surface:
+    with open(f"{TOP}/tools/podman-surface.txt", encoding="utf-8") as file:
+        return podman.read_surface(file.read())
+
+
+def test_nothing_of_podman_is_missing_without_a_reason() -> None:
+    without = [path for path, _ in _read_surface()
+               if podman.judge_command(path) == (podman.ABSENT, "")]  # fmt: skip
+    without += [
+        f"{path} {names[-1]}"
+        for path, options in _read_surface()
+        if podman.judge_command(path)[0] != podman.ABSENT
+        for names in options
+        if podman.judge_option(path, names) == (podman.ABSENT, "")
+    ]
+    assert without == []
+
+
+def test_no_reason_is_kept_for_what_is_here() -> None:
+    stale = []
+    for path, options in _read_surface():
+        command = find_command(path)
+        if command is None:
+            continue
+        if unavailable.find_command_reason(path):
+            stale.append(path)
+        stale += [
+            f"{path} {name}"
+            for names in options
+            for name in names
+            if command.find(name) is not None and unavailable.find_option_reason(path, name)
+        ]
+    assert stale == []

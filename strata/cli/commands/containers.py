@@ -245,9 +245,13 @@ COMMANDS = (
         "Run a command in a running container",
         "streams:exec_",
         "CONTAINER COMMAND [ARG...]",
-        2,
+        1,
         None,
         (
+            Option(
+                "--cidfile", "list", "Read the container's id from a file", "PATH", complete="file"
+            ),
+            Option("--latest -l", "flag", "The container created last"),
             Option("--detach -d", "flag", "Run in the background and print the session's id"),
             Option(
                 "--detach-keys",

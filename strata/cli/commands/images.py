@@ -247,4 +247,32 @@ COMMANDS = (
         ),
         examples=("strata image bootstrap debian:12 --include ca-certificates",),
     ),
+    Command(
+        ("image mount",),
+        "Show the files of images on the host, read-only",
+        "images:mount",
+        "[IMAGE...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All images"),
+            Option("--format", "string", "json, or a Go template", "FORMAT"),
+        ),
+        text="Prints where. Without arguments what is mounted is listed.",
+        examples=("ls $(strata image mount debian:12)",),
+        complete="image",
+    ),
+    Command(
+        ("image unmount", "image umount"),
+        "Take the files of images away from the host",
+        "images:unmount",
+        "IMAGE [IMAGE...]",
+        0,
+        None,
+        (
+            Option("--all -a", "flag", "All that are mounted"),
+            Option("--force -f", "flag", "Accepted and without effect: mounts are not counted"),
+        ),
+        complete="image",
+    ),
 )

@@ -397,3 +397,41 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     if losses.confirm(context, options, f"This will remove all images {what}.", find):
         show_pruned(engine_images.prune(context.engine, all=everything, filters=filters))
     return 0
+
+
+def mount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show images' files on the host, or list what is shown."""
+    from strata.cli.format import show_rows
+    from strata.engine.images import mounting
+
+    names = arguments
+    if options.flag("all"):
+        need_names(arguments, all=True, what="image name")
+        names = context.engine.records.list_ids("image")
+    elif not arguments:
+        rows = mounting.list_mounted(context.engine)
+        shown = [
+            {**row, "Name": (row["Repositories"] or [row["id"][:12]])[0], "_raw": row}
+            for row in rows
+        ]
+        show_rows(shown, [("IMAGE", "Name"), ("MOUNTPOINT", "mountpoint")],
+                  format=options.text("format"), heading=False)  # fmt: skip
+        return 0
+
+    def act(name: str) -> None:
+        path = mounting.mount_image(context.engine, name)
+        say(path if len(names) == 1 else f"{name} {path}")
+
+    return for_each(context, names, act)
+
+
+def unmount(context: Context, options: Options, arguments: list[str]) -> int:
+    """Take images' files away from the host."""
+    from strata.engine.images import mounting
+
+    everything = options.flag("all")
+    need_names(arguments, all=everything, what="image name")
+    names = arguments
+    if everything:
+        names = [row["id"] for row in mounting.list_mounted(context.engine)]
+    return for_each(context, names, lambda name: say(mounting.unmount_image(context.engine, name)))

@@ -54,10 +54,18 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
         raise UsageError("invalid --preserve-fds: must not be negative")
     from strata.engine.containers import verbs as containers
 
+    if options.flag("latest") or options.list("cidfile"):
+        from strata.cli.handlers.choosing import choose_one
+
+        name = choose_one(context, options, [])
+    else:
+        if not arguments:
+            raise UsageError("exec requires the name or ID of a container or the --latest flag")
+        name, *arguments = arguments
     return containers.exec(
         context.engine,
-        arguments[0],
-        arguments[1:],
+        name,
+        arguments,
         interactive=options.flag("interactive"),
         tty=options.flag("tty"),
         env=values.parse_environment(options.list("env"), files, os.environ),

@@ -16,7 +16,7 @@ from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, make_filter
-from strata.engine.images import layers
+from strata.engine.images import layers, mounting
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
 from strata.linux.tree import remove_path
@@ -239,6 +239,11 @@ def _discard(
                 hint="remove those containers first, or use --force to remove them too",
                 exit_code=2,
             )
+        if mounting.is_mounted(e, image_id):
+            raise InUse(
+                f"image {name or image_id[:12]} is mounted on the host",
+                hint=f"`strata image unmount {name or image_id[:12]}` first", exit_code=2,
+            )  # fmt: skip
         others = set(image["names"]) - {name}
         if others and (not named or (name and "@" not in name)):
             return None
