@@ -24,6 +24,7 @@ def used(busybox_store: Store) -> Iterator[Store]:
     yield store
     store.strata("rm", "-fv", "web", "web-restored")
     store.strata("volume", "rm", "-f", "data", "data-restored")
+    store.strata("volume", "prune", "--force")
     store.strata("trash", "empty", "--all", "--force")
 
 
