@@ -513,7 +513,7 @@ def test_logs_of_nobody_and_of_a_removed_container(busybox_store: Store) -> None
     busybox_store.ok("wait", container)
     folder = busybox_store.engine().logs
     assert any(container in name for name in os.listdir(folder))
-    busybox_store.ok("rm", container)
+    busybox_store.ok("rm", "--now", container)
     assert not any(container in name for name in os.listdir(folder))
 
 

@@ -350,7 +350,6 @@ def test_a_container_that_nobody_saw_end_has_exited(filled: Store) -> None:
 
 def test_what_killed_commands_leave_lying_about_goes(filled: Store) -> None:
     e = filled.engine()
-    os.makedirs(f"{e.images_folder}/downloads", exist_ok=True)
     before = describe(filled)
     os.makedirs(f"{e.paths.bundles}/{'ab' * 6}/rootfs")
     os.makedirs(e.paths.volume_mountpoint("never"))
@@ -360,7 +359,6 @@ def test_what_killed_commands_leave_lying_about_goes(filled: Store) -> None:
     for path in (
         f"{e.records.folder}/containers/.new-{pid.pid}-{'ab' * 32}.json",
         f"{e.records.folder}/journal/.new-{pid.pid}-{'ab' * 8}.json",
-        f"{e.images_folder}/downloads/stdin.{pid.pid}",
         f"{e.paths.locks}/op.{'ab' * 8}", f"{e.paths.locks}/2-container.{'ab' * 32}",
     ):  # fmt: skip
         with open(path, "w") as file:
@@ -368,7 +366,6 @@ def test_what_killed_commands_leave_lying_about_goes(filled: Store) -> None:
     repair(filled, "bundle-stale", "leftover", "mountpoint-stale", "runtime-stale")
     assert describe(filled) == before
     assert not os.path.exists(f"{e.paths.locks}/2-container.{'ab' * 32}")
-    assert not os.path.exists(f"{e.images_folder}/downloads/stdin.{pid.pid}")
 
 
 def test_a_mountpoint_that_shows_another_dataset_is_put_right(filled: Store) -> None:
