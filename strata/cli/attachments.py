@@ -81,6 +81,11 @@ def parse_mac(text: str) -> str:
             f"address {text}: invalid MAC address: it is one for groups",
             hint="the first two digits must be an even number, as in 92:d0:c6:0a:29:33",
         )
+    if not any(int(part, 16) for part in parts):
+        raise UsageError(
+            f"address {text}: invalid MAC address: it is nobody's",
+            hint="give it as in 92:d0:c6:0a:29:33",
+        )
     return ":".join(parts)
 
 

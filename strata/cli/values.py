@@ -25,7 +25,10 @@ def parse_int(text: str) -> int:
     digits = text[1:] if text[:1] in ("-", "+") else text
     if not (digits.isascii() and digits.isdigit()):
         raise UsageError("not a whole number")
-    return int(text)
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > 19 or int(digits) >= 1 << 63:
+        raise UsageError("value out of range")
+    return -int(digits) if text[0] == "-" else int(digits)
 
 
 def parse_float(text: str) -> float:
@@ -37,6 +40,8 @@ def parse_float(text: str) -> float:
     # Of infinities and NaN the difference to itself is not zero (math is one more library to load).
     if value - value != 0 or "_" in text:
         raise UsageError("not a number")
+    if abs(value) >= 1e12:
+        raise UsageError("value out of range")
     return value
 
 

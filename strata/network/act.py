@@ -205,6 +205,17 @@ def find_default_link() -> str | None:
     return None
 
 
+def check_bridge(name: str) -> None:
+    """Refuse a link of this namespace that is no bridge. `NetworkError`."""
+    words = ["ip", "-oneline", "link", "show", "dev", name, "type", "bridge"]
+    if not command.run(words, check=False).stdout.strip():
+        raise NetworkError(
+            f"interface {name} is there already and is no bridge",
+            hint="name a bridge, or what is not there yet: `strata network create "
+            "--interface-name`",
+        )
+
+
 def check_parent(
     driver: str, options: Mapping[str, str], subnets: Sequence[object], ipam: str
 ) -> str:  # fmt: skip

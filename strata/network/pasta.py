@@ -62,7 +62,7 @@ def classify(said: str) -> NetworkError:
     lines = [line for line in lines if not line.startswith(_LOADED)]
     sentence = lines[-1] if lines else "it ended without a reason"
     hint = ""
-    if "routable interface" in sentence:
+    if "routable interface" in sentence or "External interface" in sentence:
         hint = "pasta takes over the host's default route, and the host has none"
     elif "bind" in sentence or "port" in sentence.lower():
         hint = "choose another port of the host with --publish"

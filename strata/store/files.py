@@ -49,7 +49,8 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o6
 def _no_space() -> NoSpace:
     return NoSpace(
         "the pool is full; nothing was changed",
-        hint="free space with `strata rm` and `strata image prune`, or enlarge the pool",
+        hint="free space with `strata trash empty --all` and `strata rm --force --now`, or enlarge "
+        "the pool",
     )
 
 

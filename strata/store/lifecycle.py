@@ -70,6 +70,7 @@ _HINTS = {
     "pause": "`strata ps -a` shows what it does",
     "top": "`strata start {name}` starts it",
 }
+_PAUSED_HINT = "`strata unpause {name}` lets it go on"
 
 
 def make_state() -> Record:
@@ -110,5 +111,6 @@ def check(verb: str, record: Record, status: str) -> None:
     name = record["name"]
     raise StateImproper(
         sentence.format(verb=verb, name=name, status=status),
-        hint=_HINTS.get(verb, "").format(name=name),
-    )
+        hint=(_PAUSED_HINT if status == PAUSED and verb in ("exec", "attach")
+              else _HINTS.get(verb, "")).format(name=name),
+    )  # fmt: skip

@@ -53,7 +53,7 @@ def _is_frozen(store: Store, name: str) -> bool:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("exec", "sleeper", "true"), 125, "can only create exec sessions on running containers"),
+        (("exec", "sleeper", "true"), 125, "hint: `strata unpause sleeper` lets it go on"),
         (("stop", "sleeper"), 125, "can only stop created or running containers"),
         (("rm", "sleeper"), 2, "cannot be removed without force"),
         (("pause", "sleeper"), 125, "can't pause"),

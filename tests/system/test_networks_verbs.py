@@ -125,6 +125,7 @@ def test_listing_filters_and_prunes(store: Store) -> None:
     (["-o", "vlan=9999", "x"], "invalid value '9999'"),
     (["-o", "colour=red", "x"], "unsupported bridge network option colour"),
     (["--interface-name", "no blanks", "x"], "invalid interface name"),
+    (["--interface-name", "lo", "x"], "interface lo is there already and is no bridge"),
     (["--dns", "nowhere", "x"], "invalid IP address"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_makes_nothing(
@@ -134,6 +135,46 @@ def test_bad_input_is_refused_and_makes_nothing(
     assert refused.rc == 125
     assert sentence in refused.err
     assert store.strata("network", "exists", "x").rc == 1
+
+
+def test_a_link_that_others_made_is_never_taken_for_a_bridge_of_ours(
+    place: tuple[Store, Host, Host],
+) -> None:
+    store, host, _ = place
+    store.ok("network", "create", "--interface-name", "theirs", "x")
+    host.ok("ip", "link", "add", "theirs", "type", "veth", "peer", "name", "far")
+    try:
+        refused = store.strata("run", "--rm", "--network", "x", BUSYBOX, "true")
+        assert refused.rc == 125
+        assert "interface theirs is there already and is no bridge" in refused.err
+        store.ok("network", "rm", "x")
+        assert "theirs" in host.list_links()
+    finally:
+        host.run("ip", "link", "del", "theirs")
+
+
+def test_a_bridge_that_others_made_is_used_and_outlives_the_network(
+    place: tuple[Store, Host, Host],
+) -> None:
+    store, host, _ = place
+    host.ok("ip", "link", "add", "theirs", "type", "bridge")
+    try:
+        store.ok("network", "create", "--interface-name", "theirs", "x")
+        store.ok("run", "--rm", "--network", "x", BUSYBOX, "true")
+        store.ok("run", "--rm", "--network", "x", BUSYBOX, "true")
+        assert store.ok("system", "check").out == ""
+        store.ok("network", "rm", "x")
+        assert "theirs" in host.list_links()
+    finally:
+        host.run("ip", "link", "del", "theirs")
+
+
+@pytest.mark.parametrize("address", ["10.77.9.0", "10.77.9.255"])
+def test_an_address_that_stands_for_the_whole_subnet_is_refused(store: Store, address: str) -> None:
+    store.ok("network", "create", "--subnet", "10.77.9.0/24", "x")
+    refused = store.strata("run", "--rm", "--network", "x", "--ip", address, BUSYBOX, "true")
+    assert refused.rc == 125
+    assert f"requested static ip {address} stands for all of the subnet" in refused.err
 
 
 def test_a_taken_name_is_refused_or_passed_over(store: Store) -> None:

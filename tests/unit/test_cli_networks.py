@@ -200,6 +200,7 @@ def test_forms_of_network(texts: list[str], mode: str, entries: list[dict[str, A
         (["front:"], None),
         (["front:mac=zz"], "invalid MAC address"),
         (["front:mac=01:00:5e:00:00:01"], "one for groups"),
+        (["front:mac=00:00:00:00:00:00"], "it is nobody's"),
         (["front:alias=a b"], "invalid hostname"),
         (["front:interface_name=a/b"], "invalid interface name"),
         (["front:interface_name=sixteencharacters"], "invalid interface name"),

@@ -260,6 +260,15 @@ def test_storage_options_are_an_allow_list() -> None:
             security.parse_storage([item])
 
 
+@pytest.mark.parametrize("text", [str(1 << 63), "-" + "9" * 20, "9" * 5000])
+def test_whole_numbers_are_those_a_runtime_reads(text: str) -> None:
+    assert values.parse_int("-00" + "9" * 18) == -(10**18 - 1)
+    with pytest.raises(UsageError, match="out of range"):
+        values.parse_int(text)
+    with pytest.raises(UsageError, match=r"out of range|not a number"):
+        values.parse_float(text)
+
+
 READERS: list[Callable[[str], Any]] = [
     values.parse_size, parse_duration, parse_signal, values.parse_detach_keys,
     values.check_hostname, values.split_csv, values.parse_entrypoint,

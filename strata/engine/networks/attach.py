@@ -164,6 +164,12 @@ def lease(
         given = [text for text in wanted if parsed.holds(*parse_address(text))]
         for text in given:
             wanted.remove(text)
+            low, high = parsed.usable()
+            if not low <= parse_address(text)[1] <= high:
+                raise UsageError(
+                    f"requested static ip {text} stands for all of the subnet {parsed.text}",
+                    hint="choose another address",
+                )
             _take_static(e, network, f"{folder}/{text}", text, record["id"])
         if not given and network["ipam"] != "none":
             given = [_take_next(folder, subnet, record["id"])]

@@ -71,10 +71,16 @@ def is_up(e: Engine, network: Record) -> bool:
     index = kernel.find_link(network["interface"])
     if index is None:
         return False
+    return _read_mark(e, network["id"])[:2] == [str(index), network["interface"]]
+
+
+def _read_mark(e: Engine, network_id: str) -> list[str]:
+    """Index and name of the link a network was brought up with, and ``found`` when others made
+    it; nothing when it was not."""
     try:
-        return os.readlink(_mark(e, network["id"])) == f"{index} {network['interface']}"
+        return os.readlink(_mark(e, network_id)).split(" ")
     except OSError:
-        return False
+        return []
 
 
 def list_marks(e: Engine) -> Iterator[tuple[str, int, str]]:
@@ -84,7 +90,7 @@ def list_marks(e: Engine) -> Iterator[tuple[str, int, str]]:
         if short.startswith("."):
             continue
         try:
-            index, _, name = os.readlink(f"{folder}/{short}").partition(" ")
+            index, name = os.readlink(f"{folder}/{short}").split(" ")[:2]
             number = int(index)
         except (OSError, ValueError):
             continue
@@ -155,6 +161,9 @@ def _bring_up(e: Engine, network: Record) -> None:
     if not exists:
         # Before it is made, so that a removal knows it for ours should nothing else happen.
         _write_mark(e, network["id"], f"0 {name}")
+    found = _read_mark(e, network["id"])[1:] != [name]
+    if found:
+        act.check_bridge(name)
     act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac))
     trace.point("network:link-made")
     families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
@@ -170,7 +179,7 @@ def _bring_up(e: Engine, network: Record) -> None:
     if not exists:
         # Links of containers outlive a bridge that somebody removed by hand.
         act.run(act.IP, plan.hang_on(name, _list_host_ends(e, network["id"])))
-    _write_mark(e, network["id"], f"{kernel.find_link(name)} {name}")
+    _write_mark(e, network["id"], f"{kernel.find_link(name)} {name}{' found' if found else ''}")
     trace.point("network:up")
 
 
@@ -200,7 +209,7 @@ def _unlink(path: str) -> None:
 
 
 def take_down(e: Engine, network: Record) -> None:
-    """Remove a network's bridge, rules and leases. Idempotent."""
+    """Remove a network's bridge, unless others made it, rules and leases. Idempotent."""
     with e.lock_links():
         _forget_up(e, network["id"], network["interface"])
         if has_table(e):
@@ -211,8 +220,7 @@ def _forget_up(e: Engine, network_id: str, interface: str) -> None:
     from strata.linux.tree import remove_path
 
     mark = _mark(e, network_id)
-    ours = {(short, name) for short, _, name in list_marks(e)}
-    if (network_id[:SHORT_ID], interface) in ours and kernel.find_link(interface) is not None:
+    if _read_mark(e, network_id)[1:] == [interface] and kernel.find_link(interface) is not None:
         act.run(act.IP, plan.link_down(interface))
     trace.point("network:link-removed")
     _unlink(mark)

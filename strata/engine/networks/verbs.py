@@ -216,6 +216,8 @@ def _choose_interface(record: Record, others: Sequence[Record]) -> None:
         record["interface"] = plan.find_free_name("strata", taken | kernel.list_links())
     elif wanted in taken:
         raise UsageError(f"bridge name {wanted} already in use", hint="choose another name")
+    elif kernel.find_link(wanted) is not None:
+        act.check_bridge(wanted)
 
 
 # -- removing --------------------------------------------------------------------------------------
