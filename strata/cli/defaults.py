@@ -66,7 +66,12 @@ def apply(command: Command, options: Options, settings: Settings) -> None:
     """Give the options of a command line the defaults that the files say. `UsageError`."""
     if "containers.env" in settings:
         # Below the image's own variables, so no option's default.
-        options.set("default-env", settings["containers.env"][0])
+        variables, path = settings["containers.env"]
+        if not isinstance(variables, list) or not all(isinstance(one, str) for one in variables):
+            raise UsageError(
+                f"{path}: containers.env: must be a list of strings", hint="correct that file"
+            )
+        options.set("default-env", variables)
     for key, (value, path) in settings.items():
         option = command.find(f"--{KEYS.get(key, '')}")
         if option is None or value in ("", []):

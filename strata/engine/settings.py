@@ -70,8 +70,8 @@ def load(runroot: str, environment: Mapping[str, str] = os.environ) -> Settings:
         settings.update(_read(path))
     try:
         write_json(cache, {"stamps": stamps, "settings": settings}, durable=False)
-    except OSError:
-        pass  # parsed again the next time
+    except (OSError, TypeError):
+        pass  # parsed again the next time: no room, or a value like a date, which JSON lacks
     return settings
 
 
@@ -90,7 +90,10 @@ def _read(path: str) -> Settings:
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        said = (error.strerror or "").lower()
+        raise UsageError(f"cannot read {path}: {said}", hint="see containers.conf(5)") from None
+    except ValueError as error:  # no TOML, or not even UTF-8
         raise UsageError(f"cannot read {path}: {error}", hint="see containers.conf(5)") from None
     return {
         f"{table}.{key}": [value, path]

@@ -78,6 +78,18 @@ def test_a_broken_file_is_named(host: Path, text: str) -> None:
     assert path in caught.value.message
 
 
+def test_a_file_that_is_no_text_is_named(host: Path) -> None:
+    path = host / "etc.conf"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot read .*etc.conf"):
+        load(host)
+
+
+def test_a_value_that_json_lacks_is_passed_on(host: Path) -> None:
+    write(host / "etc.conf", "[containers]\nday = 2026-01-31\ninit = true\n")
+    assert load(host)["containers.init"] is True
+
+
 def test_a_file_that_is_not_there_is_named(host: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(host, CONTAINERS_CONF="/nowhere.conf")

@@ -177,6 +177,20 @@ def test_an_address_that_stands_for_the_whole_subnet_is_refused(store: Store, ad
     assert f"requested static ip {address} stands for all of the subnet" in refused.err
 
 
+def test_a_container_that_came_back_without_its_network_says_how_to_go_on(store: Store) -> None:
+    store.ok("network", "create", "x")
+    store.ok("create", "--name", "one", "--network", "x", BUSYBOX, "true")
+    store.ok("network", "rm", "--force", "x")
+    store.ok("undo")
+    refused = store.strata("start", "one")
+    assert refused.rc == 125
+    assert "`strata network disconnect x CONTAINER`" in refused.err
+    store.ok("network", "disconnect", "x", "one")
+    store.ok("network", "create", "x")
+    store.ok("network", "connect", "x", "one")
+    store.ok("start", "one")
+
+
 def test_a_taken_name_is_refused_or_passed_over(store: Store) -> None:
     store.ok("network", "create", "web")
     refused = store.strata("network", "create", "web")

@@ -72,6 +72,12 @@ def test_sizes_are_read_like_typed_ones() -> None:
     assert read([], containers_shm_size="2m").number("shm-size") == 2 << 20
 
 
+@pytest.mark.parametrize("value", ["A=1", 5, [5]])
+def test_variables_are_a_list_of_strings(value: object) -> None:
+    with pytest.raises(UsageError, match=f"{FILE}: containers.env: must be a list of strings"):
+        read([], containers_env=value)
+
+
 def test_variables_stay_below_the_images() -> None:
     options = read(["-e", "B=2"], containers_env=["A=1"])
     assert options.list("env") == ["B=2"]

@@ -99,7 +99,8 @@ def _get_network(e: Engine, item: Record) -> Record:
     if network is None:
         raise NotFound(
             f'unable to find network with name or ID "{item["name"]}": network not found',
-            hint="it was removed; make it and the container anew, or disconnect the container",
+            hint=f"it was removed; `strata network disconnect {item['name']} CONTAINER`, and "
+            "`strata network connect` for another one",
         )
     return network
 
