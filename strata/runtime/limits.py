@@ -241,7 +241,10 @@ def list_devices(config: Mapping[str, Any]) -> list[dict[str, Any]]:
             for name in sorted(files):
                 path = f"{folder}/{name}"
                 place = f"{destination}{path[len(source) :]}"
-                node = os.lstat(path)
+                try:
+                    node = os.lstat(path)
+                except FileNotFoundError:
+                    continue  # gone since it was listed
                 if stat.S_ISCHR(node.st_mode) or stat.S_ISBLK(node.st_mode):
                     below.append(_make_node(path, place, node, item["permissions"]))
         if not below:

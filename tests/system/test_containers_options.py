@@ -383,6 +383,7 @@ def test_names_that_make_no_sense(busybox_store: Store, name: str) -> None:
         ("--security-opt", "nonsense=1"), ("--env-file", "/nowhere"), ("-e", "=x"), ("-l", "=x"),
         ("-v", "../escape:/x:size=3"), ("-v", "vol/ume:/x"), ("--user", "a:b:c"),
         ("-u", "99999999999"), ("--storage-opt", "mountpoint=/x"),
+        ("--storage-opt", "size=1"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(busybox_store: Store, options: tuple[str, ...]) -> None:
@@ -398,3 +399,12 @@ def test_options_that_make_no_sense(busybox_store: Store, options: tuple[str, ..
     assert outcome.err.count("\n") <= 2, repr(outcome)
     assert busybox_store.ok("ps", "-aq").out == ""
     assert busybox_store.ok("volume", "ls", "-q").out == ""
+
+
+def test_the_size_of_a_container_is_its_limit(busybox_store: Store) -> None:
+    fill = ("dd", "if=/dev/urandom", "of=/x", "bs=1M", "count=30")
+    full = busybox_store.strata(
+        "run", "--rm", "--storage-opt", "size=20m", IMAGE, *fill, "conv=fsync"
+    )
+    assert full.rc == 1, repr(full)
+    busybox_store.ok("run", "--rm", "--storage-opt", "size=100m", IMAGE, *fill)

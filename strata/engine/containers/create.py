@@ -262,7 +262,8 @@ def _create(
 
         mounts.add_others(e, config, options)
         held_layers = mounts.resolve_images(e, config)
-    native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
+    wanted = {name: str(value) for name, value in (options.get("storage") or {}).items()}
+    native, _ = properties.plan(wanted, e.driver.flavour)
     name = options.get("name") or ""
     if name:
         names.check_name(name, "container")
