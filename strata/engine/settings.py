@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import os
 
+from strata import jsontext
 from strata.errors import RecordError, UsageError
-from strata.store.files import read_json, write_json
+from strata.store.files import read_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,11 +69,24 @@ def load(runroot: str, environment: Mapping[str, str] = os.environ) -> Settings:
     settings = {}
     for path in files:
         settings.update(_read(path))
-    try:
-        write_json(cache, {"stamps": stamps, "settings": settings}, durable=False)
-    except (OSError, TypeError):
-        pass  # parsed again the next time: no room, or a value like a date, which JSON lacks
+    _keep(cache, {"stamps": stamps, "settings": settings})
     return settings
+
+
+def _keep(cache: str, document: dict[str, Any]) -> None:
+    """Keep what was parsed. Not as records are written: losing it, or a part of it, costs nothing,
+    and no operation depends on it."""
+    temporary = f"{cache}.{os.getpid()}"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(jsontext.dumps(document))
+        os.rename(temporary, cache)
+    except (OSError, TypeError):
+        # Parsed again the next time: no room, or a value like a date, which JSON lacks.
+        try:
+            os.unlink(temporary)
+        except OSError:
+            return
 
 
 def _stamp(path: str) -> list[Any]:

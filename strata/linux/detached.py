@@ -27,7 +27,7 @@ def run_detached(action: Callable[[], object], *, keep: Container[int] = ()) -> 
     The process between the two is waited for at the next call, or by whom we leave our children
     to: its copying takes milliseconds.
     """
-    _between[:] = [left for left in _between if os.waitpid(left, os.WNOHANG)[0] == 0]
+    _between[:] = [left for left in _between if _is_there(left)]
     pid = os.fork()
     if pid:
         _between.append(pid)
@@ -55,3 +55,11 @@ def run_detached(action: Callable[[], object], *, keep: Container[int] = ()) -> 
         action()
     finally:
         os._exit(0)
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a child has not ended; it is waited for when it has."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False  # of the process that we are a copy of
