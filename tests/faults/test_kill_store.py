@@ -93,9 +93,11 @@ def test_a_killed_repair_is_completed_by_the_next(busybox_store: Store) -> None:
         shutil.rmtree(f"{store.pool}/records/damaged", ignore_errors=True)
 
     repair = ("system", "check", "--repair")
-    _damage(store)
-    points = kill.list_points(store, *repair)
-    clean()
+    for _ in range(2):
+        # The first repair of a store also tidies what earlier tests left to it.
+        _damage(store)
+        points = kill.list_points(store, *repair)
+        clean()
     for number in range(0, len(points), 2):
         _damage(store)
         where = f"repair at {number}, {kill.kill_at(store, number, *repair)}"
