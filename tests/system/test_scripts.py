@@ -56,6 +56,8 @@ again: state saved ada
 
 def run_script(store: Store, folder: Path, name: str, *args: str) -> str:
     """Run a script on a host of its own, where docker and podman are strata; its output."""
+    # Its own: what outlives a command is killed with the host.
+    store.add_busybox()
     programs = folder / "bin"
     programs.mkdir()
     for alias in ("docker", "podman"):
@@ -75,16 +77,16 @@ def run_script(store: Store, folder: Path, name: str, *args: str) -> str:
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
 
-def test_a_deployment_script_for_docker(busybox_store: Store, tmp_path: Path) -> None:
-    assert run_script(busybox_store, tmp_path, "deploy.sh", BUSYBOX) == DEPLOY
+def test_a_deployment_script_for_docker(store: Store, tmp_path: Path) -> None:
+    assert run_script(store, tmp_path, "deploy.sh", BUSYBOX) == DEPLOY
 
 
-def test_a_backup_script_for_docker(busybox_store: Store, tmp_path: Path) -> None:
+def test_a_backup_script_for_docker(store: Store, tmp_path: Path) -> None:
     (tmp_path / "backup").mkdir()
-    found = run_script(busybox_store, tmp_path, "backup.sh", BUSYBOX, f"{tmp_path}/backup")
+    found = run_script(store, tmp_path, "backup.sh", BUSYBOX, f"{tmp_path}/backup")
     assert found == BACKUP
 
 
-def test_a_test_harness_for_podman(busybox_store: Store, tmp_path: Path) -> None:
-    found = run_script(busybox_store, tmp_path, "harness.sh", BUSYBOX)
+def test_a_test_harness_for_podman(store: Store, tmp_path: Path) -> None:
+    found = run_script(store, tmp_path, "harness.sh", BUSYBOX)
     assert found.splitlines()[-1] == "30 passed, 0 failed", found

@@ -16,6 +16,7 @@ from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import UsageError
 from strata.network import overlay as plans
+from strata.network.addresses import V6, Subnet
 from strata.network.plan import is_overlay
 from strata.store import files
 from strata.store.records import is_id
@@ -110,7 +111,9 @@ def _plan(
     else:
         overlay["ranges"] = [_find_free_range(check_free)]
     if ipv6 and not any(":" in text for text in overlay["ranges"]):
-        overlay["ranges"].append(f"fd{os.urandom(1).hex()}:{_hex()}:{_hex()}::/48")
+        # Written as everybody will write it again (RFC 5952), or two hosts would differ over it.
+        local = int.from_bytes(b"\xfd" + os.urandom(5) + bytes(10), "big")
+        overlay["ranges"].append(Subnet(V6, local, 48).text)
     parts = list(subnets) or plans.choose_parts(overlay["ranges"], [])
     plans.check_parts(overlay["ranges"], parts)
     return overlay, parts, mtu
@@ -159,10 +162,6 @@ def _number(key: str, text: str, low: int, high: int) -> int:
     if not text.isdecimal() or not low <= int(text) <= high:
         raise UsageError(f"invalid value {text!r} of the option {key}", hint=f"use {low} to {high}")
     return int(text)
-
-
-def _hex() -> str:
-    return os.urandom(2).hex()
 
 
 def _find_free_range(check_free: Callable[[list[str]], None]) -> str:
