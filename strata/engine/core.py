@@ -92,6 +92,17 @@ class Engine:
         return locks.lock(f"{self.paths.locks}/2-container.{object_id}", timeout=timeout,
                           what=f"container {name or object_id[:12]}")  # fmt: skip
 
+    def is_container_locked(self, object_id: str) -> bool:
+        """Whether some command is at a container right now."""
+        path = f"{self.paths.locks}/2-container.{object_id}"
+        if not os.path.exists(path):
+            return False
+        held = locks.try_lock(path)
+        if held is None:
+            return True
+        held.release()
+        return False
+
     def lock_networks(self, *, shared: bool = False, timeout: float = 60) -> locks.Lock:
         """Which networks there are; shared by who makes a container that uses one."""
         return locks.lock(f"{self.paths.locks}/1-networks", shared=shared, timeout=timeout,

@@ -14,7 +14,6 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import host, joining, live, verbs
 from strata.engine.system.world import Problem, World
 from strata.errors import StrataError
-from strata.linux import locks
 from strata.linux import network as kernel
 from strata.network import dns, leases, nft, plan
 from strata.store import lifecycle
@@ -105,21 +104,10 @@ def _is_free(e: Engine, w: World, container_id: str) -> bool:
     """Whether nobody runs or handles the container with this (short) id."""
     for record in w.records["container"].values():
         if record["id"].startswith(container_id):
-            return lifecycle.derive(record) not in lifecycle.LIVE and not _is_locked(
-                e, record["id"]
+            return lifecycle.derive(record) not in lifecycle.LIVE and not e.is_container_locked(
+                record["id"]
             )
     return not any(word.startswith(container_id) for word in w.busy)
-
-
-def _is_locked(e: Engine, container_id: str) -> bool:
-    path = f"{e.paths.locks}/2-container.{container_id}"
-    if not os.path.exists(path):
-        return False
-    held = locks.try_lock(path)
-    if held is None:
-        return True
-    held.release()
-    return False
 
 
 def _find_held(e: Engine, w: World) -> Iterator[Problem]:
@@ -138,7 +126,9 @@ def _find_held(e: Engine, w: World) -> Iterator[Problem]:
         if (
             not fine
             and holder not in unsure
-            and (_is_free(e, w, holder) or (state is not None and not _is_locked(e, holder)))
+            and (
+                _is_free(e, w, holder) or (state is not None and not e.is_container_locked(holder))
+            )
         ):
             yield Problem("lease-stale", path.removeprefix(f"{e.paths.net}/"),
                           f"container {holder[:SHORT_ID]} does not have it",
@@ -238,7 +228,7 @@ def _find_links(e: Engine, w: World) -> Iterator[Problem]:
 
 
 def _is_starting(e: Engine, w: World, prefix: str) -> bool:
-    return any(object_id.startswith(prefix) and _is_locked(e, object_id)
+    return any(object_id.startswith(prefix) and e.is_container_locked(object_id)
                for object_id in w.records["container"])  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from strata.engine.networks.compare import find_networks
 from strata.engine.system import collect, compare, overlays, rebuild, restore
 from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
-from strata.linux import locks, mount
+from strata.linux import mount
 from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
 from strata.store import files, lifecycle
@@ -227,18 +227,6 @@ def _find_volumes_gone(e: Engine, w: World) -> Iterator[Problem]:
                 )  # fmt: skip
 
 
-def _is_locked(e: Engine, container_id: str) -> bool:
-    """Whether some command is at a container right now."""
-    path = f"{e.paths.locks}/2-container.{container_id}"
-    if not os.path.exists(path):
-        return False
-    held = locks.try_lock(path)
-    if held is None:
-        return True
-    held.release()
-    return False
-
-
 def _find_states(e: Engine, w: World) -> Iterator[Problem]:
     """Containers whose record says they run and whose processes are gone."""
     from strata.linux.process import is_alive
@@ -256,7 +244,7 @@ def _find_states(e: Engine, w: World) -> Iterator[Problem]:
             continue
         if is_alive(state.get("conmon_pid") or 0, state.get("conmon_start") or 0):
             continue  # it is just about to be settled
-        if not _is_locked(e, record["id"]):
+        if not e.is_container_locked(record["id"]):
             yield Problem(
                 "state-stale", compare.show(record), "it was running and nobody saw it end",
                 functools.partial(
@@ -312,7 +300,7 @@ def _find_runtime(e: Engine, w: World) -> Iterator[Problem]:
                 continue
             if len(container_id) != 64 or container_id in unsure or w.is_busy(container_id):
                 continue
-            if _is_locked(e, container_id):
+            if e.is_container_locked(container_id):
                 continue
             where = compare.show(record) if record else f"container {container_id[:12]}"
             yield Problem(
