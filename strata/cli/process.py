@@ -82,10 +82,12 @@ def read_platform(options: Options) -> str | None:
         return parse_platform(whole) if whole else None
     if whole:
         raise UsageError("--platform option can not be specified with --arch or --os")
-    machine = os.uname().machine
-    own = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    words = [parts[0] or "linux", parts[1] or own, *([parts[2]] if parts[2] else [])]
-    return parse_platform("/".join(words))
+    if not parts[1]:
+        from strata.oci import architecture
+
+        parts[1], variant = architecture.find_host()
+        parts[2] = parts[2] or variant
+    return parse_platform("/".join([parts[0] or "linux", parts[1], *filter(None, parts[2:])]))
 
 
 def read_preserved(options: Options) -> list[int]:

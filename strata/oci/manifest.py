@@ -13,6 +13,7 @@ import msgspec
 
 from strata.errors import UsageError
 from strata.oci import digest as digests
+from strata.oci.architecture import translate
 from strata.oci.config import (
     CONFIG_LIMIT,
     LAYER_LIMIT,
@@ -421,27 +422,10 @@ def _show(text: str) -> str:
 
 _JOINERS = {ord(char): None for char in "_-."}
 
-# What uname and people say -> (architecture, variant).
-_ARCHITECTURES = {
-    "x86_64": ("amd64", ""),
-    "x86-64": ("amd64", ""),
-    "i386": ("386", ""),
-    "i486": ("386", ""),
-    "i586": ("386", ""),
-    "i686": ("386", ""),
-    "aarch64": ("arm64", ""),
-    "armhf": ("arm", "v7"),
-    "armel": ("arm", "v6"),
-    "armv6l": ("arm", "v6"),
-    "armv7l": ("arm", "v7"),
-    "armv8l": ("arm", "v7"),
-    "loongarch64": ("loong64", ""),
-}
-
 
 def _normalise(system: str, architecture: str, variant: str) -> Platform:
     system, architecture, variant = system.lower(), architecture.lower(), variant.lower()
-    architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
+    architecture, implied = translate(architecture)
     variant = variant or implied
     if variant.isdigit():
         variant = f"v{variant}"

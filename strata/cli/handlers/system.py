@@ -196,16 +196,17 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
 def version(context: Context, options: Options, arguments: list[str]) -> int:
     """Show versions."""
     from strata import __version__
-    from strata.engine.system.info import find_architecture
+    from strata.oci import architecture
 
     machine = os.uname()
+    own, _ = architecture.find_host()
     client = {
         "Version": __version__,
         "PythonVersion": sys.version.partition(" ")[0],
         "Kernel": machine.release,
         "Os": "linux",
-        "Arch": find_architecture(),
-        "OsArch": f"linux/{find_architecture()}",
+        "Arch": own,
+        "OsArch": f"linux/{own}",
     }
     # There is no server; Docker's scripts ask for its version and get the engine's.
     _show_document({"Client": client, "Server": client}, client, options)

@@ -13,11 +13,9 @@ from strata.engine import settings
 from strata.engine.core import Engine, Record
 from strata.errors import StrataError
 from strata.linux import cgroup
+from strata.oci import architecture
 from strata.storage.marker import FORMAT
 from strata.store import lifecycle
-
-#: what `os.uname` calls a machine -> what the OCI and Go call it
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 def info(e: Engine) -> Record:
@@ -32,7 +30,7 @@ def info(e: Engine) -> Record:
             "log": ["k8s-file", "none"], "network": ["bridge"], "volume": ["local"],
         },
         "config": _describe_config(e),
-        "version": {"Version": __version__, "OsArch": f"linux/{find_architecture()}"},
+        "version": {"Version": __version__, "OsArch": f"linux/{architecture.find_host()[0]}"},
     }  # fmt: skip
 
 
@@ -78,7 +76,7 @@ def _describe_host() -> Record:
     with open("/proc/uptime") as file:
         up = float(file.read().split()[0])
     return {
-        "arch": find_architecture(),
+        "arch": architecture.find_host()[0],
         "cgroupControllers": cgroup.list_controllers(),
         "cgroupManager": "cgroupfs",
         "cgroupVersion": "v2" if cgroup.get_mode() == "v2" else "v1",
@@ -108,12 +106,6 @@ def _describe_host() -> Record:
         "swapTotal": memory.get("SwapTotal", 0),
         "uptime": f"{up // 3600:.0f}h {up % 3600 // 60:.0f}m {up % 60:.2f}s",
     }  # fmt: skip
-
-
-def find_architecture() -> str:
-    """This machine's architecture as images name it."""
-    machine = os.uname().machine
-    return ARCHITECTURES.get(machine, machine)
 
 
 def _describe_program(name: str) -> Record:
