@@ -7,7 +7,6 @@ and imports nothing it does not need.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from strata import trace
@@ -217,17 +216,7 @@ class Engine:
 
     def unmount_volume(self, name: str) -> None:
         """Unmount a volume's host mountpoint. Idempotent."""
-        target = self.paths.volume_mountpoint(name)
-        while True:
-            try:
-                mount.unmount(target)
-            except OSError as error:
-                if error.errno in (errno.EINVAL, errno.ENOENT):
-                    return
-                if error.errno == errno.EBUSY:
-                    mount.unmount(target, lazy=True)
-                    continue
-                raise
+        mount.take_down(self.paths.volume_mountpoint(name))
 
     def remove_mountpoint(self, name: str) -> None:
         """Remove a volume's empty mountpoint directories. Idempotent."""

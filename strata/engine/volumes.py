@@ -172,7 +172,7 @@ def ensure_mounted(e: Engine, record: Record) -> str:
     """Mount a volume's head at its mountpoint if it is not; return the path."""
     target = e.paths.volume_mountpoint(record["name"])
     try:
-        if _shows(target, e.driver.open(record["dataset"])):
+        if mount.shows(target, e.driver.open(record["dataset"])):
             return target
     except DatasetNotFound:
         pass  # somebody renamed it by hand: see below
@@ -190,7 +190,7 @@ def mount_locked(e: Engine, record: Record) -> str:
         from strata.engine.history import facts
 
         source = e.driver.open(facts.reconcile_locked(e, record)["dataset"])
-    if _shows(target, source):
+    if mount.shows(target, source):
         return target
     for folder in (e.paths.volumes, os.path.dirname(target), target):
         try:
@@ -201,14 +201,6 @@ def mount_locked(e: Engine, record: Record) -> str:
     e.unmount_volume(record["name"])
     mount.bind(source, target, add=HIDDEN_FLAGS)
     return target
-
-
-def _shows(target: str, source: str) -> bool:
-    try:
-        there, wanted = os.stat(target), os.stat(source)
-    except FileNotFoundError:
-        return False
-    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def describe(e: Engine, record: Record) -> Record:

@@ -7,6 +7,7 @@ here decides anything; who mounts what where is planned elsewhere and executed a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from strata.linux.syscall import MOUNT_SETATTR, MOVE_MOUNT, OPEN_TREE, check, libc, syscall
@@ -68,6 +69,29 @@ def unmount(target: str, *, lazy: bool = False) -> None:
     """umount2(2), never following a symbolic link."""
     flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
     check(libc().umount2(os.fsencode(target), flags), target)
+
+
+def take_down(target: str) -> None:
+    """Unmount all that is mounted at ``target``, lazily once it is busy. Idempotent."""
+    lazy = False
+    while True:
+        try:
+            unmount(target, lazy=lazy)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return
+            if error.errno != errno.EBUSY or lazy:
+                raise
+            lazy = True
+
+
+def shows(target: str, source: str) -> bool:
+    """Whether the directory ``source`` is what one finds at ``target``."""
+    try:
+        there, wanted = os.stat(target), os.stat(source)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def set_propagation(target: str, kind: int, *, recursive: bool = True) -> None:
@@ -162,7 +186,8 @@ def list_mounts(pid: int | str = "self") -> list[MountInfo]:
         with open(f"/proc/{pid}/mountinfo", errors="surrogateescape") as file:
             return list(parse_mountinfo(file.read()))
     except OSError as error:
-        if error.errno in (2, 3, 22):  # ENOENT, ESRCH; EINVAL: a zombie has no namespace
+        # A zombie has no namespace: EINVAL.
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EINVAL):
             return []
         raise
 

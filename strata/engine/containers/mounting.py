@@ -7,7 +7,6 @@ lies in the run directory, so it ends with the boot, as the mount does.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from strata import trace
@@ -60,7 +59,7 @@ def mount_container(e: Engine, record: Record) -> str:
         _write_count(e, record["id"], count + 1)
         trace.point("mount:counted")
         source = f"{e.driver.open(record['dataset'])}/{ROOTFS}"
-        if not _shows(target, source):
+        if not mount.shows(target, source):
             _take_down(target)
             for folder in (os.path.dirname(target), target):
                 os.makedirs(folder, 0o700, exist_ok=True)
@@ -109,22 +108,8 @@ def list_mounted(e: Engine) -> list[tuple[Record, str]]:
     return [(record, find_mountpoint(e, record["id"])) for record in found if record is not None]
 
 
-def _shows(target: str, source: str) -> bool:
-    try:
-        there, wanted = os.stat(target), os.stat(source)
-    except FileNotFoundError:
-        return False
-    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
-
-
 def _take_down(target: str) -> None:
-    try:
-        mount.unmount(target)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            mount.unmount(target, lazy=True)
-        elif error.errno not in (errno.EINVAL, errno.ENOENT):
-            raise
+    mount.take_down(target)
     try:
         os.rmdir(target)
     except OSError:
