@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from strata.engine.core import Engine, Record
+    from strata.linux.lines import LineReader
 
     Event = dict[str, Any]
 
 MAX_SIZE = 1 << 20
 KEPT = 4
-_BLOCK = 1 << 16
 
 CONTAINER, IMAGE, VOLUME, NETWORK = "container", "image", "volume", "network"
 SECRET, SNAPSHOT, SYSTEM = "secret", "snapshot", "system"
@@ -127,42 +127,20 @@ def _list_parts(path: str) -> list[str]:
     return [part for part in (*numbered, path) if os.path.exists(part)]
 
 
-class _Reader:
-    """Complete lines of one file, as they come."""
-
-    def __init__(self, path: str) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        facts = os.fstat(self.fd)
-        self.identity = (facts.st_dev, facts.st_ino)
-        self._rest = b""
-
-    def read(self) -> Iterator[Event]:
-        while chunk := os.read(self.fd, _BLOCK):
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
-                event = parse_line(line)
-                if event is not None:
-                    yield event
-
-    def is_current(self, path: str) -> bool:
-        try:
-            facts = os.stat(path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return (facts.st_dev, facts.st_ino) == self.identity
-
-    def close(self) -> None:
-        os.close(self.fd)
+def _read_events(reader: LineReader) -> Iterator[Event]:
+    return filter(None, map(parse_line, reader.read()))
 
 
 def _read_all(path: str) -> Iterator[Event]:
+    from strata.linux.lines import LineReader
+
     for part in _list_parts(path):
         try:
-            reader = _Reader(part)
+            reader = LineReader(part)
         except FileNotFoundError:  # rotated away just now
             continue
         try:
-            yield from reader.read()
+            yield from _read_events(reader)
         finally:
             reader.close()
 
@@ -171,32 +149,33 @@ def _follow(path: str, last: int | None) -> Iterator[Event]:
     import select
 
     from strata.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Watcher
+    from strata.linux.lines import LineReader
 
     with Watcher() as watcher:
         watcher.add(os.path.dirname(path), IN_CREATE | IN_MOVED_TO)
         for part in _list_parts(path)[:-1] if os.path.exists(path) else _list_parts(path):
-            reader = _Reader(part)
+            reader = LineReader(part)
             try:
-                yield from reader.read()
+                yield from _read_events(reader)
             finally:
                 reader.close()
         poll = select.poll()
         poll.register(watcher.fileno(), select.POLLIN)
-        current: _Reader | None = None
+        current: LineReader | None = None
         try:
             while True:
                 if current is None or not current.is_current(path):
                     if current is not None:
-                        yield from current.read()
+                        yield from _read_events(current)
                         current.close()
                         current = None
                     try:
-                        current = _Reader(path)
+                        current = LineReader(path)
                         watcher.add(path, IN_MODIFY)
                     except FileNotFoundError:
                         pass
                 if current is not None:
-                    yield from current.read()
+                    yield from _read_events(current)
                 left = None if last is None else (last - time.time_ns()) // 10**6 + 1
                 if left is not None and left <= 0:
                     return

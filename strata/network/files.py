@@ -9,6 +9,7 @@ Source: containers/common ``libnetwork/etchosts`` and ``libnetwork/resolvconf``.
 from __future__ import annotations
 
 from strata.errors import UsageError
+from strata.linux.read import read_verbatim
 from strata.network.dns import HOST_NAMES, SEARCH_DOMAIN
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def make(
     one of the host's files, "" without; ``image_hosts`` the image's /etc/hosts, for
     ``--hosts-file image``. `UsageError` for an entry that cannot be.
     """
-    read = read or read_host_file
+    read = read or read_verbatim
     mode = str(config.get("network") or "")
     shared = mode == "host"
     base = _base_hosts(config, read, image_hosts)
@@ -132,15 +133,6 @@ def parse_resolv(text: str) -> tuple[list[str], list[str], list[str]]:
         elif words[0] == "options":
             options += words[1:]
     return servers, search, options
-
-
-def read_host_file(path: str) -> str:
-    """A text file of the host, "" when it cannot be read."""
-    try:
-        with open(path, errors="surrogateescape") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return ""
 
 
 def _base_hosts(config: Mapping[str, Any], read: Callable[[str], str], image_hosts: str) -> str:

@@ -6,6 +6,7 @@ import os
 
 from strata import jsontext
 from strata.errors import RuntimeFailure, UsageError
+from strata.linux.read import read_verbatim
 from strata.linux.resolve import open_in_root
 from strata.oci import seccomp, spec
 from strata.runtime import users
@@ -81,21 +82,13 @@ def make_files(record: Mapping[str, Any], host: spec.HostFacts) -> dict[str, str
     shared = record["config"].get("network") == "host"
     files = {
         "hostname": f"{hostname}\n",
-        "hosts": spec.hosts_text(record, hostname, _read("/etc/hosts") if shared else ""),
-        "resolv.conf": _read("/etc/resolv.conf") if shared else "",
+        "hosts": spec.hosts_text(record, hostname, read_verbatim("/etc/hosts") if shared else ""),
+        "resolv.conf": read_verbatim("/etc/resolv.conf") if shared else "",
     }
     zone = record["config"].get("timezone")
     if zone:
         files["localtime"] = _read_zone(zone)
     return files
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, errors="surrogateescape") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return ""
 
 
 def _read_zone(zone: str) -> str:

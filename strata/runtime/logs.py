@@ -13,6 +13,7 @@ import select
 import time
 
 from strata.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Watcher
+from strata.linux.lines import LineReader
 from strata.times import parse_ns
 
 TYPE_CHECKING = False
@@ -69,29 +70,8 @@ def list_parts(path: str) -> list[str]:
     return parts
 
 
-class _Reader:
-    """Records of one file, as far as they are complete."""
-
-    def __init__(self, path: str) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        facts = os.fstat(self.fd)
-        self.identity = (facts.st_dev, facts.st_ino)
-        self._rest = b""
-
-    def seek(self, offset: int) -> None:
-        os.lseek(self.fd, offset, os.SEEK_SET)
-
-    def read(self) -> Iterator[Entry]:
-        while chunk := os.read(self.fd, _BLOCK):
-            lines = (self._rest + chunk).split(b"\n")
-            self._rest = lines.pop()
-            for line in lines:
-                entry = parse_line(line)
-                if entry is not None:
-                    yield entry
-
-    def close(self) -> None:
-        os.close(self.fd)
+def _read_entries(reader: LineReader) -> Iterator[Entry]:
+    return filter(None, map(parse_line, reader.read()))
 
 
 def find_tail(fd: int, lines: int) -> tuple[int, int]:
@@ -141,7 +121,7 @@ def read_logs(
     empty.
     """
     watcher = Watcher() if follow else None
-    reader: _Reader | None = None
+    reader: LineReader | None = None
     try:
         if watcher is not None:
             # Before the first read, so that nothing is written unseen in between.
@@ -149,36 +129,36 @@ def read_logs(
         for reader in _open_parts(path, tail):
             if watcher is not None:
                 _watch_file(watcher, path)
-            for entry in reader.read():
+            for entry in _read_entries(reader):
                 if until and entry.time_ns > until:
                     return
                 if not since or entry.time_ns >= since:
                     yield entry
-            if watcher is None or not _is_current(reader, path):
+            if watcher is None or not reader.is_current(path):
                 reader.close()
                 reader = None
         if watcher is None:
             return
         over = False
         while True:
-            if reader is None or not _is_current(reader, path):
+            if reader is None or not reader.is_current(path):
                 if reader is not None:
                     # Rotated: what was written to the old file until then comes first.
                     yield from _between(reader, since, until)
                     reader.close()
                     reader = None
                 try:
-                    reader = _Reader(path)
+                    reader = LineReader(path)
                     _watch_file(watcher, path)
                 except FileNotFoundError:
                     pass
             if reader is not None:
-                for entry in reader.read():
+                for entry in _read_entries(reader):
                     if until and entry.time_ns > until:
                         return
                     if not since or entry.time_ns >= since:
                         yield entry
-                if not _is_current(reader, path) and os.path.exists(path):
+                if not reader.is_current(path) and os.path.exists(path):
                     continue
             if over or (until and time.time_ns() > until):
                 return
@@ -190,19 +170,19 @@ def read_logs(
             watcher.close()
 
 
-def _between(reader: _Reader, since: int, until: int) -> Iterator[Entry]:
-    for entry in reader.read():
+def _between(reader: LineReader, since: int, until: int) -> Iterator[Entry]:
+    for entry in _read_entries(reader):
         stamp = entry.time_ns if since or until else 0
         if stamp >= since and not (until and stamp > until):
             yield entry
 
 
-def _open_parts(path: str, tail: int | None) -> Iterator[_Reader]:
+def _open_parts(path: str, tail: int | None) -> Iterator[LineReader]:
     """Readers of the log's files, placed where reading begins."""
     parts = list_parts(path)
     if tail is None:
         for part in parts:
-            yield _Reader(part)
+            yield LineReader(part)
         return
     chosen: list[tuple[str, int]] = []
     left = tail
@@ -217,7 +197,7 @@ def _open_parts(path: str, tail: int | None) -> Iterator[_Reader]:
         if left <= 0:
             break
     for part, offset in reversed(chosen):
-        reader = _Reader(part)
+        reader = LineReader(part)
         reader.seek(offset)
         yield reader
 
@@ -227,14 +207,6 @@ def _watch_file(watcher: Watcher, path: str) -> None:
         watcher.add(path, IN_MODIFY)
     except FileNotFoundError:
         return
-
-
-def _is_current(reader: _Reader, path: str) -> bool:
-    try:
-        facts = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (facts.st_dev, facts.st_ino) == reader.identity
 
 
 def _wait(watcher: Watcher, end: int | None, until: int) -> bool:

@@ -12,6 +12,7 @@ import os
 import time
 
 from strata.linux import cgroup
+from strata.linux.read import read_text
 
 #: what the v1 memory controller says when there is no limit, about
 _UNLIMITED = 1 << 60
@@ -47,7 +48,7 @@ def take_sample(pid: int) -> Sample:
     if not 0 < sample.memory_limit < total:
         sample.memory_limit = total
     if _has_own_network(pid):
-        sample.networks = parse_net_dev(_read(f"/proc/{pid}/net/dev"))
+        sample.networks = parse_net_dev(read_text(f"/proc/{pid}/net/dev"))
     return sample
 
 
@@ -96,40 +97,32 @@ def parse_io_v2(text: str) -> tuple[int, int]:
 def _read_v1(sample: Sample, folders: dict[str, str]) -> None:
     sample.cpu_ns = _number(f"{folders.get('cpuacct', '')}/cpuacct.usage")
     memory = folders.get("memory", "")
-    cache = parse_pairs(_read(f"{memory}/memory.stat")).get("total_inactive_file", 0)
+    cache = parse_pairs(read_text(f"{memory}/memory.stat")).get("total_inactive_file", 0)
     sample.memory = max(0, _number(f"{memory}/memory.usage_in_bytes") - cache)
     limit = _number(f"{memory}/memory.limit_in_bytes")
     sample.memory_limit = 0 if limit >= _UNLIMITED else limit
     sample.pids = _number(f"{folders.get('pids', '')}/pids.current")
     sample.block_read, sample.block_written = parse_io_v1(
-        _read(f"{folders.get('blkio', '')}/blkio.throttle.io_service_bytes_recursive")
+        read_text(f"{folders.get('blkio', '')}/blkio.throttle.io_service_bytes_recursive")
     )
 
 
 def _read_v2(sample: Sample, folder: str) -> None:
-    sample.cpu_ns = parse_pairs(_read(f"{folder}/cpu.stat")).get("usage_usec", 0) * 1000
-    cache = parse_pairs(_read(f"{folder}/memory.stat")).get("inactive_file", 0)
+    sample.cpu_ns = parse_pairs(read_text(f"{folder}/cpu.stat")).get("usage_usec", 0) * 1000
+    cache = parse_pairs(read_text(f"{folder}/memory.stat")).get("inactive_file", 0)
     sample.memory = max(0, _number(f"{folder}/memory.current") - cache)
     sample.memory_limit = _number(f"{folder}/memory.max")  # "max" is no number
     sample.pids = _number(f"{folder}/pids.current")
-    sample.block_read, sample.block_written = parse_io_v2(_read(f"{folder}/io.stat"))
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
+    sample.block_read, sample.block_written = parse_io_v2(read_text(f"{folder}/io.stat"))
 
 
 def _number(path: str) -> int:
-    text = _read(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdigit() else 0
 
 
 def _read_total_memory() -> int:
-    for line in _read("/proc/meminfo").splitlines():
+    for line in read_text("/proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return 0

@@ -11,6 +11,7 @@ from helpers.hosts import Host, open_hosts
 from helpers.names import NameServer, resolve
 from helpers.store import BUSYBOX, Store, open_store, wait_until
 
+from strata.linux.read import read_verbatim
 from strata.network import dns, files
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -23,7 +24,7 @@ QUICK = ("--stop-timeout", "0")
 def host() -> Iterator[Host]:
     """A test host whose own name servers know nothing, and say so at once."""
     with open_hosts("a") as (made,), contextlib.ExitStack() as stack:
-        for address in dict.fromkeys(files.parse_resolv(files.read_host_file(files.RESOLV))[0]):
+        for address in dict.fromkeys(files.parse_resolv(read_verbatim(files.RESOLV))[0]):
             if ":" not in address and not address.startswith("127."):
                 made.ok("ip", "address", "add", f"{address}/32", "dev", "lo")
             if ":" not in address:

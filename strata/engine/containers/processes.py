@@ -14,6 +14,7 @@ from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import UsageError
 from strata.linux import cgroup
+from strata.linux.read import read_text
 from strata.oci import capabilities
 from strata.runtime import exec as executing
 from strata.runtime.users import read_in_root
@@ -77,8 +78,8 @@ class _View:
     def __init__(self, root: int, processes: Sequence[Process]) -> None:
         self.users = _parse_ids(read_in_root(root, "etc/passwd"))
         self.groups = _parse_ids(read_in_root(root, "etc/group"))
-        self.host_users = _parse_ids(_read("/etc/passwd"))
-        self.host_groups = _parse_ids(_read("/etc/group"))
+        self.host_users = _parse_ids(read_text("/etc/passwd"))
+        self.host_groups = _parse_ids(read_text("/etc/group"))
         self.inner = {process.pid: process.inner_pid for process in processes}
 
     def parent(self, process: Process) -> str:
@@ -87,14 +88,6 @@ class _View:
     def groups_of(self, process: Process, known: dict[str, str]) -> str:
         ids = process.status.get("Groups", "").split()
         return ",".join(known.get(number, number) for number in ids) or "?"
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _parse_ids(text: str) -> dict[str, str]:
@@ -143,7 +136,7 @@ def _caps(key: str) -> Callable[[Process, _View], str]:
 
 
 def _own_bounding() -> str:
-    for line in _read("/proc/self/status").splitlines():
+    for line in read_text("/proc/self/status").splitlines():
         if line.startswith("CapBnd:"):
             return line.split()[1]
     return "0"
@@ -225,7 +218,9 @@ def list_pids(pid: int) -> list[int]:
     top = folders.get("") or folders.get("pids") or folders.get("freezer") or ""
     found: set[int] = set()
     for folder, _, _ in os.walk(top) if top else ():
-        found.update(int(line) for line in _read(f"{folder}/cgroup.procs").split() if line != "0")
+        found.update(
+            int(line) for line in read_text(f"{folder}/cgroup.procs").split() if line != "0"
+        )
     return sorted(found or {pid})
 
 

@@ -15,6 +15,7 @@ from strata.engine.networks import attach, host
 from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.linux import cgroup, process
 from strata.linux import network as kernel
+from strata.linux.read import read_verbatim
 from strata.linux.write import write_all
 from strata.network import act, dns, files, pasta, plan
 from strata.store import lifecycle
@@ -130,9 +131,7 @@ def make_files(
     if kind == CONTAINER:
         # They share their addresses, so they share what is known of them.
         bundle = e.paths.bundle(value)
-        shared = {
-            name: files.read_host_file(f"{bundle}/{name}") for name in ("hosts", "resolv.conf")
-        }
+        shared = {name: read_verbatim(f"{bundle}/{name}") for name in ("hosts", "resolv.conf")}
         return {**shared, "hostname": f"{hostname}\n"}
     state = joined.state if joined is not None else None
     if state is not None:
