@@ -51,14 +51,7 @@ def list_containers(
 ) -> list[Record]:  # fmt: skip
     """What ``rm`` would take."""
     rows = []
-    for text in which:
-        try:
-            record = names.get_container(e, text)
-        except NotFound as error:
-            if ignore or force:
-                continue
-            error.exit_code = 1
-            raise
+    for record in names.get_each(e, "container", which, ignore=ignore or force, exit_code=1):
         if not force:
             lifecycle.check("remove", record, lifecycle.derive(record))
         rows.append(describe(e, record, anonymous=volumes or record["config"]["remove"]))
@@ -68,14 +61,7 @@ def list_containers(
 def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> list[Record]:
     """What ``volume rm`` would take."""
     rows = []
-    for text in which:
-        try:
-            record = names.get_volume(e, text)
-        except NotFound as error:
-            if force:
-                continue
-            error.exit_code = 1
-            raise
+    for record in names.get_each(e, "volume", which, ignore=force, exit_code=1):
         users = volumes.users_of(e, record["id"])
         if users and not force:
             listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)

@@ -8,6 +8,10 @@ from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
 from strata.oci import reference as references
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 _NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME_REST = _NAME_FIRST | frozenset("_.-")
 NAME_LIMIT = 128
@@ -34,6 +38,24 @@ def get_container(e: Engine, text: str) -> Record:
 def get_volume(e: Engine, text: str) -> Record:
     """The volume a user means by name, id or prefix."""
     return e.records.get("volume", e.records.resolve("volume", text))
+
+
+def get_each(
+    e: Engine, kind: str, which: Iterable[str], *, ignore: bool, exit_code: int = 125
+) -> Iterator[Record]:  # fmt: skip
+    """The containers or volumes a user names, each when the caller comes to it.
+
+    What is not there is passed over with ``ignore``, else it is `NotFound` with this exit code.
+    """
+    for text in which:
+        try:
+            record = e.records.get(kind, e.records.resolve(kind, text))
+        except NotFound as error:
+            if ignore:
+                continue
+            error.exit_code = exit_code
+            raise
+        yield record
 
 
 def find_image(e: Engine, text: str) -> tuple[Record, str] | None:

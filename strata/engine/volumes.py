@@ -315,14 +315,7 @@ def remove(
     ``force`` the containers go first."""
     wanted = [r["name"] for r in e.records.list_records("volume")] if all else list(which)
     gone = []
-    for text in wanted:
-        try:
-            record = names.get_volume(e, text)
-        except NotFound as error:
-            if force:
-                continue
-            error.exit_code = 1
-            raise
+    for record in names.get_each(e, "volume", wanted, ignore=force, exit_code=1):
         for user in users_of(e, record["id"]) if force else ():
             from strata.engine.containers.removal import remove_record
 

@@ -13,7 +13,7 @@ from strata import trace
 from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
-from strata.errors import InUse, NotFound
+from strata.errors import InUse
 from strata.linux.tree import remove_path
 from strata.store import lifecycle
 
@@ -29,14 +29,7 @@ def remove(
     """``rm``: remove containers; return the ids. Running ones only with ``force``."""
     wanted = [r["id"] for r in e.records.list_records("container")] if all else list(which)
     gone = []
-    for text in wanted:
-        try:
-            record = names.get_container(e, text)
-        except NotFound as error:
-            if ignore or force:
-                continue
-            error.exit_code = 1
-            raise
+    for record in names.get_each(e, "container", wanted, ignore=ignore or force, exit_code=1):
         remove_record(e, record, force=force, volumes=volumes, verb="rm", time=time)
         gone.append(record["id"])
     if gone:

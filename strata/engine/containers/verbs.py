@@ -75,13 +75,7 @@ def stop(
 ) -> list[str]:
     """Stop containers: their stop signal, then SIGKILL after ``time`` seconds."""
     done = []
-    for text in which:
-        try:
-            record = names.get_container(e, text)
-        except NotFound:
-            if ignore:
-                continue
-            raise
+    for record in names.get_each(e, "container", which, ignore=ignore):
         life.stop_container(e, record, time=time)
         done.append(str(record["id"]))
     return done
