@@ -25,6 +25,7 @@ out. Sources: OCI image-spec layer.md.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -37,7 +38,7 @@ from strata.linux.syscall import check, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _RACE = 50_000_000  # nanoseconds; clock ticks are at most 10 ms
 _FUSE_SUPER_MAGIC = 0x65735546
@@ -362,6 +363,26 @@ def _newest(tree: str) -> int:
         return newest
 
 
+@contextlib.contextmanager
+def _open_directory(path: str) -> Iterator[int]:
+    fd = os.open(path, _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _open_trees(tree: str, parent_tree: str | None) -> Iterator[tuple[int, int | None, int]]:
+    """Descriptors of two datasets' ``rootfs``, and since when (ns) the second may be racy."""
+    with _open_directory(f"{tree}/rootfs") as fd:
+        if parent_tree is None:
+            yield fd, None, 0
+            return
+        with _open_directory(f"{parent_tree}/rootfs") as lower:
+            yield fd, lower, _newest(parent_tree) - _RACE
+
+
 def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None = None) -> Diff:
     """The layer that turns ``parent_tree`` (nothing, when None) into ``tree``.
 
@@ -375,14 +396,8 @@ def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None 
 
     digest = hashlib.sha256()
     limits = limits or tar.Limits()
-    lower = None
-    fd = os.open(f"{tree}/rootfs", _DIRECTORY)
     try:
-        racy = 0
-        if parent_tree is not None:
-            lower = os.open(f"{parent_tree}/rootfs", _DIRECTORY)
-            racy = _newest(parent_tree) - _RACE
-        with SplitFile(tree) as file:
+        with _open_trees(tree, parent_tree) as (fd, lower, racy), SplitFile(tree) as file:
             writer = Writer(file.write)
             lane = Lane(digest.update)
             try:
@@ -401,10 +416,6 @@ def write_diff(tree: str, parent_tree: str | None, *, limits: tar.Limits | None 
                 None
             )
         raise StorageError(f"cannot read the files of the layer: {error.strerror}") from None
-    finally:
-        os.close(fd)
-        if lower is not None:
-            os.close(lower)
     return Diff(f"sha256:{digest.hexdigest()}", sink.size, sink.entries)
 
 
@@ -455,20 +466,10 @@ def list_changes(tree: str, parent_tree: str | None) -> list[tuple[str, bytes]]:
     """What differs between the ``rootfs`` of two datasets, or what one holds (None): kind and
     path, ``C`` changed, ``A`` added, ``D`` deleted, parents of a change included. In the order
     of the walk. Nothing but files that could differ unseen is read."""
-    lower = None
-    fd = os.open(f"{tree}/rootfs", _DIRECTORY)
-    try:
-        racy = 0
-        if parent_tree is not None:
-            lower = os.open(f"{parent_tree}/rootfs", _DIRECTORY)
-            racy = _newest(parent_tree) - _RACE
+    with _open_trees(tree, parent_tree) as (fd, lower, racy):
         walker = _Lister(racy)
         walker.walk(fd, lower)
         return walker.found
-    finally:
-        os.close(fd)
-        if lower is not None:
-            os.close(lower)
 
 
 def export_tree(rootfs: str, output: Callable[[bytes], object]) -> None:
@@ -476,13 +477,10 @@ def export_tree(rootfs: str, output: Callable[[bytes], object]) -> None:
 
     It must not change meanwhile (`ArchiveError`): give a snapshot of a running container.
     """
-    fd = os.open(rootfs, _DIRECTORY)
-    try:
+    with _open_directory(rootfs) as fd:
         sink = _Sink(output, Writer(lambda data: None))
         _Exporter(sink, 0, tar.Limits()).walk(fd, None)
         sink.raw(tar.END)
-    finally:
-        os.close(fd)
 
 
 class Change:
@@ -504,9 +502,7 @@ def compare_trees(root: str, older: str, settled: int) -> list[Change]:
     A directory that only holds changes is none itself. ``settled``: see `write_diff`; a time (ns)
     before which nothing was written into the older one later.
     """
-    fd, lower = os.open(root, _DIRECTORY), -1
-    try:
-        lower = os.open(older, _DIRECTORY)
+    with _open_directory(root) as fd, _open_directory(older) as lower:
         walker = _Lister(settled - _RACE)
         walker.walk(fd, lower)
         found = []
@@ -519,10 +515,6 @@ def compare_trees(root: str, older: str, settled: int) -> list[Change]:
             size_after = 0 if after is None or stat.S_ISDIR(after.st_mode) else after.st_size
             found.append(Change(kind, path, size_before, size_after))
         return sorted(found, key=lambda change: change.path)
-    finally:
-        os.close(fd)
-        if lower >= 0:
-            os.close(lower)
 
 
 def _stat(root: int, path: bytes) -> os.stat_result:
