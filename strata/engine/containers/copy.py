@@ -33,6 +33,12 @@ class _Place:
     def open(self, path: str, flags: int) -> int:
         return open_in_root(self.root, path, flags)
 
+    def __enter__(self) -> _Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.root)
+
 
 def split_argument(e: Engine, text: str) -> tuple[Record | None, str]:
     """``CONTAINER:PATH`` or a host path. A path with a colon needs a leading ``./`` or ``/``."""
@@ -103,16 +109,13 @@ def copy(
     if reading.split_path(destination) is not None:
         raise UsageError(f"{destination}: a snapshot never changes", hint="copy into the target")
     past = reading.split_path(source)
-    if past is not None:
-        return _copy_past(e, past, source, destination, archive, overwrite, follow)
-    from_container, from_path = split_argument(e, source)
+    from_container, from_path = split_argument(e, source) if past is None else (None, past[1])
     to_container, to_path = split_argument(e, destination)
-    if from_container is None and to_container is None:
+    if past is None and from_container is None and to_container is None:
         raise UsageError("one of the two must be in a container", hint="write it as CONTAINER:PATH")
-    origin = _open_place(e, from_container, from_path, source)
-    try:
-        target = _open_place(e, to_container, to_path, destination)
-        try:
+
+    def copy_from(origin: _Place) -> int:
+        with origin, _open_place(e, to_container, to_path, destination) as target:
             owner = (0, 0) if to_container is not None else (os.geteuid(), os.getegid())
             work = TreeCopy(
                 owner=owner if archive else None, overwrite=overwrite,
@@ -123,37 +126,12 @@ def copy(
             count = _run(work, origin, target, follow)
             _warn_skipped(work)
             return count
-        finally:
-            os.close(target.root)
-    finally:
-        os.close(origin.root)
 
-
-def _copy_past(
-    e: Engine, past: tuple[str, str], source: str, destination: str, archive: bool,
-    overwrite: bool, follow: bool,
-) -> int:  # fmt: skip
-    """Copy out of a snapshot, to the host or into a container."""
-    from strata.engine.history import reading
-
-    to_container, to_path = split_argument(e, destination)
-    with reading.View(e, past[0]) as view:
-        origin = _Place(os.open(view.path, os.O_PATH | os.O_DIRECTORY), past[1], None, source)
-        try:
-            target = _open_place(e, to_container, to_path, destination)
-            try:
-                owner = (0, 0) if to_container is not None else (os.geteuid(), os.getegid())
-                work = TreeCopy(
-                    owner=owner if archive else None, overwrite=overwrite,
-                    harmless=to_container is None,
-                )  # fmt: skip
-                count = _run(work, origin, target, follow)
-                _warn_skipped(work)
-                return count
-            finally:
-                os.close(target.root)
-        finally:
-            os.close(origin.root)
+    if past is not None:
+        with reading.View(e, past[0]) as view:
+            root = os.open(view.path, os.O_PATH | os.O_DIRECTORY)
+            return copy_from(_Place(root, from_path, None, source))
+    return copy_from(_open_place(e, from_container, from_path, source))
 
 
 def _warn_skipped(work: TreeCopy) -> None:
