@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
 
 INIT_PATH = "/run/strata-init"
 SHM_SIZE = 65_536_000

@@ -2,7 +2,7 @@
 
 A mode is ``private``, ``host``, ``container:ID`` or ``ns:PATH``; that of IPC also ``shareable``
 (private, but others may join) and ``none`` (private and without /dev/shm). What a container or a
-path stands for was looked up before: `strata.oci.spec.HostFacts.joined`.
+path stands for was looked up before: `strata.oci.facts.HostFacts.joined`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
 
 #: config key -> the namespace's name in the spec
 KINDS = {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
 
 _CPU = {
     "cpu_shares": "shares", "cpu_quota": "quota", "cpu_period": "period",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
 
 #: SIGRTMIN+3, which systemd takes as "halt"
 STOP_SIGNAL = 37

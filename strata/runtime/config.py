@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from strata.oci.facts import HostFacts
+
 
 def make_config(
     record: Mapping[str, Any], root: int, *, mounts: Sequence[Mapping[str, Any]],
-    host: spec.HostFacts, bundle: str, cache: str, network_path: str = "",
+    host: HostFacts, bundle: str, cache: str, network_path: str = "",
 ) -> tuple[str, list[str]]:  # fmt: skip
     """The text of config.json and warnings. ``root`` is a descriptor of the image's root
     directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
@@ -76,7 +78,7 @@ def _join(document: dict[str, Any], filter_text: str) -> str:
     return f'{head},"linux":{linux},"seccomp":{filter_text}}}}}'
 
 
-def make_files(record: Mapping[str, Any], host: spec.HostFacts) -> dict[str, str]:
+def make_files(record: Mapping[str, Any], host: HostFacts) -> dict[str, str]:
     """The generated files of the bundle: hostname, hosts, resolv.conf. `UsageError`."""
     hostname = spec.container_hostname(record, host.hostname)
     shared = record["config"].get("network") == "host"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from strata.oci.facts import HostFacts
+
 #: what a runtime ends with when it could not start the process
 _FAILED = 255
 #: bytes of input passed on at once; a terminal's queue holds 4096
@@ -41,7 +43,7 @@ def open_root(pid: int) -> int:
 
 
 def make_process(
-    record: Mapping[str, Any], root: int, argv: Sequence[str], *, host: spec.HostFacts,
+    record: Mapping[str, Any], root: int, argv: Sequence[str], *, host: HostFacts,
     env: Sequence[str] = (), user: str | None = None, workdir: str | None = None,
     tty: bool = False, privileged: bool = False,
 ) -> dict[str, Any]:  # fmt: skip

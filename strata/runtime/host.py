@@ -8,7 +8,7 @@ import stat
 from strata import command
 from strata.linux import cgroup
 from strata.oci import capabilities
-from strata.oci.spec import HostFacts
+from strata.oci.facts import HostFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

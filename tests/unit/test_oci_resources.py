@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from strata.oci import spec
-from strata.oci.spec import HostFacts, User
+from strata.oci.facts import HostFacts
+from strata.oci.spec import User
 
 
 def build(**config: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import pytest
 
 from strata.errors import UsageError
 from strata.oci import capabilities, spec
-from strata.oci.spec import HostFacts, User
+from strata.oci.facts import HostFacts
+from strata.oci.spec import User
 
 ID = "0123456789abcdef" * 4
 

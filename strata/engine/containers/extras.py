@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from strata.linux import locks
     from strata.linux.mount import MountStep
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
     from strata.runtime.launch import Launched
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strata.linux.mount import MountStep
-    from strata.oci.spec import HostFacts
+    from strata.oci.facts import HostFacts
     from strata.runtime.launch import Launched
 
 _STOP_POLL = 10.0

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from strata.oci.facts import HostFacts
+
 #: as many as the kernel has numbers for: PID_MAX_LIMIT
 _MANY_PIDS = 1 << 22
 
@@ -98,7 +100,7 @@ def _apply(e: Engine, record: Record) -> None:
         cgroup.lift_cpu_quota(record["state"]["pid"])
 
 
-def plan(config: Mapping[str, Any], host: spec.HostFacts) -> tuple[Record, list[str]]:
+def plan(config: Mapping[str, Any], host: HostFacts) -> tuple[Record, list[str]]:
     """The ``resources`` of the runtime spec for these limits, and warnings. Pure.
 
     A limit that is no more is taken away with the kernel's word for none.
