@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_CERTIFICATES = "certificates are read from /etc/containers/certs.d and /etc/docker/certs.d"
 _PODS = "there are no pods"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
@@ -31,18 +32,13 @@ OPTIONS: dict[str, str] = {
     "--attach": "the foreground is attached to all streams",
     "run -a": "the foreground is attached to all streams",
     "create -a": "the foreground is attached to all streams",
-    "--decryption-key": "there are no encrypted images",
-}
-
-_CERTIFICATES = "certificates are read from /etc/containers/certs.d and /etc/docker/certs.d"
-OPTIONS |= {
+    **dict.fromkeys(("--decryption-key", "pull --decryption-key", "image pull --decryption-key"),
+                    "there are no encrypted images"),
     "create --preserve-fds": "who starts the container later has other descriptors",
     "--creds": "pull the image first, with this option",
     "exec --preserve-fd": "--preserve-fds hands on all up to a number",
     "rm --depend": "a container that requires another says so at its start",
     **dict.fromkeys(("pull --all-tags", "image pull --all-tags"), "name each tag"),
-    **dict.fromkeys(("pull --decryption-key", "image pull --decryption-key"),
-                    "there are no encrypted images"),
     "secret create --driver-opts": "secrets are files of the store",
     "system prune --build": "there is no builder",
     "system prune --external": "there are no containers of other programs in the store",
