@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from strata.cli.messages import clean
+from strata.cli.messages import clean, to_unicode
 from strata.errors import UsageError
 from strata.times import parse_time
 
@@ -198,13 +198,6 @@ def show_json(value: Any) -> None:
     sys.stdout.write(to_unicode(json.dumps(value, indent=4, ensure_ascii=False)) + "\n")
 
 
-def to_unicode(text: str) -> str:
-    """Return a text with U+FFFD for bytes that were not UTF-8, as Go's encoder of JSON has it."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def normalise(format: str) -> str:
     """Return a format without blanks around it; ``{{json .}}`` is ``json``, as with Podman.
 
@@ -268,18 +261,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return str(value)
-
-
-def make_heading(name: str, names: dict[str, str]) -> str:
-    """Return a field's heading: as given for it in any case, else CreatedAt as CREATED AT."""
-    lower = name.lower()
-    for key, text in names.items():
-        if key.lower() == lower:
-            return text
-    words = ""
-    for place, letter in enumerate(name):
-        before, after = name[place - 1 : place], name[place + 1 : place + 2]
-        if letter.isupper() and place and (before.islower() or (after and after.islower())):
-            words += " "
-        words += letter.upper()
-    return words

@@ -1,4 +1,7 @@
-"""How errors look to people: one sentence, and one line on what to do next."""
+"""How errors look to people: one sentence, and one line on what to do next.
+
+And how text that others wrote is made fit to be shown.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,10 @@ def clean(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def to_unicode(text: str) -> str:
+    """Return a text with U+FFFD for bytes that were not UTF-8, as Go's encoder of JSON has it."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -9,10 +9,18 @@ and whole numbers compare with fractions.
 
 from __future__ import annotations
 
-from strata.cli.format import make_heading
 from strata.cli.template_functions import FUNCTIONS, LAZY, TemplateError
 from strata.cli.template_parse import parse
-from strata.cli.template_values import MISSING, Moment, Struct, is_true, name_type, show, wrap
+from strata.cli.template_values import (
+    MISSING,
+    Moment,
+    Struct,
+    is_true,
+    make_heading,
+    name_type,
+    show,
+    wrap,
+)  # fmt: skip
 from strata.errors import UsageError
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 
-from strata.cli.format import to_unicode
+from strata.cli.messages import to_unicode
 from strata.times import parse_ns
 
 TYPE_CHECKING = False
@@ -280,3 +280,18 @@ def show(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(show(item) for item in value) + "]"
     return repr(value) if value is MISSING else str(value)
+
+
+def make_heading(name: str, names: dict[str, str]) -> str:
+    """Return a field's heading: as given for it in any case, else CreatedAt as CREATED AT."""
+    lower = name.lower()
+    for key, text in names.items():
+        if key.lower() == lower:
+            return text
+    words = ""
+    for place, letter in enumerate(name):
+        before, after = name[place - 1 : place], name[place + 1 : place + 2]
+        if letter.isupper() and place and (before.islower() or (after and after.islower())):
+            words += " "
+        words += letter.upper()
+    return words

@@ -24,7 +24,8 @@ _TITLES = (
 
 def df(context: Context, options: Options, arguments: list[str]) -> int:
     """Show what uses space."""
-    from strata.cli.format import make_heading, show_json, show_rows, write_lines
+    from strata.cli.format import show_json, show_rows, write_lines
+    from strata.cli.template_values import make_heading
     from strata.engine.system import space
 
     if options.flag("explain") or options.given("free"):
