@@ -12,12 +12,13 @@ from strata.engine.containers import removal
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.images import verbs as images
+from strata.engine.networks import removal as networks
 from strata.errors import InUse, NotFound
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from strata.engine.filters import Filters
 
@@ -30,6 +31,9 @@ def describe(e: Engine, record: Record, *, anonymous: bool = False) -> Record:
     }  # fmt: skip
     if record["kind"] == "image":
         row["Size"] = record["size"]
+        return row
+    if record["kind"] == "network":
+        row["With"] = [f"subnet {subnet['subnet']}" for subnet in record["subnets"]]
         return row
     sizes = [e.driver.get_usage(name).used for name in _list_present(e, record)]
     row["Size"] = None if None in sizes or not sizes else sum(size or 0 for size in sizes)
@@ -71,6 +75,24 @@ def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> lis
     return rows
 
 
+def list_networks(e: Engine, which: Sequence[str], *, force: bool = False) -> list[Record]:
+    """What ``network rm`` would take."""
+    rows = []
+    for text in which:
+        try:
+            record = networks.get_removable(e, text)
+        except NotFound:
+            if force:
+                continue
+            raise
+        users = networks.users_of(e, record["id"])
+        if not force:
+            networks.refuse_used(record, users)
+        rows += [describe(e, user) for user in users]
+        rows.append(describe(e, record))
+    return rows
+
+
 def list_images(
     e: Engine, which: Sequence[str], *, force: bool = False, ignore: bool = False
 ) -> list[Record]:  # fmt: skip
@@ -97,11 +119,17 @@ def list_images(
 
 
 def list_prunable(
-    e: Engine, kind: str, filters: Filters | None = None, *, all: bool = False
+    e: Engine, kind: str, filters: Filters | None = None, *, all: bool = False,
+    without: Collection[str] = (),
 ) -> list[Record]:  # fmt: skip
-    """What a ``prune`` of containers, volumes or images would take."""
+    """What a ``prune`` of containers, networks, volumes or images would take.
+
+    ``without``: ids of containers that are taken for gone already, for networks.
+    """
     if kind == "container":
         chosen = removal.choose_prunable(e, filters)
+    elif kind == "network":
+        chosen = networks.choose_prunable(e, filters, without)
     elif kind == "volume":
         chosen = volumes.choose_prunable(e, filters, all)
     else:

@@ -18,7 +18,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-image-removal ID``
 ``settle-layer DATASET``                   finish a committed layer from its own copy
 ``unspool OPERATION``                      what it kept to read once
-``settle-network ID NAME LINK``            finish removing a network
+``settle-network ID``                      finish removing a network that has a trash entry
 ``drop-key ID``                            the private key of an overlay that was not recorded
 ``forget-secrets ID``                      the secrets of a container that was not recorded
 ``settle-connection CONTAINER NETWORK``    take away a network its record does not list
@@ -99,10 +99,10 @@ def perform(e: Engine, step: list[str]) -> None:
 
             if e.records.find("network", network_id) is None:
                 overlay.drop_key(e, network_id)
-        case ["settle-network", network_id, name, interface]:
-            from strata.engine.networks import verbs as networks
+        case ["settle-network", network_id]:
+            from strata.engine.networks import removal as networks
 
-            networks.settle_removal(e, network_id, name, interface)
+            networks.settle(e, network_id)
         case ["settle-connection", container_id, network_id]:
             from strata.engine.networks import live
 

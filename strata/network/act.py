@@ -238,19 +238,19 @@ def check_parent(
     return parent
 
 
-def list_host_subnets() -> list[Subnet]:
-    """The prefixes this namespace has routes to, default routes aside."""
+def list_host_subnets(*, besides: str = "") -> list[Subnet]:
+    """The prefixes this namespace has routes to, default routes and those of one link aside."""
     found = []
     for line in _read_lines("/proc/net/route")[1:]:
         words = line.split()
         destination = int.from_bytes(bytes.fromhex(words[1]), "little")
         prefix = bin(int(words[7], 16)).count("1")
-        if prefix:
+        if prefix and words[0] != besides:
             found.append(Subnet(4, destination, prefix))
     for line in _read_lines("/proc/net/ipv6_route"):
         words = line.split()
         prefix = int(words[1], 16)
-        if prefix:
+        if prefix and words[-1] != besides:
             found.append(Subnet(6, int(words[0], 16), prefix))
     return found
 

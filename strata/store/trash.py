@@ -5,8 +5,8 @@ the datasets that belong to it, so the removal can be undone, and its origin: th
 command line is one, however many objects it removes), its words and who gave it. The name of a
 removed object is free at once. Secrets are never kept.
 
-``object`` is what was removed: a container, image or volume; a ``snapshot`` or ``branch`` of one;
-or a ``name`` of an image that has others.
+``object`` is what was removed: a container, image, volume or network; a ``snapshot`` or ``branch``
+of one; or a ``name`` of an image that has others.
 
 ``due`` is when collection may destroy it: zero means as soon as nothing needs it (``--rm``
 containers, build leftovers, layers), otherwise a time on the trash's own clock (`Trash.now`). That
@@ -34,7 +34,7 @@ DAY = 24 * 3600.0
 #: how long a removed object can be brought back, by kind, in seconds
 RETENTION = {
     "container": DAY, "image": DAY, "name": DAY, "snapshot": DAY, "volume": 7 * DAY,
-    "branch": 7 * DAY,
+    "branch": 7 * DAY, "network": 7 * DAY,
 }  # fmt: skip
 #: how much the clock may go on unseen before it is written down again, in seconds
 _TICK = 60.0

@@ -181,7 +181,7 @@ def test_a_container_that_came_back_without_its_network_says_how_to_go_on(store:
     store.ok("network", "create", "x")
     store.ok("create", "--name", "one", "--network", "x", BUSYBOX, "true")
     store.ok("network", "rm", "--force", "x")
-    store.ok("undo")
+    assert "its network x is not there" in store.ok("trash", "restore", "one").err
     refused = store.strata("start", "one")
     assert refused.rc == 125
     assert "`strata network disconnect x CONTAINER`" in refused.err

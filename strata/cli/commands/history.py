@@ -61,8 +61,8 @@ COMMANDS = (
         1,
         None,
         (
-            Option("--discard", "flag", "Destroy them at once, without a way back"),
-            Option("--dry-run", "flag", "Only print what would go"),
+            Option("--discard", "flag", "As --now"),
+            *REMOVING,
             Option("--time -t", "int", "Seconds to wait for containers", "SECONDS"),
         ),
         complete="fork",

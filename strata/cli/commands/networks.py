@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import REMOVING, Command, Option
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
 
@@ -99,6 +99,7 @@ COMMANDS = (
         (
             Option("--force -f", "flag", "Remove containers that use the network first"),
             Option("--time -t", "int", "Seconds to wait for such containers", "SECONDS"),
+            *REMOVING,
         ),
         text="Exits with 1 when a network does not exist, 2 when one is in use, else 125.",
         complete="network",
@@ -110,6 +111,7 @@ COMMANDS = (
         options=(
             Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
             Option("--force -f", "flag", "Do not ask"),
+            *REMOVING,
         ),
         text="Filters: label, label!, until. The default network stays.",
     ),

@@ -49,8 +49,17 @@ COMMANDS = (
         (
             _DRY_RUN,
             Option("--name", "string", "What it is called from now on", "NAME"),
+            Option(
+                "--renumber",
+                "flag",
+                "Give a network a subnet and bridge of its own anew where others have them now",
+            ),
         ),
-        examples=("strata trash restore pgdata", "strata trash restore --name pgdata-old pgdata"),
+        examples=(
+            "strata trash restore pgdata",
+            "strata trash restore --name pgdata-old pgdata",
+            "strata trash restore --renumber back",
+        ),
         complete="trash",
     ),
     Command(

@@ -86,7 +86,7 @@ def remove_forks(context: Context, options: Options, arguments: list[str]) -> in
 
     if losses.is_dry(options, find):
         return 0
-    context.engine.destroys = options.flag("discard")
+    context.engine.destroys = options.flag("discard") or options.flag("now")
 
     def act(name: str) -> None:
         for gone in engine_forks.remove(context.engine, name, time=options.number("time")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli import values
+from strata.cli import losses, values
 from strata.cli.context import Context, for_each, say
 from strata.errors import UsageError
 
@@ -96,26 +96,48 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove networks."""
-    from strata.engine.networks import verbs
+    from strata.engine.networks import removal
+
+    force = options.flag("force")
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_networks
+
+        return list_networks(context.engine, arguments, force=force)
+
+    if losses.is_dry(options, find):
+        return 0
+    losses.take(context, options)
 
     def act(name: str) -> None:
-        for gone in verbs.remove(
-            context.engine, [name], force=options.flag("force"), time=options.number("time")
-        ):
+        for gone in removal.remove(
+            context.engine, [name], force=force, time=options.number("time")
+        ):  # fmt: skip
             say(gone)
 
-    return for_each(context, arguments, act, classify=True)
+    code = for_each(context, arguments, act, classify=True)
+    losses.show_way_back(context)
+    return code
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove networks that no container uses."""
-    from strata.engine.networks import verbs
+    from strata.engine.networks import removal
 
     warning = "This will remove all networks not used by at least one container."
     filters = values.parse_filters(options.list("filter"))
-    if context.confirm(warning, force=options.flag("force")):
-        for name in verbs.prune(context.engine, filters):
+
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_prunable
+
+        return list_prunable(context.engine, "network", filters)
+
+    if losses.is_dry(options, find):
+        return 0
+    if losses.confirm(context, options, warning, find):
+        for name in removal.prune(context.engine, filters):
             say(name)
+        losses.show_way_back(context)
     return 0
 
 

@@ -19,13 +19,15 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine.containers import removal
     from strata.engine.images import verbs as images
     from strata.engine.losses import list_prunable
-    from strata.engine.networks import verbs as networks
+    from strata.engine.networks import removal as networks
 
     everything = options.flag("all")
     filters = values.parse_filters(options.list("filter"))
 
     def find() -> list[dict[str, Any]]:
         found = list_prunable(context.engine, "container", filters)
+        gone = {row["Id"] for row in found}
+        found += list_prunable(context.engine, "network", filters, without=gone)
         if options.flag("volumes"):
             found += list_prunable(context.engine, "volume", filters, all=everything)
         return [*found, *list_prunable(context.engine, "image", filters, all=everything)]

@@ -36,7 +36,10 @@ def undo(context: Context, options: Options, arguments: list[str]) -> int:
     for row in found["Restored"]:
         _show_restored(row)
     for row in found["Failed"]:
-        _show_failure(f"{row['Kind']} {row['Name']} did not come back: {row['Error']}", row["Hint"])
+        text = row["Error"]
+        if "cannot come back" not in text:
+            text = f"{row['Kind']} {row['Name']} did not come back: {text}"
+        _show_failure(text, row["Hint"])
     return 125 if found["Failed"] else 0
 
 
@@ -129,7 +132,9 @@ def restore(context: Context, options: Options, arguments: list[str]) -> int:
             row = restoring.describe(context.engine, chosen)
             say(f"would bring back {row['Kind']} {row['Name']}")
             return
-        _show_restored(restoring.restore(context.engine, chosen, name=name))
+        _show_restored(restoring.restore(
+            context.engine, chosen, name=name, renumber=options.flag("renumber")
+        ))  # fmt: skip
 
     return for_each(context, arguments, act)
 

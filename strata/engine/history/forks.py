@@ -217,11 +217,11 @@ def drop_moment(e: Engine, kind: str, object_id: str, name: str) -> None:
 
 def drop_network(e: Engine, name: str, prefix: str) -> None:
     """Remove a network that a fork made and could not use. Idempotent."""
-    from strata.engine.networks import verbs
+    from strata.engine.networks import removal
 
     for record in e.records.list_records("network"):
         if record["name"] == name and record["labels"].get(LABEL) == prefix:
-            verbs.discard(e, record)
+            removal.discard(e, record, verb="fork", keep=False)
 
 
 # -- the forks there are ---------------------------------------------------------------------------
@@ -271,7 +271,12 @@ def plan_removal(e: Engine, name: str) -> list[Record]:
     found = [losses.describe(e, e.records.get("container", member["Id"]))
              for member in row["Containers"]]  # fmt: skip
     found += [losses.describe(e, names.get_volume(e, volume)) for volume in row["Volumes"]]
-    return found
+    return found + [losses.describe(e, network) for network in _list_networks(e, name)]
+
+
+def _list_networks(e: Engine, name: str) -> list[Record]:
+    return [network for network in e.records.list_records("network")
+            if network["labels"].get(LABEL) == name]  # fmt: skip
 
 
 def remove(e: Engine, name: str, *, time: int | None = None) -> list[str]:
@@ -280,7 +285,7 @@ def remove(e: Engine, name: str, *, time: int | None = None) -> list[str]:
     They go to the trash unless the engine destroys (``Engine.destroys``). Returns their names.
     """
     from strata.engine.containers import removal
-    from strata.engine.networks import verbs
+    from strata.engine.networks import removal as networks
     from strata.engine.system import collect
 
     row = get_fork(e, name)
@@ -293,8 +298,8 @@ def remove(e: Engine, name: str, *, time: int | None = None) -> list[str]:
     for text in row["Volumes"]:
         volumes.discard(e, names.get_volume(e, text), verb="fork-rm", keep=True)
         gone.append(text)
-    for record in list(e.records.list_records("network")):
-        if record["labels"].get(LABEL) == name and verbs.discard(e, record):
+    for record in _list_networks(e, name):
+        if networks.discard(e, record, verb="fork-rm"):
             gone.append(str(record["name"]))
     collect.collect_detached(e)
     return gone

@@ -2,7 +2,8 @@
 
 An object comes back with everything its trash entry holds: record, datasets, branches, snapshots;
 an image with those of its names that nobody took. When its own name is taken it comes back as
-``NAME-restored``, or as the caller says.
+``NAME-restored``, or as the caller says. Networks are brought back by
+`strata.engine.networks.restoring`.
 
 The steps of one object: name, datasets out of the trash, the new record into the entry, and then
 the point of no return. A killed restore is taken back before that and finished after it; an entry
@@ -16,7 +17,7 @@ from strata import trace
 from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import branches, snapshots, targets
-from strata.errors import AlreadyExists, NotFound, StrataError
+from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetExists
 from strata.store import lifecycle
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from strata.store.journal import Operation
 
 #: what comes back first is what others need
-_ORDER = ("image", "name", "volume", "container", "branch", "snapshot")
+_ORDER = ("image", "name", "network", "volume", "container", "branch", "snapshot")
 
 
 def get_operation(entry: Record) -> str:
@@ -97,16 +98,26 @@ def undo(e: Engine, operation: Record) -> Record:
     return {**operation, "Restored": restored, "Failed": failed}
 
 
-def restore(e: Engine, entry_id: str, *, name: str | None = None) -> Record:
+def restore(
+    e: Engine, entry_id: str, *, name: str | None = None, renumber: bool = False
+) -> Record:  # fmt: skip
     """Bring back one object from the trash, under ``name`` when given.
 
     Returns ``Kind``, ``Name``, ``Was`` and what is worth saying in ``Notes``. An entry whose
-    datasets were destroyed by hand is forgotten, with `NotFound`.
+    datasets were destroyed by hand is forgotten, with `NotFound`. ``renumber``: a network gets
+    other subnets and another bridge where its own are taken.
     """
     entry = e.trash.find(entry_id)
     if entry is None:
         raise NotFound(f"{entry_id[:12]} is not in the trash any more", hint="`strata trash ls`")
     kind = entry["object"]
+    if kind == "network":
+        from strata.engine.networks import restoring as networks
+
+        return networks.bring_back(e, entry_id, name, renumber=renumber)
+    if renumber:
+        raise UsageError(f"--renumber is for networks, and {show_name(entry)} is a {kind}",
+                         hint="leave it out")  # fmt: skip
     if kind == "snapshot":
         return snapshots.bring_back(e, entry, name)
     if kind == "branch":
@@ -130,7 +141,7 @@ def _restore_object(e: Engine, entry: Record, name: str | None) -> Record:
         places = find_places(e, entry)
         record, notes = _make_record(e, entry, places)
         with e.journal.begin("restore", ["unrestore", kind, object_id]) as operation:
-            record["name"] = _claim_name(e, operation, record, name)
+            record["name"] = claim_name(e, operation, record, name)
             trace.point("restore:named")
             move_out(e, entry, record, places)
             entry["restoring"] = record
@@ -144,6 +155,7 @@ def _restore_object(e: Engine, entry: Record, name: str | None) -> Record:
     events.emit(e, kind, "restore", id=object_id, name=record["name"])
     if kind == "container":
         notes += _adapt_mounts(e, record)
+        notes += _adapt_networks(e, record)
     return {"Kind": kind, "Name": record["name"], "Was": entry["name"], "Notes": notes}
 
 
@@ -183,7 +195,8 @@ def _make_record(
     return record, notes
 
 
-def _claim_name(e: Engine, operation: Operation, record: Record, name: str | None) -> str:
+def claim_name(e: Engine, operation: Operation, record: Record, name: str | None) -> str:
+    """Take the name an object comes back under: ``name``, or the first free one of its own."""
     kind, object_id = record["kind"], record["id"]
     for wanted in [name] if name is not None else targets.list_free_names(record["name"]):
         operation.plan(["unclaim", kind, wanted, object_id])
@@ -229,7 +242,12 @@ def finish(e: Engine, entry_id: str) -> None:
     if entry is None or "restoring" not in entry:
         return
     record = entry["restoring"]
-    targets.save(e, record)
+    if record["kind"] == "network":
+        from strata.engine.networks import verbs
+
+        verbs.save(e, record)
+    else:
+        targets.save(e, record)
     trace.point("restore:recorded")
     e.trash.delete(entry_id)
 
@@ -261,6 +279,16 @@ def _adapt_mounts(e: Engine, record: Record) -> list[str]:
         with targets.lock(e, record):
             targets.save(e, record)
     return notes
+
+
+def _adapt_networks(e: Engine, record: Record) -> list[str]:
+    """The same for its networks."""
+    if not record["config"].get("networks"):
+        return []
+    from strata.engine.networks import restoring as networks
+
+    with targets.lock(e, record):
+        return networks.follow(e, record)
 
 
 def describe(e: Engine, entry_id: str) -> Record:

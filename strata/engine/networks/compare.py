@@ -63,8 +63,10 @@ def _find_names(e: Engine, w: World) -> Iterator[Problem]:
 
 
 def _find_lost(e: Engine, w: World) -> Iterator[Problem]:
+    removed = {entry["id"] for entry in w.trash}
     for network_id in verbs.list_copies(e):
         known = network_id in w.records["network"] or w.is_damaged("network", network_id)
+        known = known or network_id in removed
         if not known and not w.is_busy(network_id) and verbs.read_copy(e, network_id) is not None:
             yield Problem("record-lost", f"network {network_id[:SHORT_ID]}", "its record is gone",
                           functools.partial(verbs.restore, e))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The verbs on networks: create, list, inspect, remove, prune, update, reload."""
+"""The verbs on networks: create, list, inspect, update, reload. Removing them is `removal`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
-from strata.engine.networks import host, joining, overlay
+from strata.engine.networks import host, joining, overlay, removal
 from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
-from strata.errors import AlreadyExists, InUse, NotFound, RecordError, UsageError
+from strata.errors import AlreadyExists, RecordError, UsageError
 from strata.linux import network as kernel
 from strata.network import act, direct, dns, model, plan
 from strata.network.addresses import V4, V6, Subnet, parse_subnet
@@ -108,10 +108,12 @@ def _make(e: Engine, record: Record, *, default: bool = False, key: str = "") ->
     """Choose what was left open, and write the record. The caller has the list's lock alone."""
     e.records.ensure_layout()
     others = list(e.records.list_records("network"))
+    # What a removed network had is given to others last, so that it can come back.
+    removed = [] if default else removal.list_removed(e)
     if record["ipam"] == "host-local":
-        _fill_subnets(record, others, default=default)
+        _fill_subnets(record, others, removed, default=default)
     if plan.is_bridge(record):
-        _choose_interface(record, others)
+        choose_interface(record, others, removed)
     taken = {str(other["name"]) for other in others}
     record["name"] = record["name"] or plan.find_free_name("strata", taken | {"strata0"})
     with e.begin("network-create") as operation:
@@ -132,19 +134,14 @@ def save(e: Engine, record: Record) -> None:
     """Write a network's record, and the copy that `system rebuild` restores it from."""
     e.records.save(record)
     trace.point("network:recorded")
-    path = copy_path(e, record["id"])
+    path = removal.copy_path(e, record["id"])
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     files.write_json(path, record)
 
 
-def copy_path(e: Engine, network_id: str) -> str:
-    """Where the copy of a network's record lies: not beside the records."""
-    return f"{e.images_folder}/networks/{network_id}.json"
-
-
 def read_copy(e: Engine, network_id: str) -> Record | None:
     """The copy of a network's record, None when it is gone or not that of this network."""
-    path = copy_path(e, network_id)
+    path = removal.copy_path(e, network_id)
     try:
         record = check_shape(files.read_json(path), "network", path)
     except (FileNotFoundError, RecordError):
@@ -154,7 +151,7 @@ def read_copy(e: Engine, network_id: str) -> Record | None:
 
 def list_copies(e: Engine) -> list[str]:
     """Ids of the networks that have a copy of their record."""
-    folder = os.path.dirname(copy_path(e, ""))
+    folder = os.path.dirname(removal.copy_path(e, ""))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else ()
     return [name.removesuffix(".json") for name in names if files.is_record(name)]
 
@@ -165,6 +162,8 @@ def restore(e: Engine) -> int:
     for network_id in list_copies(e):
         if e.records.find("network", network_id) is not None:
             continue
+        if e.trash.find(network_id) is not None:
+            continue  # its removal is not finished
         record = read_copy(e, network_id)
         if record is not None:
             e.records.save(record)
@@ -187,7 +186,9 @@ def claim_name(e: Engine, network_id: str) -> None:
             return
 
 
-def _fill_subnets(record: Record, others: Sequence[Record], *, default: bool) -> None:
+def _fill_subnets(
+    record: Record, others: Sequence[Record], removed: Sequence[Record], *, default: bool
+) -> None:  # fmt: skip
     """Check the subnets given, add what is missing: a free IPv4 one, with IPv6 a local one."""
     wanted = [parse_subnet(subnet["subnet"]) for subnet in record["subnets"]]
     used = [parse_subnet(subnet["subnet"]) for other in others for subnet in other["subnets"]]
@@ -197,7 +198,7 @@ def _fill_subnets(record: Record, others: Sequence[Record], *, default: bool) ->
     families = {one.family for one in wanted}
     added: list[Subnet] = []
     if V4 not in families and (not wanted or record["ipv6"]):
-        added.append(model.find_free_subnet(used, default=default))
+        added.append(find_subnet(used, removed, default=default))
     if record["ipv6"] and V6 not in families:
         added.append(model.make_local_subnet())
     record["subnets"] = [*record["subnets"], *(
@@ -207,107 +208,39 @@ def _fill_subnets(record: Record, others: Sequence[Record], *, default: bool) ->
     record["ipv6"] = record["ipv6"] or V6 in families
 
 
-def _choose_interface(record: Record, others: Sequence[Record]) -> None:
-    taken = {str(other["interface"]) for other in others}
+def find_subnet(
+    used: Sequence[Subnet], removed: Sequence[Record], *, default: bool = False
+) -> Subnet:  # fmt: skip
+    """A free IPv4 subnet, and as long as there is one none that a removed network had."""
+    kept = [parse_subnet(subnet["subnet"]) for other in removed for subnet in other["subnets"]]
+    try:
+        return model.find_free_subnet([*used, *kept], default=default)
+    except UsageError:
+        return model.find_free_subnet(used, default=default)
+
+
+def choose_interface(
+    record: Record, others: Sequence[Record], removed: Sequence[Record]
+) -> None:  # fmt: skip
+    """Check the name of the bridge that was given, or choose a free one.
+
+    `AlreadyExists` names the network that has it, `NetworkError` a link that is no bridge.
+    """
     wanted = record["interface"]
     if not wanted:
+        taken = {str(other["interface"]) for other in (*others, *removed)}
         if record["name"] != joining.DEFAULT_NAME:
             taken.add("strata0")  # the default network's, when it comes
         record["interface"] = plan.find_free_name("strata", taken | kernel.list_links())
-    elif wanted in taken:
-        raise UsageError(f"bridge name {wanted} already in use", hint="choose another name")
-    elif kernel.find_link(wanted) is not None:
+        return
+    for other in others:
+        if other["interface"] == wanted and plan.is_bridge(other):
+            raise AlreadyExists(
+                f"the bridge name {wanted} is already used by network {other['name']}",
+                hint="choose another --interface-name, or leave it out",
+            )
+    if kernel.find_link(wanted) is not None:
         act.check_bridge(wanted)
-
-
-# -- removing --------------------------------------------------------------------------------------
-
-
-def users_of(e: Engine, network_id: str) -> list[Record]:
-    """Containers that join a network when they run."""
-    return [
-        container for container in e.records.list_records("container")
-        if any(item.get("id") == network_id for item in container["config"].get("networks", ()))
-    ]  # fmt: skip
-
-
-def remove(
-    e: Engine, which: Sequence[str], *, force: bool = False, time: int | None = None
-) -> list[str]:  # fmt: skip
-    """Remove networks; return their names. In use: refused, or with ``force`` the containers go
-    first."""
-    gone = []
-    for text in which:
-        record = find_network(e, text)
-        if record is None:
-            if force:
-                continue
-            raise NotFound(
-                f'unable to find network with name or ID "{text}": network not found',
-                hint="`strata network ls` lists them", exit_code=1,
-            )  # fmt: skip
-        if record["name"] == joining.DEFAULT_NAME:
-            raise UsageError(f"default network {record['name']} cannot be removed")
-        for user in users_of(e, record["id"]) if force else ():
-            from strata.engine.containers.removal import remove_record
-
-            remove_record(e, user, force=True, volumes=False, verb="network-rm", time=time)
-        if discard(e, record):
-            gone.append(str(record["name"]))
-    return gone
-
-
-def discard(e: Engine, record: Record) -> bool:
-    """Remove one network that no container uses; False when it is gone already. `InUse`."""
-    e.recover()
-    with e.lock_networks():
-        if e.records.find("network", record["id"]) is None:
-            return False
-        users = users_of(e, record["id"])
-        if users:
-            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-            raise InUse(
-                f'"{record["name"]}" has associated containers with it. Use -f to forcibly delete '
-                f"containers and pods: network is being used: {listed}",
-                hint="remove or disconnect those containers first", exit_code=2,
-            )  # fmt: skip
-        step = ["settle-network", record["id"], record["name"], record["interface"]]
-        with e.journal.begin("network-rm", step):
-            settle_removal(e, record["id"], record["name"], record["interface"])
-    events.emit(e, events.NETWORK, "remove", id=record["id"], name=record["name"])
-    return True
-
-
-def settle_removal(e: Engine, network_id: str, name: str, interface: str) -> None:
-    """Take a network's name, record, bridge and rules. Idempotent."""
-    e.records.drop_name("network", name, network_id)
-    e.records.delete("network", network_id)
-    try:
-        os.unlink(copy_path(e, network_id))
-    except FileNotFoundError:
-        pass
-    trace.point("network-rm:forgotten")
-    host.take_down(e, {"id": network_id, "interface": interface})
-    overlay.drop_key(e, network_id)
-
-
-def prune(e: Engine, filters: Filters | None = None) -> list[str]:
-    """Remove networks no container uses, but the default one; return their names."""
-    passes = make_filter("network prune", filters, {
-        "label": lambda record, value: has_label(record["labels"], value),
-        "label!": lambda record, value: not has_label(record["labels"], value),
-        "until": lambda record, value: is_before(parse_time(record["created"]), value),
-    })  # fmt: skip
-    gone = []
-    for record in sorted(e.records.list_records("network"), key=lambda one: str(one["name"])):
-        if record["name"] == joining.DEFAULT_NAME or not passes(record):
-            continue
-        try:
-            if discard(e, record):
-                gone.append(str(record["name"]))
-        except InUse:
-            continue
-    return gone
 
 
 # -- looking ---------------------------------------------------------------------------------------
@@ -393,7 +326,7 @@ def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
 
 def _describe_containers(e: Engine, record: Record) -> Record:
     found: Record = {}
-    for container in users_of(e, record["id"]):
+    for container in removal.users_of(e, record["id"]):
         if lifecycle.derive(container) not in lifecycle.LIVE:
             continue
         state = host.find_state(e, container["id"]) or {"networks": {}}

@@ -19,6 +19,7 @@ from strata.engine import volumes
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import verbs as images
+from strata.engine.networks import removal as networks
 from strata.engine.networks.compare import find_networks
 from strata.engine.system import collect, compare, overlays, rebuild, restore
 from strata.engine.system.world import Problem, World
@@ -143,6 +144,8 @@ def _find_trash(e: Engine, w: World) -> Iterator[Problem]:
 def _settle(e: Engine, entry: Record) -> None:
     if entry["object"] == "image":
         images.settle_removal(e, entry["id"])
+    elif entry["object"] == "network":
+        networks.settle(e, entry["id"])
     else:
         e.settle_removal(entry["id"])
 

@@ -27,6 +27,8 @@ DOWNLOAD_DAYS = 1
 #: a pool with less than this part of it free counts as full
 _ROOM_PART = 50
 _ROOM_WAIT = 2.0
+#: what does not give way on a full pool
+_LASTING = ("volume", "branch", "network")
 
 
 class Collected:
@@ -112,11 +114,11 @@ def _make_room(e: Engine, done: Collected) -> None:
     """On a pool that is all but full, the trash gives way, the oldest first.
 
     Never volumes and branches: what was in one exists nowhere else. ``strata trash empty`` is
-    their way out.
+    their way out. Nor networks, which hold no space.
     """
     if not _is_full(e):
         return
-    entries = [e_ for e_ in e.trash.list_entries() if e_["object"] not in ("volume", "branch")]
+    entries = [e_ for e_ in e.trash.list_entries() if e_["object"] not in _LASTING]
     for entry in sorted(entries, key=lambda entry: float(entry["deleted"])):
         empty_entry(e, entry, done)
         if wait_room(e, lambda: not _is_full(e)):
@@ -154,6 +156,9 @@ def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
     if kind == "name":
         e.trash.delete(entry["id"])
         return
+    if kind == "network":
+        _empty_network(e, entry, done)
+        return
     target, of_kind = entry["id"], kind
     if kind in ("snapshot", "branch"):
         target, of_kind = entry["record"]["target"], entry["record"]["target_kind"]
@@ -178,6 +183,15 @@ def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
             remove_logs(found["record"])
         if e.records.find(of_kind, target) is None:
             e.forget_lock(held)
+
+
+def _empty_network(e: Engine, entry: Record, done: Collected) -> None:
+    from strata.engine.networks import removal
+
+    try:
+        removal.empty(e, entry["id"])
+    except StrataError as error:
+        done.failed.append((f"network {entry['name']}", error.message))
 
 
 def _drop_origin(e: Engine, record: Record) -> None:

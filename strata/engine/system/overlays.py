@@ -36,8 +36,10 @@ def find(e: Engine, w: World) -> Iterator[Problem]:
                 "its private key is gone; remove the network, create it again and exchange tokens",
             )  # fmt: skip
     yield from _find_foreign_tunnels(e, overlays)
+    removed = {entry["id"] for entry in w.trash}
     for network_id in overlay.list_keys(e):
-        if network_id not in w.records["network"] and network_id not in w.busy:
+        known = network_id in w.records["network"] or network_id in removed
+        if not known and network_id not in w.busy:
             yield Problem(
                 "overlay-key", f"key {network_id[:12]}", "it belongs to no network",
                 functools.partial(overlay.drop_key, e, network_id),
