@@ -52,7 +52,7 @@ class Node:
 
     def clean(self) -> None:
         self.store.strata("rm", "--all", "--force", "--time", "0")
-        self.store.strata("network", "prune", "--force")
+        self.store.strata("network", "prune", "--force", "--now")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_removing_the_network_removes_device_and_key(nodes: tuple[Node, Node]) -
         assert private not in a.store.ok(*words).out
     traced = a.store.ok("--trace", "network", "reload")
     assert private not in traced.err + traced.out
-    a.store.ok("network", "rm", "--force", "--time", "0", "mesh")
+    a.store.ok("network", "rm", "--force", "--now", "--time", "0", "mesh")
     assert os.listdir(keys) == []
     assert a.tunnels() == []
     assert a.store.ok("system", "check", "--format", "json").json["Problems"] == []

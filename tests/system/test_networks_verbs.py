@@ -35,7 +35,7 @@ def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]
         yield shared
     finally:
         store.strata("rm", "--all", "--force", "--time", "0")
-        store.strata("network", "prune", "--force")
+        store.strata("network", "prune", "--force", "--now")
 
 
 @pytest.fixture
