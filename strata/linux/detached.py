@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 
 from strata import command
-from strata.linux import cgroup
+from strata.linux import cgroup, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
+#: what a terminal sends to all who have it, also when the first of them ends
+_FROM_TERMINAL = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT)
 #: children of this process that end as soon as they have made a child of their own
 _between: list[int] = []
 
@@ -28,14 +30,26 @@ def run_detached(action: Callable[[], object], *, keep: Container[int] = ()) -> 
     to: its copying takes milliseconds.
     """
     _between[:] = [left for left in _between if _is_there(left)]
-    pid = os.fork()
+    # Whoever runs a command over ssh has it as the first process of a terminal; when it ends, the
+    # kernel hangs up all others, and those include the copy until it has a session of its own.
+    before = signals.hold(_FROM_TERMINAL)
+    try:
+        pid = os.fork()
+    except BaseException:
+        signals.let(before)
+        raise
     if pid:
+        signals.let(before)
         _between.append(pid)
         return
     try:
         if os.fork():
             os._exit(0)
         os.setsid()
+        for number in _FROM_TERMINAL:
+            signals.set_handler(number, signals.IGNORE)  # forgets one that has come
+            signals.set_handler(number, signals.DEFAULT)
+        signals.let(before)
         cgroup.move_to_own()
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):

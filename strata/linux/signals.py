@@ -12,7 +12,7 @@ from strata.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
     from typing import Any
 
@@ -30,6 +30,7 @@ _ALIASES = {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": 34, "RTMAX": 64}
 
 DEFAULT = 0
 IGNORE = 1
+SIGHUP = 1
 SIGINT = 2
 SIGQUIT = 3
 SIGWINCH = 28
@@ -42,6 +43,20 @@ def set_handler(number: int, handler: Handler) -> Handler:
     """
     before: Handler = _signal.signal(number, DEFAULT if handler is None else handler)
     return before
+
+
+def hold(numbers: Iterable[int]) -> set[int]:
+    """Keep signals from this thread until `let`; returns what it did not get before.
+
+    A copy of this process is kept from them as well.
+    """
+    before: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+    return before
+
+
+def let(before: set[int]) -> None:
+    """Undo `hold`; what came meanwhile is delivered now."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def set_wakeup(fd: int) -> int:

@@ -105,9 +105,10 @@ def _hold(terminal: int) -> None:
         os.waitpid(child, 0)
         return
     try:
+        # Before we end, as the end of the first process of a terminal ends those who have it.
+        os.setsid()
         if os.fork():
             os._exit(0)
-        os.setsid()
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 
 from strata.linux.detached import run_detached
 
@@ -46,4 +48,28 @@ def test_it_has_a_session_of_its_own_and_no_descriptor_that_others_inherit() -> 
     run_detached(tell)
     assert os.read(ours, 1) == b"y"
     for fd in (ours, theirs, handed, other):
+        os.close(fd)
+
+
+def test_it_outlives_the_terminal_of_its_caller() -> None:
+    """The end of a session's first process hangs up its group, where the copy is at first."""
+    ours, theirs = os.pipe()
+
+    def be_first() -> None:
+        os.setsid()
+        run_detached(lambda: os.write(theirs, b"done"))
+        os.killpg(0, signal.SIGHUP)
+
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                be_first()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
+        ready, _, _ = select.select([ours], [], [], 10)
+        assert ready, "it was hung up with its caller"
+        assert os.read(ours, 4) == b"done"
+    for fd in (ours, theirs):
         os.close(fd)

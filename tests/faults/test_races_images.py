@@ -12,7 +12,6 @@ from helpers import kill, race
 from helpers.registry import make_tar
 from helpers.store import BUSYBOX, Store, open_store
 
-from strata.engine.core import Engine
 from strata.engine.images import verbs as images
 from strata.engine.system import collect
 from strata.linux import locks
@@ -35,11 +34,6 @@ def _import(store: Store, folder: Path, name: str) -> str:
     return str(archive)
 
 
-def _make_due(e: Engine) -> None:
-    for entry in list(e.trash.list_entries()):
-        e.trash.save({**entry, "due": 0})
-
-
 def _assert_sound(store: Store, name: str) -> None:
     assert store.ok("system", "check", "--format", "json").json["Problems"] == []
     store.ok("create", "--name", "made", name, "/nothing")
@@ -53,7 +47,7 @@ def test_a_layer_that_came_into_use_during_a_collection_stays(clean: Store, tmp_
     chains = {name: e.records.get("layer", images.names.get_image(e, name)[0]["layers"][0])
               for name in archives}  # fmt: skip
     store.ok("rmi", "one", "two")
-    _make_due(e)
+    kill.make_due(store)
     loaded: list[str] = []
 
     def load_the_other() -> None:
@@ -75,7 +69,7 @@ def test_a_layer_that_is_being_destroyed_is_not_taken_for_there(
     archive = _import(store, tmp_path, "one")
     e = store.engine()
     store.ok("rmi", "one")
-    _make_due(e)
+    kill.make_due(store)
     second = race.Second(store, "load", "--input", archive)
     with race.at("collect:layer-unneeded", second.go):
         collect.collect(e)
@@ -90,7 +84,7 @@ def test_an_image_that_comes_back_while_it_is_forgotten_has_its_documents(
     archive = _import(store, tmp_path, "one")
     e = store.engine()
     store.ok("rmi", "one")
-    _make_due(e)
+    kill.make_due(store)
     second = race.Second(store, "load", "--input", archive)
     with race.at("collect:image-settled", second.go):
         collect.collect(e)

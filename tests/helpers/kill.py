@@ -20,6 +20,7 @@ from helpers.store import Outcome, Store, list_processes
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
 from strata.cli.main import main
+from strata.engine.core import Engine
 from strata.engine.system import collect
 
 
@@ -143,12 +144,21 @@ def describe(store: Store) -> dict[str, list[str]]:
     return {place: names for place, names in found.items() if names and place != "/records/damaged"}
 
 
-def empty_trash(store: Store) -> None:
-    """Destroy what was removed, as the reaper does once it is due."""
+def make_due(store: Store) -> Engine:
+    """Make everything in the trash due; the opened store.
+
+    The collections that the removing commands began have ended, so none of them takes it away.
+    """
     wait_quiet(store)
     e = store.engine()
     for entry in list(e.trash.list_entries()):
         e.trash.save({**entry, "due": 0})
+    return e
+
+
+def empty_trash(store: Store) -> None:
+    """Destroy what was removed, as the reaper does once it is due."""
+    e = make_due(store)
     collect.collect(e)
     downloads = f"{e.images_folder}/downloads"
     for name in os.listdir(downloads) if os.path.isdir(downloads) else ():

@@ -76,8 +76,6 @@ def test_a_healthy_store_has_no_problems_at_any_time(filled: Store) -> None:
 
 def test_a_store_full_of_commands_has_no_problems(busybox_store: Store) -> None:
     """Others go on while the check looks; what they are at is not damage."""
-    # Earlier tests kill commands in this store.
-    busybox_store.ok("system", "check", "--repair")
     script = f"""
 for i in 1 2 3; do
   {" ".join(busybox_store.argv("run", "--rm", "--volume", "busy:/data", BUSYBOX, "true"))}
