@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: /usr/share/zoneinfo, as zic(8) installs it
 ZONES = "/usr/share/zoneinfo"
 _MOST_PRESERVED = 1024
+_STREAMS = ("stdin", "stdout", "stderr")
+_FILE_ONLY = frozenset(("log_path", "log_size"))
 _NOT_NEEDED = {
     "kernel-memory": "The --kernel-memory flag is no longer supported. This flag is a noop",
 }
@@ -45,6 +47,14 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
             described[key.replace("-", "_")] = os.path.abspath(options.text(key))
     if options.list("log-opt"):
         described.update(parse_log_options(options.list("log-opt")))
+        driver = described["log_driver"]
+        if driver not in ("k8s-file", "json-file") and not _FILE_ONLY.isdisjoint(
+            key for key, value in described.items() if value
+        ):
+            os.write(2, f"WARN: the log driver {driver} keeps no file\n".encode())
+            described["log_path"] = ""
+    if options.given("attach"):
+        described["attach"] = parse_attach(options.list("attach"), described["log_driver"])
     described["requires"] = options.list("requires")
     if options.text("systemd"):
         described["systemd"] = parse_systemd(options.text("systemd"))
@@ -126,6 +136,21 @@ def parse_groups(items: list[str]) -> list[str]:
     if not all(items):
         raise UsageError("invalid --group-add: the group's name is empty")
     return items
+
+
+def parse_attach(items: list[str], driver: str) -> list[str]:
+    """Read ``--attach``: which of stdout and stderr to show. Standard input is --interactive's."""
+    if not items:
+        raise UsageError("must provide at least one stream to attach to")
+    if driver.startswith("passthrough"):
+        raise UsageError(f"cannot specify --attach with --log-driver={driver}")
+    names = [item.lower() for item in items]
+    for name, item in zip(names, items, strict=True):
+        if name not in _STREAMS:
+            raise UsageError(
+                f'invalid stream "{item}" for --attach - must be one of stdin, stdout, or stderr'
+            )
+    return [name for name in dict.fromkeys(names) if name != "stdin"]
 
 
 def parse_umask(text: str) -> str:

@@ -158,11 +158,13 @@ def resize(bundle: str, rows: int, columns: int) -> None:
 
 
 class Streams:
-    """What a foreground command connects: descriptors of its own; stdin None is not connected."""
+    """What a foreground command connects: descriptors of its own; None is not connected."""
 
     __slots__ = ("stderr", "stdin", "stdout")
 
-    def __init__(self, stdin: int | None = 0, stdout: int = 1, stderr: int = 2) -> None:
+    def __init__(
+        self, stdin: int | None = 0, stdout: int | None = 1, stderr: int | None = 2
+    ) -> None:
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
@@ -195,6 +197,24 @@ def run(
             return loop.run(caught)
     finally:
         os.close(sock)
+
+
+def wait(
+    end: int, *, send_signal: Callable[[int], object] | None, started: Callable[[], None]
+) -> str:  # fmt: skip
+    """Stay with a container that has our streams itself; as `run`, without any of its own."""
+    poll = select.poll()
+    with Signals(PROXIED if send_signal else ()) as caught:
+        started()
+        poll.register(end, select.POLLIN)
+        poll.register(caught.fileno(), select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            for number in caught.read():
+                if send_signal is not None:
+                    send_signal(number)
+            if end in ready:
+                return EXITED
 
 
 class _Loop:
@@ -294,9 +314,9 @@ class _Loop:
                 continue
             if not packet:
                 return False
-            write_all(
-                self.streams.stderr if packet[0] == _STDERR else self.streams.stdout, packet[1:]
-            )
+            to = self.streams.stderr if packet[0] == _STDERR else self.streams.stdout
+            if to is not None:
+                write_all(to, packet[1:])
 
     def _on_stdin(self) -> bool:
         """Read what was typed; True when it ends with the detach keys."""

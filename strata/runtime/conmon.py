@@ -27,13 +27,14 @@ _WRAPPER = '{ echo 0 >"$1"; } 2>/dev/null; shift; umask 022; cd "$0" && exec "$@
 def conmon_argv(
     *, container_id: str, name: str, bundle: str, conmon: str, runtime: Sequence[str], log: str,
     tty: bool, stdin: bool, exit_argv: Sequence[str], procs: str, timeout: int = 0,
-    log_size: int = 0, preserve: int = 0,
+    log_size: int = 0, log_tag: str = "", preserve: int = 0,
 ) -> list[str]:  # fmt: skip
     """How conmon is started. ``runtime`` is what runs the OCI runtime with its global options,
-    ``log`` is ``k8s-file:PATH`` or ``none``, ``procs`` the ``cgroup.procs`` it moves itself to
-    (empty: it stays where it is), ``timeout`` kills the container after so many seconds,
-    ``log_size`` is the most bytes a log may have (0: no limit), ``preserve`` how many descriptors
-    from 3 on the process inherits."""
+    ``log`` is ``k8s-file:PATH``, ``journald``, ``passthrough`` or ``none``, ``procs`` the
+    ``cgroup.procs`` it moves itself to (empty: it stays where it is), ``timeout`` kills the
+    container after so many seconds, ``log_size`` is the most bytes a log may have (0: no limit),
+    ``log_tag`` goes with each entry of a journal, ``preserve`` says how many descriptors from 3 on
+    the process inherits."""
     argv = [
         "/bin/sh", "-c", _WRAPPER, bundle, procs or "/dev/null", conmon, "--api-version", "1",
         "-c", container_id, "-u", container_id, "-n", name, "-r", runtime[0], "-b", bundle,
@@ -49,6 +50,8 @@ def conmon_argv(
         argv += ["--timeout", str(timeout)]
     if log_size:
         argv += ["--log-size-max", str(log_size)]
+    if log_tag:
+        argv += ["--log-tag", log_tag]
     if tty:
         argv.append("-t")
     elif stdin:

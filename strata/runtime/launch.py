@@ -86,8 +86,8 @@ class LaunchPlan:
     file system and returns the text of config.json; it runs in the caller's process."""
 
     __slots__ = (
-        "bundle", "cleanup", "files", "id", "log", "log_size", "make_spec", "mounts", "name",
-        "owner", "preserve", "runtime", "stays", "stdin", "timeout", "tty",
+        "bundle", "cleanup", "files", "id", "log", "log_size", "log_tag", "make_spec", "mounts",
+        "name", "owner", "preserve", "runtime", "stays", "stdin", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +95,7 @@ class LaunchPlan:
         make_spec: Callable[[int], str], log: str = "none", tty: bool = False,
         stdin: bool = False, files: dict[str, str] | None = None,
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
-        log_size: int = 0, preserve: Sequence[int] = (), stays: bool = False,
+        log_size: int = 0, log_tag: str = "", preserve: Sequence[int] = (), stays: bool = False,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -104,8 +104,10 @@ class LaunchPlan:
         #: executed in order in the container's namespace; the first is the root file system
         self.mounts = list(mounts)
         self.make_spec = make_spec
-        #: ``k8s-file:PATH`` or ``none``
+        #: ``k8s-file:PATH``, ``journald``, ``none``, or ``passthrough`` for our own streams
         self.log = log
+        #: a word beside each entry of a journal
+        self.log_tag = log_tag
         #: bytes, 0 for no limit
         self.log_size = log_size
         #: descriptors of ours that the container's process inherits under the same numbers
@@ -296,7 +298,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         ],
         log=plan.log, tty=plan.tty, stdin=plan.stdin,
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
-        timeout=plan.timeout, log_size=plan.log_size,
+        timeout=plan.timeout, log_size=plan.log_size, log_tag=plan.log_tag,
         procs="" if plan.stays else cgroup.prepare_own() or "", preserve=count,
     )  # fmt: skip
     sync_there, start_there = conmon.SYNC_FD + count, conmon.START_FD + count
@@ -307,6 +309,8 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
     sync, sync_write = os.pipe()
     start_read, start_write = os.pipe()
     placed = {sync_there: sync_write, start_there: start_read}
+    if plan.log == "passthrough":
+        placed |= {fd: fd for fd in range(3) if _is_open(fd)}
     nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if count else -1
     for number in range(3, 3 + count):
         # Nothing of the monitor's own may come to lie between those that are inherited.
@@ -322,6 +326,14 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
             if fd >= 0:
                 os.close(fd)
     return pid, sync, start_write
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _prepare_bundle(plan: LaunchPlan) -> None:

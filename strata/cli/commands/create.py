@@ -20,6 +20,12 @@ CONTAINER_OPTIONS = (
     ),
     Option("--annotation", "list", "Add an OCI annotation", "KEY=VALUE"),
     Option("--arch", "string", "Architecture of the image to choose", "ARCH"),
+    Option(
+        "--attach -a",
+        "csv",
+        "Show only these streams: stdin, stdout, stderr",
+        "STREAM",
+    ),
     Option("--authfile", "string", "Registry credentials file", "PATH", complete="file"),
     Option(
         "--blkio-weight",
@@ -225,7 +231,7 @@ CONTAINER_OPTIONS = (
         "Where output is kept",
         "DRIVER",
         "k8s-file",
-        choices=("k8s-file", "json-file", "none"),
+        choices=("k8s-file", "json-file", "journald", "passthrough", "passthrough-tty", "none"),
     ),
     Option(
         "--log-opt",

@@ -37,6 +37,7 @@ _THEMES = {
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",
     )),
     "process": frozenset((
+        "attach",
         "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
         "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
         "arch", "variant", "platform", "passwd", "passwd-entry", "group-entry",
@@ -58,13 +59,20 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         from strata.cli.process import read_preserved
 
         described["preserve"] = read_preserved(options)
+    if described["log_driver"].startswith("passthrough"):
+        from strata.engine.containers import drivers
+
+        drivers.check_streams(described)
     context.need_root()
     from strata.engine.containers import verbs as containers
 
     described["progress"] = _progress(options)
     if not described["detach"]:
         return containers.run(context.engine, described)
-    say(containers.run_detached(context.engine, described))
+    container_id = containers.run_detached(context.engine, described)
+    if not described["log_driver"].startswith("passthrough"):
+        # Standard output is the container's then, as with Podman.
+        say(container_id)
     return 0
 
 
@@ -133,7 +141,7 @@ def read_options(
         "stop_signal": None,
         "stop_timeout": options.number("stop-timeout"),
         "runtime": options.text("runtime") or "crun",
-        "log_driver": "none" if options.text("log-driver") == "none" else "k8s-file",
+        "log_driver": options.text("log-driver"),
         "log_path": "",
         "labels": {},
         "annotations": {},

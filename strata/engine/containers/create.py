@@ -87,6 +87,9 @@ OPTIONAL: Record = {
     "health": {},
 }  # fmt: skip
 
+#: log drivers that keep a file of the store
+LOG_FILES = frozenset(("k8s-file", "json-file"))
+
 _HEALTH: Record = {
     "interval": 30.0, "timeout": 30.0, "retries": 3, "start_period": 0.0, "start_interval": 5.0,
     "on_failure": "none",
@@ -241,6 +244,10 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         return past.make(e, options["at"], {**options, "at": ()}, options["changed"])
     image, image_name = find_or_pull(e, options)
     config = plan_config(image, options)
+    if config["log_driver"] not in LOG_FILES and config["log_driver"] != "none":
+        from strata.engine.containers import drivers
+
+        drivers.check(config)
     reserved = None
     if not OPTIONAL.keys().isdisjoint(config):
         from strata.engine.containers import extras
@@ -298,7 +305,7 @@ def _create(
             "config": config, "native": native,
             "state": lifecycle.make_state(),
         }  # fmt: skip
-        if not config["log_path"] and config["log_driver"] != "none":
+        if not config["log_path"] and config["log_driver"] in LOG_FILES:
             config["log_path"] = f"{e.logs}/{container_id}.log"
         operation.plan(["abandon", "container", container_id, dataset])
         make_dataset(e, record, native)

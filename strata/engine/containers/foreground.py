@@ -39,6 +39,7 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
         return _run_owned(
             e, record, stdin=record["config"]["stdin"], sig_proxy=options.get("sig_proxy", True),
             detach_keys=options.get("detach_keys", b""), preserve=options.get("preserve", ()),
+            shown=options.get("attach"),
         )  # fmt: skip
     except BaseException as error:
         # What never ran is not left behind, as `run` made it only to run it. Interrupted later,
@@ -65,7 +66,7 @@ def start_attached(
 
 def _run_owned(
     e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes,
-    preserve: Sequence[int] = (),
+    preserve: Sequence[int] = (), shown: Sequence[str] | None = None,
 ) -> int:  # fmt: skip
     launched = life.launch(e, record, owned=True, preserve=preserve)
     begun = False
@@ -74,15 +75,22 @@ def _run_owned(
         nonlocal begun
         begun = True
         life.run_process(e, record, launched)
+        if shown is not None and not shown:
+            # Only standard input was asked for: then its name is all there is to see.
+            os.write(1, f"{record['id']}\n".encode())
 
     try:
         trace.point("run:launched")
-        events.emit_container(e, "attach", record)
-        sock = attaching.connect(launched.bundle)
-        ended = _stay(
-            e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
-            detach_keys=detach_keys, started=begin,
-        )  # fmt: skip
+        if record["config"]["log_driver"].startswith("passthrough"):
+            send = _make_sender(e, record) if sig_proxy else None
+            ended = attaching.wait(launched.sync, send_signal=send, started=begin)
+        else:
+            events.emit_container(e, "attach", record)
+            sock = attaching.connect(launched.bundle)
+            ended = _stay(
+                e, record, sock, launched.sync, stdin=stdin, sig_proxy=sig_proxy,
+                detach_keys=detach_keys, started=begin, shown=shown,
+            )  # fmt: skip
         if ended != attaching.EXITED and runtime.leave(launched.bundle, record["id"]):
             return _LEFT[ended]
         launched.wait()
@@ -103,19 +111,29 @@ def _run_owned(
 def _stay(
     e: Engine, record: Record, sock: int, end: int, *, stdin: bool, sig_proxy: bool,
     detach_keys: bytes, started: Callable[[], None] | None = None,
+    shown: Sequence[str] | None = None,
 ) -> str:  # fmt: skip
     """Connect the standard streams with a container; returns how that ended."""
+    streams = attaching.Streams(stdin=0 if stdin else None)
+    if shown is not None:
+        streams.stdout = 1 if "stdout" in shown else None
+        streams.stderr = 2 if "stderr" in shown else None
+    return attaching.run(
+        e.paths.bundle(record["id"]), sock, end, streams=streams, tty=record["config"]["tty"],
+        detach_keys=detach_keys, send_signal=_make_sender(e, record) if sig_proxy else None,
+        started=started,
+    )  # fmt: skip
+
+
+def _make_sender(e: Engine, record: Record) -> Callable[[int], None]:
+    """Signals for a container that runs, for as long as it does."""
     state = record["state"]
     chosen = life.get_runtime(e, record)
 
     def send(number: int) -> None:
         runtime.kill(chosen, record["id"], number, pid=state["pid"], pid_start=state["pid_start"])
 
-    return attaching.run(
-        e.paths.bundle(record["id"]), sock, end,
-        streams=attaching.Streams(stdin=0 if stdin else None), tty=record["config"]["tty"],
-        detach_keys=detach_keys, send_signal=send if sig_proxy else None, started=started,
-    )  # fmt: skip
+    return send
 
 
 def attach(
@@ -123,6 +141,11 @@ def attach(
 ) -> int:  # fmt: skip
     """Connect to a running container; its exit code, or 0 after the detach keys."""
     lifecycle.check("attach", record, lifecycle.derive(record))
+    if record["config"]["log_driver"].startswith("passthrough"):
+        raise UsageError(
+            "this container is using the 'passthrough' log driver, cannot attach: its streams are "
+            "those of the command that started it"
+        )
     bundle = e.paths.bundle(record["id"])
     try:
         end = runtime.ExitWatch(bundle, record["id"], record["state"]["conmon_pid"])

@@ -152,6 +152,8 @@ def launch(
             step = userspace.map_step(config, step, way=bundle)
         hostname = container_hostname(record, host.hostname)
 
+        log, tag = _describe_log(record)
+
         def make_spec(root: int) -> str:
             network.use_image(hostname, lambda path: runtime_config.read_image(root, path))
             return _make_spec(e, record, root, mounts, host, bundle, netns)
@@ -159,7 +161,7 @@ def launch(
         plan = runtime.LaunchPlan(
             id=record["id"], name=record["name"], bundle=bundle,
             runtime=get_runtime(e, record), mounts=[step, *more], make_spec=make_spec,
-            log=f"k8s-file:{config['log_path']}" if config["log_driver"] != "none" else "none",
+            log=log, log_tag=tag,
             tty=config["tty"], stdin=config["stdin"] if stdin is None else stdin,
             files=runtime_config.make_files(record, host) | network.make_files(hostname),
             cleanup=_cleanup_argv(e, record),
@@ -203,6 +205,18 @@ def launch(
             launched.close()
             raise
     return launched
+
+
+def _describe_log(record: Record) -> tuple[str, str]:
+    """Where conmon writes the output, and its tag there."""
+    driver = record["config"]["log_driver"]
+    if driver == "none":
+        return "none", ""
+    if driver in ("k8s-file", "json-file"):
+        return f"k8s-file:{record['config']['log_path']}", ""
+    from strata.engine.containers import drivers
+
+    return drivers.describe(record)
 
 
 def _prepare_root(e: Engine, record: Record) -> MountStep:

@@ -16,7 +16,9 @@ from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from strata.runtime.logs import Entry
 
 _COLOURS = (32, 33, 34, 35, 36, 31, 92, 93, 94, 95, 96, 91)
 
@@ -60,10 +62,11 @@ def _check_driver(record: Record) -> None:
         raise UsageError(
             f"container {record['name']} keeps no log: it was made with --log-driver none"
         )
-    if driver == "passthrough":
+    if driver.startswith("passthrough"):
         raise UsageError(
-            "this container is using the 'passthrough' log driver, cannot read logs: its output "
-            "went to where it was started"
+            f"this container is using the '{driver}' log driver, cannot read logs: this container "
+            "is not logging output",
+            hint="its output went to the streams of the command that started it",
         )
 
 
@@ -77,8 +80,6 @@ def _make_prefix(record: Record, index: int, choice: Choice) -> bytes:
 def _show_one(
     record: Record, choice: Choice, prefix: bytes, write: Callable[[int, bytes], None]
 ) -> None:
-    from strata.runtime.logs import read_logs
-
     end = -1
     live = lifecycle.derive(record) in lifecycle.LIVE
     if choice.follow and live:
@@ -87,11 +88,7 @@ def _show_one(
         except ProcessLookupError:
             live = False
     try:
-        entries = read_logs(
-            record["config"]["log_path"], tail=choice.tail,
-            since=int((choice.since or 0) * 1e9), until=int((choice.until or 0) * 1e9),
-            follow=choice.follow and live, end=end if end >= 0 else None,
-        )  # fmt: skip
+        entries = _read(record, choice, follow=choice.follow and live, end=end)
         begins = {1: True, 2: True}
         for entry in entries:
             fd = 2 if entry.stream == "stderr" else 1
@@ -103,6 +100,23 @@ def _show_one(
     finally:
         if end >= 0:
             os.close(end)
+
+
+def _read(record: Record, choice: Choice, *, follow: bool, end: int) -> Iterator[Entry]:
+    since, until = int((choice.since or 0) * 1e9), int((choice.until or 0) * 1e9)
+    ends = end if end >= 0 else None
+    if record["config"]["log_driver"] == "journald":
+        from strata.runtime.journal import read_journal
+
+        return read_journal(
+            record["id"], tail=choice.tail, since=since, until=until, follow=follow, end=ends
+        )
+    from strata.runtime.logs import read_logs
+
+    return read_logs(
+        record["config"]["log_path"], tail=choice.tail, since=since, until=until, follow=follow,
+        end=ends,
+    )  # fmt: skip
 
 
 def _follow_all(records: Sequence[Record], prefixes: Sequence[bytes], choice: Choice) -> None:

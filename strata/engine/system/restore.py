@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from strata.engine.containers.create import DEFAULTS, OPTIONAL
+from strata.engine.containers.create import DEFAULTS, LOG_FILES, OPTIONAL
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
@@ -122,7 +122,7 @@ def make_container(e: Engine, lineage: Lineage) -> Record:
             **lifecycle.make_state(), "status": lifecycle.EXITED if started else lifecycle.CREATED,
             "error": _LOST if started else "",
         }  # fmt: skip
-    if record["config"]["log_driver"] != "none":
+    if record["config"]["log_driver"] in LOG_FILES:
         record["config"]["log_path"] = f"{e.logs}/{lineage.id}.log"
     return record
 
