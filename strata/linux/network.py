@@ -1,35 +1,27 @@
-"""Network namespaces, made and entered in a child only, and what the kernel says of tables.
+"""Network namespaces, and what the kernel says of links. netlink(7), setns(2), unshare(2).
 
-netlink(7), setns(2), unshare(2); for tables ``include/uapi/linux/netfilter/nf_tables.h``.
+A namespace belongs to a thread: it is made or entered in one of its own, which ends at once. What
+stays is a channel, and a pin when it was made.
 """
 
 from __future__ import annotations
 
 import _socket
+import _thread
 import ctypes
 import errno
 import os
-import struct
 
-from strata import command
-from strata.linux import mount
+from strata.linux import mount, netlink
 from strata.linux.syscall import check, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import NoReturn
+    from collections.abc import Mapping
 
 CLONE_NEWNET = 0x40000000
-
-_NETLINK_NETFILTER = 12
-_GET_TABLE = (10 << 8) | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
-_NEW_TABLE = 10 << 8
-_NLM_F_REQUEST = 1
-_NLMSG_ERROR = 2
-_NFPROTO_INET = 1
-_NFTA_TABLE_NAME = 1
-_HEADER = struct.Struct("=IHHII")
+#: where the namespace of a thread is found
+_OWN = "/proc/thread-self/ns/net"
 
 
 def find_link(name: str) -> int | None:
@@ -47,85 +39,47 @@ def list_links() -> set[str]:
 
 def has_table(name: str) -> bool:
     """Whether nftables has an ``inet`` table of that name here. OSError when it cannot tell."""
-    padded = name.encode() + b"\0"
-    attribute = struct.pack("=HH", 4 + len(padded), _NFTA_TABLE_NAME) + padded
-    attribute += b"\0" * (-len(attribute) % 4)
-    body = struct.pack("=BBH", _NFPROTO_INET, 0, 0) + attribute
-    message = _HEADER.pack(_HEADER.size + len(body), _GET_TABLE, _NLM_F_REQUEST, 1, 0) + body
-    sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_NETFILTER)
-    try:
-        sock.settimeout(5)
-        sock.send(message)
-        answer = sock.recv(8192)
-    finally:
-        sock.close()
-    kind = _HEADER.unpack_from(answer)[1]
-    if kind == _NLMSG_ERROR:
-        number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-        if number == errno.ENOENT:
-            return False
-        raise OSError(number, os.strerror(number), name)
-    return bool(kind == _NEW_TABLE)
+    with netlink.Channel(netlink.NETFILTER) as channel:
+        return netlink.has_table(channel, name)
 
 
-def spawn_in_network(
-    path: str, argv: Sequence[str], *, make: bool, stdin: int, stderr: int,
-    settings: Mapping[str, str] | None = None,
-) -> int:  # fmt: skip
-    """Run a program in the network namespace pinned at ``path``; returns its pid.
+def open_inside(
+    path: str, *, make: bool, settings: Mapping[str, str] | None = None
+) -> netlink.Channel:
+    """A channel for links into the network namespace pinned at ``path``.
 
-    ``make``: the namespace is new and pinned there first (the file exists), and is there when this
-    returns. ``settings`` are written below /proc/sys/net in it. OSError when that fails.
+    ``make``: the namespace is new and pinned there first (the file exists). ``settings`` are
+    written below /proc/sys/net in it. OSError when that fails.
     """
-    program = command.get_program(argv[0])
-    if command.observer is not None:
-        command.observer(argv)
-    answer, report = os.pipe()
-    try:
-        pid = os.fork()
-    except BaseException:
-        os.close(answer)
-        os.close(report)
-        raise
-    if pid == 0:
-        _enter(path, program, argv, make, stdin, stderr, report, settings or {})
-    os.close(report)
-    try:
-        text = os.read(answer, 4096)
-    finally:
-        os.close(answer)
-    if text != b"ready":
-        os.waitpid(pid, 0)
-        number, _, words = text.decode(errors="replace").partition("\0")
-        raise OSError(int(number or 0), words or "the child of the network namespace died")
-    return pid
+    found: list[netlink.Channel] = []
+    failed: list[BaseException] = []
+    done = _thread.allocate_lock()
+    done.acquire()
 
+    def work() -> None:
+        try:
+            if make:
+                check(libc().unshare(ctypes.c_int(CLONE_NEWNET)), "unshare")
+                mount.mount(_OWN, path, flags=mount.MS_BIND)
+            else:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    check(libc().setns(ctypes.c_int(fd), ctypes.c_int(CLONE_NEWNET)), "setns")
+                finally:
+                    os.close(fd)
+            for name, value in (settings or {}).items():
+                _write_setting(name, value)
+            found.append(netlink.Channel(netlink.ROUTE))
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            done.release()
 
-def _enter(
-    path: str, program: str, argv: Sequence[str], make: bool, stdin: int, stderr: int, report: int,
-    settings: Mapping[str, str],
-) -> NoReturn:  # fmt: skip
-    try:
-        if make:
-            check(libc().unshare(ctypes.c_int(CLONE_NEWNET)), "unshare")
-            mount.mount("/proc/self/ns/net", path, flags=mount.MS_BIND)
-        else:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            check(libc().setns(ctypes.c_int(fd), ctypes.c_int(CLONE_NEWNET)), "setns")
-        for name, value in settings.items():
-            _write_setting(name, value)
-        os.write(report, b"ready")
-        null = os.open("/dev/null", os.O_RDWR)
-        for target, source in ((0, stdin), (1, null), (2, stderr)):
-            os.dup2(source, target)
-        for fd in command.inherited:
-            os.set_inheritable(fd, True)
-        os.execve(program, list(argv), dict(command.ENVIRONMENT))
-    except BaseException as error:
-        number = (error.errno or 0) if isinstance(error, OSError) else 0
-        os.write(report, f"{number}\0{error}".encode(errors="replace")[:4000])
-    finally:
-        os._exit(126)
+    _thread.start_new_thread(work, ())
+    done.acquire()
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 def _write_setting(name: str, value: str) -> None:

@@ -1,21 +1,27 @@
-"""The effects on links and rules: ``ip -batch``, ``nft -f``, settings of the kernel.
+"""The effects on links and rules: messages to the kernel, ``ip -batch``, ``nft -f``, settings.
 
-Every program reads its whole text from a file in memory, so several can be under way at once
-without anybody feeding them. What they say when they fail is interpreted here, one function each.
+What comes with every container is asked of the kernel directly, as loading a program takes longer
+than that; what happens once per network is text for a program. What either says when it fails is
+interpreted here, one function each.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from strata import command
 from strata.errors import CommandFailed, NetworkError, StrataError
+from strata.linux import netlink
 from strata.linux import network as kernel
-from strata.network.addresses import Subnet
+from strata.network.addresses import Subnet, pack_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from strata.network.nft import Port
+    from strata.network.plan import Change
 
 IP = ("ip", "-batch", "-")
 NFT = ("nft", "-f", "-")
@@ -23,127 +29,132 @@ NFT = ("nft", "-f", "-")
 #: what every namespace of a container is given: ping without privileges, as with Podman, and
 #: addresses that can be used at once, as nobody else can have them
 _SETTINGS = {"ipv4/ping_group_range": "0 0", "ipv6/conf/default/accept_dad": "0"}
-
-
-class Running:
-    """A program under way. `finish` waits and raises its failure."""
-
-    __slots__ = ("_errors", "_pid", "_text", "argv")
-
-    def __init__(self, argv: tuple[str, ...], pid: int, errors: int, text: str) -> None:
-        self.argv = argv
-        self._pid = pid
-        self._errors = errors
-        self._text = text
-
-    def finish(self) -> None:
-        """Wait for the end. `NetworkError` with what went wrong in which line. Idempotent."""
-        if self._pid <= 0:
-            return
-        chunks = []
-        while chunk := os.read(self._errors, 65536):
-            chunks.append(chunk)
-        os.close(self._errors)
-        code = command.wait(self._pid)
-        self._pid = 0
-        if code != 0:
-            result = command.Result(code, b"", b"".join(chunks))
-            raise classify(self.argv, result, self._text)
-
-    def abandon(self) -> None:
-        """Wait for the end and do not care. Never fails."""
-        try:
-            self.finish()
-        except StrataError:
-            return
-
-
-def start(argv: tuple[str, ...], text: str) -> Running:
-    """Start `IP` or `NFT` on a text."""
-    source = _memory(text)
-    errors, write = os.pipe()
-    try:
-        pid = command.spawn(argv, stdin=source, stderr=write)
-    except BaseException:
-        os.close(errors)
-        raise
-    finally:
-        os.close(source)
-        os.close(write)
-    return Running(argv, pid, errors, text)
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
 def run(argv: tuple[str, ...], text: str) -> None:
-    """Run `IP` or `NFT` on a text to its end; an empty text needs no program. `NetworkError`."""
+    """Run `IP` or `NFT` on a text; an empty one needs no program. `NetworkError`."""
     if text:
-        start(argv, text).finish()
+        command.run(argv, input=text.encode(),
+                    classify=lambda result: classify(argv, result, text))  # fmt: skip
 
 
-class Waiting:
-    """``ip`` that has loaded and waits for its lines."""
-
-    __slots__ = ("_errors", "_feed", "_pid")
-
-    def __init__(self) -> None:
-        """It waits in this namespace."""
-        source, self._feed = os.pipe()
-        self._errors, write = os.pipe()
-        try:
-            self._pid = command.spawn(IP, stdin=source, stderr=write)
-        except BaseException:
-            os.close(self._feed)
-            os.close(self._errors)
-            raise
-        finally:
-            os.close(source)
-            os.close(write)
-
-    def feed(self, text: str) -> Running:
-        """Give it the lines and let it work."""
-        try:
-            data = memoryview(text.encode())
-            while data:
-                data = data[os.write(self._feed, data) :]
-        except BrokenPipeError:
-            pass  # it has failed already; `finish` says how
-        os.close(self._feed)
-        return Running(IP, self._pid, self._errors, text)
+# -- asked of the kernel ---------------------------------------------------------------------------
 
 
-class Inside(Waiting):
-    """``ip`` in a container's namespace, waiting for its lines."""
-
-    __slots__ = ()
-
-    def __init__(self, path: str, *, make: bool) -> None:
-        """``make``: the namespace is new, and pinned at ``path``. `NetworkError`."""
-        source, self._feed = os.pipe()
-        self._errors, write = os.pipe()
-        try:
-            self._pid = kernel.spawn_in_network(
-                path, IP, make=make, stdin=source, stderr=write,
-                settings=_SETTINGS if make else None,
-            )  # fmt: skip
-        except OSError as error:
-            os.close(self._feed)
-            os.close(self._errors)
-            raise NetworkError(
-                f"the network namespace {path} cannot be {'made' if make else 'entered'}: "
-                f"{error.strerror or error}"
-            ) from error
-        finally:
-            os.close(source)
-            os.close(write)
+def make_inside(pin: str) -> netlink.Channel:
+    """Make a container's namespace, pinned at a file that is there; the channel into it.
+    `NetworkError`."""
+    try:
+        return kernel.open_inside(pin, make=True, settings=_SETTINGS)
+    except OSError as error:
+        raise NetworkError(
+            f"the network namespace {pin} cannot be made: {error.strerror or error}"
+        ) from error
 
 
-def _memory(text: str) -> int:
-    """A file in memory that holds the text, read from its begin."""
-    fd = os.memfd_create("strata", os.MFD_CLOEXEC)
-    data = memoryview(text.encode())
-    while data:
-        data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+def open_inside(pin: str) -> netlink.Channel:
+    """The channel into a container's namespace that is there. `NetworkError`."""
+    try:
+        return kernel.open_inside(pin, make=False)
+    except OSError as error:
+        raise NetworkError(
+            f"the network namespace {pin} cannot be entered: {error.strerror or error}"
+        ) from error
+
+
+def make_links(changes: Sequence[Change], netns: str) -> None:
+    """Make a container's links as `strata.network.plan.host_side` says, with one end in the
+    namespace at ``netns``. `NetworkError`."""
+    if not changes:
+        return
+    try:
+        target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NetworkError(
+            f"the network namespace {netns} cannot be entered: {error.strerror}"
+        ) from error
+    try:
+        with netlink.Channel(netlink.ROUTE) as channel:
+            change_links(channel, changes, target)
+    finally:
+        os.close(target)
+
+
+def change_links(channel: netlink.Channel, changes: Sequence[Change], netns: int = -1) -> None:
+    """Make changes of links in a channel's namespace, in this order; new links reach into the
+    namespace of the descriptor ``netns``. `NetworkError`."""
+    indexes: dict[str, int] = {}
+    messages: list[netlink.Message] = []
+    try:
+        for change in changes:
+            messages.append(_encode(channel, change, indexes, netns))
+    except netlink.Refused as refused:
+        raise _refuse(refused, changes[len(messages)]) from refused
+    try:
+        channel.change(messages)
+    except netlink.Refused as refused:
+        raise _refuse(refused, changes[refused.position]) from refused
+
+
+def _encode(
+    channel: netlink.Channel, change: Change, indexes: dict[str, int], netns: int
+) -> netlink.Message:  # fmt: skip
+    verb, words = change
+
+    def find(name: str) -> int:
+        if name not in indexes:
+            indexes[name] = netlink.find_link(channel, name)
+        return indexes[name]
+
+    mac = bytes.fromhex(words.get("mac", "").replace(":", ""))
+    if verb == "veth":
+        return netlink.add_veth(words["name"], find(words["master"]), netns, words["peer"], mac,
+                                words["mtu"])  # fmt: skip
+    if verb == "port":
+        return netlink.set_port(words["name"], hairpin=words["hairpin"], isolated=words["isolated"])
+    if verb == "child":
+        return netlink.add_child(words["driver"], words["mode"], words["name"],
+                                 find(words["parent"]), netns, mac, words["mtu"])  # fmt: skip
+    if verb == "up":
+        return netlink.set_up(find(words["link"]))
+    if verb == "address":
+        address, _, prefix = words["address"].partition("/")
+        return netlink.add_address(find(words["link"]), pack_address(address), int(prefix))
+    gateway = pack_address(words["via"]) if words["via"] else b""
+    to, _, prefix = words["destination"].partition("/")
+    destination = pack_address(to) if to else bytes(len(gateway))
+    return netlink.add_route(destination, int(prefix or 0), gateway, words["metric"],
+                             find(words["link"]) if words["link"] else 0)  # fmt: skip
+
+
+def _refuse(error: netlink.Refused, change: Change) -> NetworkError:
+    verb, words = change
+    what = " ".join([verb, *(f"{key} {value}" for key, value in words.items() if value)])
+    said = f"{error.strerror} ({what})"
+    if error.errno == errno.EOPNOTSUPP:
+        return _lacks(said)
+    return _forbidden(said) if error.errno == errno.EPERM else NetworkError(said)
+
+
+def change_ports(table: str, ports: Sequence[Port], *, add: bool) -> None:
+    """Publish ports, or take published ones back (their keys are enough): all or none. OSError
+    when one is not as expected, or the table is not there."""
+    elements = [(name, [_pack(word) for word in key], [_pack(word) for word in value])
+                for name, key, value in ports]  # fmt: skip
+    if elements:
+        with netlink.Channel(netlink.NETFILTER) as channel:
+            channel.change_at_once(netlink.change_elements(table, elements, add=add))
+
+
+def _pack(word: str) -> bytes:
+    """A protocol, a port or an address, as tables hold it."""
+    if word in _PROTOCOLS:
+        return bytes([_PROTOCOLS[word]])
+    return int(word).to_bytes(2, "big") if word.isdecimal() else pack_address(word)
+
+
+# -- texts for programs ----------------------------------------------------------------------------
 
 
 def classify(argv: tuple[str, ...], result: command.Result, text: str) -> StrataError:
@@ -151,18 +162,26 @@ def classify(argv: tuple[str, ...], result: command.Result, text: str) -> Strata
     said = result.stderr.decode(errors="replace")
     low = said.lower()
     if "operation not supported" in low or "unknown device type" in low:
-        return NetworkError(
-            f"this kernel cannot do what the network needs: {_shorten(said, text)}",
-            hint="it lacks the driver for that kind of link, or nftables",
-        )
+        return _lacks(_shorten(said, text))
     if "operation not permitted" in low:
-        return NetworkError(
-            f"no permission to change links and rules: {_shorten(said, text)}",
-            hint="networks need root with CAP_NET_ADMIN in this network namespace",
-        )
+        return _forbidden(_shorten(said, text))
     if result.returncode > 0:
         return NetworkError(f"{argv[0]}: {_shorten(said, text)}")
     return CommandFailed(list(argv), result.returncode, said)
+
+
+def _lacks(said: str) -> NetworkError:
+    return NetworkError(
+        f"this kernel cannot do what the network needs: {said}",
+        hint="it lacks the driver for that kind of link, or nftables",
+    )
+
+
+def _forbidden(said: str) -> NetworkError:
+    return NetworkError(
+        f"no permission to change links and rules: {said}",
+        hint="networks need root with CAP_NET_ADMIN in this network namespace",
+    )
 
 
 def _shorten(said: str, text: str) -> str:

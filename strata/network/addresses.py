@@ -24,6 +24,12 @@ def parse_address(text: str) -> tuple[int, int]:
     return family, int.from_bytes(packed, "big")
 
 
+def pack_address(text: str) -> bytes:
+    """An address in network byte order, 4 or 16 bytes. ValueError when it is none."""
+    family, value = parse_address(text)
+    return value.to_bytes(_BITS[family] // 8, "big")
+
+
 def format_address(family: int, value: int) -> str:
     """The usual text of an address."""
     return _socket.inet_ntop(_FAMILY[family], value.to_bytes(_BITS[family] // 8, "big"))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
+    from strata.network.plan import Change
+
     Record = Mapping[str, Any]
 
 DRIVERS = ("macvlan", "ipvlan")
@@ -59,17 +61,14 @@ def check(
     return parent
 
 
-def link_line(network: Record, attachment: Record, netns: str) -> str:
-    """The line for ``ip -batch`` that makes the link of such a network inside a namespace.
+def link(network: Record, attachment: Record) -> Change:
+    """What makes the link of such a network inside a container's namespace.
 
     The kernel makes it there at once, under the container's name for it.
     """
     driver, options = network["driver"], network["options"]
-    words = [f"link add link {network['interface']} name {attachment['interface']}",
-             f"netns {netns}"]  # fmt: skip
-    if driver == "macvlan":  # an ipvlan link has its parent's hardware address
-        words.append(f"address {attachment['mac']}")
-    if options.get("mtu"):
-        words.append(f"mtu {options['mtu']}")
-    words.append(f"type {driver} mode {options.get('mode') or _MODES[driver][0]}")
-    return " ".join(words)
+    # An ipvlan link has its parent's hardware address.
+    mac = attachment["mac"] if driver == "macvlan" else ""
+    return "child", {"driver": driver, "mode": options.get("mode") or _MODES[driver][0],
+                     "parent": network["interface"], "name": attachment["interface"],
+                     "mac": mac, "mtu": int(options.get("mtu") or 0)}  # fmt: skip

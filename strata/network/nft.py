@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
     #: (set or map, element)
     Element = tuple[str, str]
+    #: (map, its key, its value): a published port, each a row of words
+    Port = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 FAMILY = "inet"
 
@@ -114,13 +116,19 @@ def make_table_name(store_id: str) -> str:
     return f"strata-{store_id[:8]}"
 
 
-def whole_table(table: str, networks: Iterable[Record], ports: Iterable[Element]) -> str:
+def whole_table(table: str, networks: Iterable[Record], ports: Iterable[Port]) -> str:
     """The text that puts the table there as it should be, whatever was there before."""
     elements = [element for network in networks for element in network_elements(network)]
+    by_set: dict[str, list[str]] = {}
+    for name, text in [*elements, *map(port_element, ports)]:
+        by_set.setdefault(name, []).append(text)
     return (
         f"add table {FAMILY} {table}\ndelete table {FAMILY} {table}\n"
         f"table {FAMILY} {table} {{{_SETS}{_CHAINS}}}\n"
-        f"{_change('add', table, [*elements, *ports])}"
+        + "".join(
+            f"add element {FAMILY} {table} {name} {{ {', '.join(texts)} }}\n"
+            for name, texts in by_set.items()
+        )
     )
 
 
@@ -157,42 +165,36 @@ def network_elements(network: Record) -> list[Element]:
     return found
 
 
-def port_elements(
-    ports: Sequence[Record], target4: str, target6: str
-) -> list[Element]:  # fmt: skip
+def plan_ports(ports: Sequence[Record], target4: str, target6: str) -> list[Port]:
     """What the maps hold for a container's published ports.
 
     ``ports``: ``{"host_ip", "host_port", "container_port", "protocol", "range"}`` with host ports
     settled; targets are the container's addresses, "" when it has none of that family.
     """
-    found = []
+    found: list[Port] = []
     for port in ports:
         host_ip = port["host_ip"]
         for offset in range(int(port["range"])):
-            here, there = port["host_port"] + offset, port["container_port"] + offset
+            here, there = str(port["host_port"] + offset), str(port["container_port"] + offset)
             for number, target in (("4", target4), ("6", target6)):
-                if target and _serves(host_ip, number):
-                    key = f"{port['protocol']} . "
-                    if host_ip in ("", "0.0.0.0", "::"):
-                        which = f"any{number}"
-                    else:
-                        which, key = f"host{number}", f"{key}{host_ip} . "
-                    found.append((which, f"{key}{here} : {target} . {there}"))
+                if not target or not _serves(host_ip, number):
+                    continue
+                if host_ip in ("", "0.0.0.0", "::"):
+                    found.append((f"any{number}", (port["protocol"], here), (target, there)))
+                else:
+                    key = (port["protocol"], host_ip, here)
+                    found.append((f"host{number}", key, (target, there)))
     return found
+
+
+def port_element(port: Port) -> Element:
+    """A published port as `nft` writes it."""
+    name, key, value = port
+    return name, f"{' . '.join(key)} : {' . '.join(value)}"
 
 
 def _serves(host_ip: str, number: str) -> bool:
     return not host_ip or (get_family(host_ip) == V6) == (number == "6")
-
-
-def add_ports(table: str, elements: Sequence[Element]) -> str:
-    """The text that publishes ports."""
-    return _change("add", table, elements)
-
-
-def drop_ports(table: str, elements: Sequence[Element]) -> str:
-    """The text that takes published ports back; the keys are enough."""
-    return _change("delete", table, [(name, text.partition(" : ")[0]) for name, text in elements])
 
 
 def count_rules() -> dict[str, int]:
@@ -215,13 +217,3 @@ def group(elements: Iterable[Element]) -> dict[str, set[str]]:
     for name, text in elements:
         found.setdefault(name, set()).add(text.replace('"', ""))
     return found
-
-
-def _change(verb: str, table: str, elements: Iterable[Element]) -> str:
-    by_set: dict[str, list[str]] = {}
-    for name, text in elements:
-        by_set.setdefault(name, []).append(text)
-    return "".join(
-        f"{verb} element {FAMILY} {table} {name} {{ {', '.join(texts)} }}\n"
-        for name, texts in by_set.items()
-    )

@@ -1,4 +1,7 @@
-"""From network records and attachments to the lines of ``ip -batch``. Pure.
+"""From network records and attachments to changes of links. Pure.
+
+What a network needs once are lines for ``ip -batch``. What every container needs goes to the kernel
+directly: a `Change` is a verb of `strata.network.act.change_links` and its words.
 
 An attachment is one network of one container: ``{"id", "interface", "host_interface",
 "addresses": ["10.88.0.2/16"], "gateways": [], "mac", "aliases": []}``.
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
     #: (network record, attachment)
     Link = tuple[Record, Record]
+    Change = tuple[str, dict[str, Any]]
 
 METRIC = 100
 """Priority of a container's first default route; a further network's is one higher, so that the
@@ -101,59 +105,47 @@ def link_down(name: str) -> str:
 # -- containers ------------------------------------------------------------------------------------
 
 
-def host_side(links: Sequence[Link], netns: str) -> str:
-    """The lines that make a container's links, each with one end in ``netns`` (a path or pid)."""
-    lines = []
+def host_side(links: Sequence[Link]) -> list[Change]:
+    """What makes a container's links, each with one end in its namespace."""
+    changes: list[Change] = []
     for network, attachment in links:
         if not is_bridge(network):
             from strata.network import direct
 
-            lines.append(direct.link_line(network, attachment, netns))
+            changes.append(direct.link(network, attachment))
             continue
-        mtu = get_mtu(network)
-        words = [f"link add name {attachment['host_interface']}"]
-        if mtu:
-            words.append(f"mtu {mtu}")
-        words.append(f"master {network['interface']} type veth peer name")
-        words.append(f"{attachment['interface']} netns {netns} address {attachment['mac']}")
-        if mtu:
-            words.append(f"mtu {mtu}")
-        lines.append(" ".join(words))
+        name = attachment["host_interface"]
+        changes.append(("veth", {"name": name, "master": network["interface"],
+                                 "peer": attachment["interface"], "mac": attachment["mac"],
+                                 "mtu": get_mtu(network)}))  # fmt: skip
         # hairpin: where the kernel filters bridged frames, a container's connection to its own
         # published port is turned round by the bridge, which otherwise never sends back a frame.
-        alone = " isolated on" if network["options"].get("icc") == "false" else ""
-        lines.append(f"link set dev {attachment['host_interface']} addrgenmode none up "
-                     f"type bridge_slave hairpin on{alone}")  # fmt: skip
-    return "\n".join(lines) + "\n" if lines else ""
+        alone = network["options"].get("icc") == "false"
+        changes.append(("port", {"name": name, "hairpin": True, "isolated": alone}))
+    return changes
 
 
-def inside(links: Sequence[Link], *, first: int = 0, loopback: bool = True) -> str:
-    """The lines for the container's own namespace.
+def inside(links: Sequence[Link], *, first: int = 0, loopback: bool = True) -> list[Change]:
+    """What the container's own namespace needs.
 
     ``first``: how many networks it has already, for the priority of the default routes.
     """
-    lines = ["link set dev lo up"] if loopback else []
-    routes: list[str] = []
+    changes: list[Change] = [("up", {"link": "lo"})] if loopback else []
+    routes: list[Change] = []
     for number, (network, attachment) in enumerate(links, first):
         name = attachment["interface"]
         for address in attachment["addresses"]:
-            six = get_family(address) == V6
-            short = int(address.partition("/")[2]) >= 31
-            extra = " nodad" if six else "" if short else " broadcast +"
-            lines.append(f"address add {address} dev {name}{extra}")
-        lines.append(f"link set dev {name} up")
-        metric = network["options"].get("metric") or METRIC + number
+            changes.append(("address", {"address": address, "link": name}))
+        changes.append(("up", {"link": name}))
+        metric = int(network["options"].get("metric") or METRIC + number)
         for gateway in attachment["gateways"]:
-            routes.append(f"route add default via {gateway} dev {name} metric {metric}")
+            routes.append(("route", {"destination": "", "via": gateway, "link": name,
+                                     "metric": metric}))  # fmt: skip
         for route in network["routes"]:
-            routes.append(_route(route, metric))
-    lines += routes
-    return "\n".join(lines) + "\n"
-
-
-def _route(route: Record, metric: object) -> str:
-    via = f"via {route['gateway']}" if route.get("gateway") else ""
-    return " ".join(["route add", route["destination"], via, f"metric {route['metric'] or metric}"])
+            routes.append(("route", {"destination": route["destination"],
+                                     "via": route.get("gateway") or "", "link": "",
+                                     "metric": int(route["metric"] or metric)}))  # fmt: skip
+    return changes + routes
 
 
 def list_gateways(network: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""macvlan and ipvlan networks as plans: what they need, and the lines that make their links."""
+"""macvlan and ipvlan networks as plans: what they need, and what makes their links."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def test_a_missing_vlan_link_comes_with_the_command_that_makes_it() -> None:
 
 
 def test_links_are_made_inside_the_namespace() -> None:
-    assert direct.link_line(*make_link("macvlan"), "/run/ns") == (
-        "link add link eth0 name eth1 netns /run/ns address 0a:58:c0:00:02:05 "
-        "type macvlan mode bridge"
-    )
-    assert direct.link_line(*make_link("ipvlan", mode="l3", mtu="1400"), "/run/ns") == (
-        "link add link eth0 name eth1 netns /run/ns mtu 1400 type ipvlan mode l3"
-    )
+    assert direct.link(*make_link("macvlan")) == (
+        "child", {"driver": "macvlan", "mode": "bridge", "parent": "eth0", "name": "eth1",
+                  "mac": "0a:58:c0:00:02:05", "mtu": 0},
+    )  # fmt: skip
+    assert direct.link(*make_link("ipvlan", mode="l3", mtu="1400")) == (
+        "child", {"driver": "ipvlan", "mode": "l3", "parent": "eth0", "name": "eth1",
+                  "mac": "", "mtu": 1400},
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pure side of networks: addresses, records, the lines for `ip` and the rules for `nft`."""
+"""The pure side of networks: addresses, records, changes of links and the rules for `nft`."""
 
 from __future__ import annotations
 
@@ -195,10 +195,10 @@ def test_a_bridge_that_is_there_is_completed() -> None:
 
 def test_the_links_of_a_container() -> None:
     network = make_network(subnets=DUAL, options={"mtu": "1400", "icc": "false"})
-    assert plan.host_side([(network, ATTACHMENT)], "/run/netns/x").splitlines() == [
-        "link add name sv01234567a mtu 1400 master strata1 type veth peer name eth0 "
-        "netns /run/netns/x address 0a:58:0a:59:00:02 mtu 1400",
-        "link set dev sv01234567a addrgenmode none up type bridge_slave hairpin on isolated on",
+    assert plan.host_side([(network, ATTACHMENT)]) == [
+        ("veth", {"name": "sv01234567a", "master": "strata1", "peer": "eth0",
+                  "mac": "0a:58:0a:59:00:02", "mtu": 1400}),
+        ("port", {"name": "sv01234567a", "hairpin": True, "isolated": True}),
     ]  # fmt: skip
 
 
@@ -209,18 +209,17 @@ def test_the_container_s_own_side_with_two_networks() -> None:
     routed = make_network(routes=[
         {"destination": "10.21.0.0/24", "gateway": "10.90.0.9", "metric": 50},
     ])  # fmt: skip
-    text = plan.inside([(make_network(subnets=DUAL), ATTACHMENT), (routed, second)])
-    assert text.splitlines() == [
-        "link set dev lo up",
-        "address add 10.89.0.2/24 dev eth0 broadcast +",
-        "address add fd00:1::2/64 dev eth0 nodad",
-        "link set dev eth0 up",
-        "address add 10.90.0.2/24 dev eth1 broadcast +",
-        "link set dev eth1 up",
-        "route add default via 10.89.0.1 dev eth0 metric 100",
-        "route add default via fd00:1::1 dev eth0 metric 100",
-        "route add default via 10.90.0.1 dev eth1 metric 101",
-        "route add 10.21.0.0/24 via 10.90.0.9 metric 50",
+    assert plan.inside([(make_network(subnets=DUAL), ATTACHMENT), (routed, second)]) == [
+        ("up", {"link": "lo"}),
+        ("address", {"address": "10.89.0.2/24", "link": "eth0"}),
+        ("address", {"address": "fd00:1::2/64", "link": "eth0"}),
+        ("up", {"link": "eth0"}),
+        ("address", {"address": "10.90.0.2/24", "link": "eth1"}),
+        ("up", {"link": "eth1"}),
+        ("route", {"destination": "", "via": "10.89.0.1", "link": "eth0", "metric": 100}),
+        ("route", {"destination": "", "via": "fd00:1::1", "link": "eth0", "metric": 100}),
+        ("route", {"destination": "", "via": "10.90.0.1", "link": "eth1", "metric": 101}),
+        ("route", {"destination": "10.21.0.0/24", "via": "10.90.0.9", "link": "", "metric": 50}),
     ]
 
 
@@ -265,7 +264,9 @@ def _port(**changes: Any) -> dict[str, Any]:
 
 def test_published_ports() -> None:
     ports = [_port(range=2), _port(host_ip="127.0.0.1", protocol="udp"), _port(host_ip="fd00::9")]
-    assert nft.port_elements(ports, "10.89.0.2", "fd00:1::2") == [
+    found = nft.plan_ports(ports, "10.89.0.2", "fd00:1::2")
+    assert found[0] == ("any4", ("tcp", "8080"), ("10.89.0.2", "80"))
+    assert [nft.port_element(port) for port in found] == [
         ("any4", "tcp . 8080 : 10.89.0.2 . 80"), ("any6", "tcp . 8080 : fd00:1::2 . 80"),
         ("any4", "tcp . 8081 : 10.89.0.2 . 81"), ("any6", "tcp . 8081 : fd00:1::2 . 81"),
         ("host4", "udp . 127.0.0.1 . 8080 : 10.89.0.2 . 80"),
@@ -277,19 +278,16 @@ def test_published_ports() -> None:
     ("", ["any4"]), ("0.0.0.0", ["any4"]), ("::", []), ("fd00::9", []), ("192.0.2.1", ["host4"]),
 ])  # fmt: skip
 def test_a_port_is_published_for_families_the_container_has(host_ip: str, maps: list[str]) -> None:
-    found = nft.port_elements([_port(host_ip=host_ip)], "10.89.0.2", "")
-    assert [name for name, _ in found] == maps
+    found = nft.plan_ports([_port(host_ip=host_ip)], "10.89.0.2", "")
+    assert [port[0] for port in found] == maps
 
 
-def test_elements_are_changed_set_by_set_and_dropped_by_key() -> None:
-    elements = nft.port_elements([_port(range=2)], "10.89.0.2", "")
-    assert nft.add_ports("strata-x", elements) == (
+def test_the_table_is_written_with_all_elements_of_a_set_at_once() -> None:
+    ports = nft.plan_ports([_port(range=2)], "10.89.0.2", "")
+    assert (
         "add element inet strata-x any4 "
         "{ tcp . 8080 : 10.89.0.2 . 80, tcp . 8081 : 10.89.0.2 . 81 }\n"
-    )
-    assert nft.drop_ports("strata-x", elements) == (
-        "delete element inet strata-x any4 { tcp . 8080, tcp . 8081 }\n"
-    )
+    ) in nft.whole_table("strata-x", [make_network()], ports)
 
 
 def test_the_chains_are_the_same_however_many_networks_there_are() -> None:

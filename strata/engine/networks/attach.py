@@ -13,7 +13,7 @@ import os
 from strata import trace
 from strata.engine.core import Engine, Record
 from strata.engine.networks import host
-from strata.errors import AlreadyExists, NetworkError, NotFound, StrataError, UsageError
+from strata.errors import AlreadyExists, NetworkError, NotFound, UsageError
 from strata.linux import network as kernel
 from strata.network import act, leases, nft, plan
 from strata.network.addresses import V4, V6, get_family, parse_address, parse_subnet
@@ -68,7 +68,7 @@ def attach(e: Engine, record: Record) -> Attached:
         write_state(e, record, state)
         trace.point("attach:recorded")
         with host.Holding(e, networks):
-            _connect(e, pin, links, nft.port_elements(ports, *targets))
+            _connect(e, pin, links, nft.plan_ports(ports, *targets))
     except BaseException:
         detach(e, record)
         raise
@@ -105,48 +105,23 @@ def _get_network(e: Engine, item: Record) -> Record:
     return network
 
 
-def _connect(e: Engine, pin: str, links: list[Link], ports: list[nft.Element]) -> None:
-    """Namespace, links and rules: two ``ip`` and, when ports are published, one ``nft``.
-
-    The one for the host loads while the namespace is made, the rules are changed meanwhile.
-    """
-    here, there = plan.host_side(links, pin), plan.inside(links)
-    rules = outside = inside = None
-    try:
-        if ports:
-            rules = act.start(act.NFT, nft.add_ports(host.get_table(e), ports))
-        if here:
-            outside = act.Waiting()
-        inside = act.Inside(pin, make=True)
+def _connect(e: Engine, pin: str, links: list[Link], ports: list[nft.Port]) -> None:
+    """Namespace, links and rules."""
+    with act.make_inside(pin) as inside:
         trace.point("attach:namespace-made")
-        if outside is not None:
-            making, outside = outside.feed(here), None
-            making.finish()
+        act.make_links(plan.host_side(links), pin)
         trace.point("attach:links-made")
-        setting, inside = inside.feed(there), None
-        setting.finish()
-    except BaseException:
-        for waiting in (outside, inside):
-            if waiting is not None:
-                waiting.feed("").abandon()
-        if rules is not None:
-            rules.abandon()
-        raise
-    if rules is not None:
-        _finish_rules(e, rules)
+        act.change_links(inside, plan.inside(links))
+    publish_ports(e, ports)
 
 
-def change_rules(e: Engine, text: str) -> None:
-    """Change elements of the table. The caller shares the links' lock."""
-    if text:
-        _finish_rules(e, act.start(act.NFT, text))
-
-
-def _finish_rules(e: Engine, rules: act.Running) -> None:
-    """When one element cannot be changed, the table is not as it should be: write it anew."""
+def publish_ports(e: Engine, ports: Sequence[nft.Port], old: Sequence[nft.Port] = ()) -> None:
+    """Put ports into the table, and take others out. The caller shares the links' lock."""
     try:
-        rules.finish()
-    except StrataError:
+        act.change_ports(host.get_table(e), old, add=False)
+        act.change_ports(host.get_table(e), ports, add=True)
+    except OSError:
+        # The table is not as it should be: write it anew.
         act.run(act.NFT, host.table_text(e))
 
 
@@ -313,7 +288,7 @@ def detach(e: Engine, record: Record) -> None:
     state = host.find_state(e, container_id)
     if state is not None:
         state["taken"] = [*state["ports"], *state.get("taken", ())]
-        _close_ports(e, path, pin, state)
+        _close_ports(e, path, state)
     kernel.unpin(pin)
     trace.point("detach:unpinned")
     if state is None:
@@ -340,21 +315,19 @@ def detach(e: Engine, record: Record) -> None:
         pass
 
 
-def _close_ports(e: Engine, path: str, pin: str, state: Record) -> None:
+def _close_ports(e: Engine, path: str, state: Record) -> None:
     """Take a container's published ports out of the table, if it has any."""
-    elements = nft.port_elements(state["taken"], *state["targets"])
-    if not elements:
+    ports = nft.plan_ports(state["taken"], *state["targets"])
+    if not ports:
         return
     with e.lock_links(shared=True):
         # From now on a table that is written anew does not have them.
         files.write_json(path, {**state, "ports": []}, durable=False)
         trace.point("detach:announced")
-        rules = act.start(act.NFT, nft.drop_ports(host.get_table(e), elements))
-        kernel.unpin(pin)
         try:
-            rules.finish()
+            act.change_ports(host.get_table(e), ports, add=False)
             return
-        except StrataError:
+        except OSError:
             pass  # some were not there: flushed by hand, or dropped by one who was killed
     with e.lock_links():
         if host.has_table(e):

@@ -261,7 +261,7 @@ def _find_rules(e: Engine, w: World) -> Iterator[Problem]:
     table = host.get_table(e)
     wanted = nft.count_rules(), nft.group(
         [*(element for record in up for element in nft.network_elements(record)),
-         *host.list_ports(e)]
+         *map(nft.port_element, host.list_ports(e))]
     )  # fmt: skip
     found = read_table(table)
     if found is None or found != wanted:

@@ -266,11 +266,11 @@ def close_idle_tunnels(e: Engine, network_ids: Iterable[str]) -> None:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def list_ports(e: Engine) -> list[nft.Element]:
-    """The elements of all published ports."""
-    found: list[nft.Element] = []
+def list_ports(e: Engine) -> list[nft.Port]:
+    """All published ports."""
+    found: list[nft.Port] = []
     for _, state in list_states(e):
-        found += nft.port_elements(state["ports"], *state["targets"])
+        found += nft.plan_ports(state["ports"], *state["targets"])
     return found
 
 

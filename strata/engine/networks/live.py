@@ -153,13 +153,9 @@ def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
 
 
 def _link(netns: str, links: Sequence[Link], *, first: int) -> None:
-    inside = act.Inside(netns, make=False)
-    try:
-        act.run(act.IP, plan.host_side(links, netns))
-    except BaseException:
-        inside.feed("").abandon()
-        raise
-    inside.feed(plan.inside(links, first=first, loopback=False)).finish()
+    act.make_links(plan.host_side(links), netns)
+    with act.open_inside(netns) as inside:
+        act.change_links(inside, plan.inside(links, first=first, loopback=False))
 
 
 def list_links(e: Engine, state: Record) -> list[tuple[Record, Record]]:
@@ -177,13 +173,12 @@ def _move_ports(e: Engine, record: Record, state: Record, links: Sequence[Link])
     targets = attach.find_targets(links)
     if targets == state["targets"]:
         return
-    table = host.get_table(e)
     with e.lock_links(shared=True):
-        old = nft.port_elements(state["ports"], *state["targets"])
-        new = nft.port_elements(state["ports"], *targets)
+        old = nft.plan_ports(state["ports"], *state["targets"])
+        new = nft.plan_ports(state["ports"], *targets)
         state["targets"] = targets
         attach.write_state(e, record, state)
-        attach.change_rules(e, nft.drop_ports(table, old) + nft.add_ports(table, new))
+        attach.publish_ports(e, new, old)
 
 
 def _unplug(e: Engine, record: Record, network_id: str) -> None:

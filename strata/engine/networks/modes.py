@@ -214,7 +214,8 @@ def _join_pasta(e: Engine, record: Record) -> Joined:
         )
         attach.write_state(e, record, state)
         trace.point("pasta:recorded")
-        act.Inside(pin, make=True).feed("link set lo up\n").finish()
+        with act.make_inside(pin) as inside:
+            act.change_links(inside, [("up", {"link": "lo"})])
         trace.point("pasta:namespace-made")
         # Its own standard input must not be a terminal or pipe of ours, or it waits for that.
         _run_pasta(argv)
