@@ -32,11 +32,7 @@ _TMPFS = (
     _COMMON | _PROPAGATION | frozenset("tmpcopyup notmpcopyup noatime relatime strictatime".split())
 )
 _TMPFS_VALUES = frozenset("size mode uid gid nr_inodes nr_blocks".split())
-_LATER = {
-    "O": "an overlay over a host directory",
-    "upperdir": "an overlay over a host directory",
-    "workdir": "an overlay over a host directory",
-}
+_LAYER = ("upperdir", "workdir")
 # SELinux relabelling; the caller decides by the host whether it means anything.
 RELABEL = frozenset("zZ")
 _CONFLICTS = (("rw", "ro"), ("exec", "noexec"), ("suid", "nosuid"), ("dev", "nodev"),
@@ -61,6 +57,7 @@ def parse_volume(text: str, directory: str) -> Mount:
     if not source:
         raise UsageError(f'incorrect volume format "{text}": host directory cannot be empty')
     options = [option for option in parts[2].split(",") if option] if len(parts) == 3 else []
+    overlay = _read_overlay(options, directory) if "O" in options else []
     if source.startswith((".", "/")) or "/" in source:
         if not source.startswith(("/", "./", "../")) and source not in (".", ".."):
             raise UsageError(
@@ -68,8 +65,31 @@ def parse_volume(text: str, directory: str) -> Mount:
                 hint=f"for a directory here, write ./{source}",
             )
         path = posixpath.normpath(posixpath.join(directory, source))
-        return _mount("bind", path, destination, _check(options, _BIND))
-    return _mount("volume", check_name(source, "volume"), destination, _check(options, _VOLUME))
+        return _mount("bind", path, destination, overlay or _check(options, _BIND))
+    name = check_name(source, "volume")
+    return _mount("volume", name, destination, overlay or _check(options, _VOLUME))
+
+
+def _read_overlay(options: list[str], directory: str) -> list[str]:
+    """The options of an overlay, its directories absolute."""
+    found = []
+    for option in options:
+        key, equals, value = option.partition("=")
+        if option in RELABEL:
+            raise UsageError(
+                f"invalid options \"{', '.join(options)}\", can only specify 1 'z', 'Z', or 'O' "
+                "option"
+            )
+        if key in _LAYER and equals and value:
+            option = f"{key}={posixpath.normpath(posixpath.join(directory, value))}"
+        elif option not in ("O", "U"):
+            raise UsageError(
+                f"can't use 'O' with other options: {option}", hint="known: U, upperdir=, workdir="
+            )
+        found.append(option)
+    if len({option.partition("=")[0] for option in found}.intersection(_LAYER)) == 1:
+        raise UsageError("must set both `upperdir` and `workdir`")
+    return found
 
 
 def parse_mount(text: str, directory: str) -> Mount:
@@ -179,13 +199,15 @@ def _make_image(given: Mount, path: str, options: list[str], directory: str) -> 
         raise UsageError(
             "must set source and destination for image volume", hint="add source=IMAGE"
         )
-    if "rw" in options or "rw=true" in options:
+    written = "rw" in options
+    kept = [option for option in options if option not in ("rw", "ro")]
+    if written and (given["subpath"] or "ro" in options):
         raise UsageError(
-            "an image mount cannot be written to: what is written would be lost",
-            hint="leave out rw, or copy what you need into a volume",
+            "an image mount with rw is an overlay over all of the image",
+            hint="leave out rw or the other option",
         )
-    kept = [option for option in options if option not in ("rw=false", "ro")]
-    return _mount("image", given["source"], path, _check(["ro", *kept], _IMAGE))
+    checked = _check(kept, _IMAGE)
+    return _mount("image", given["source"], path, ["O"] if written else ["ro", *checked])
 
 
 def _make_devpts(given: Mount, path: str, options: list[str], directory: str) -> Mount:
@@ -300,9 +322,6 @@ def _destination(path: str) -> str:
 def _check(given: list[str], allowed: frozenset[str] | set[str]) -> list[str]:
     options = [option for option in given if option]
     for option in options:
-        name = option.partition("=")[0]
-        if name in _LATER:
-            raise _unavailable(_LATER[name])
         if option not in allowed and option not in RELABEL:
             raise UsageError(
                 f'unknown mount option "{option}": invalid mount option',

@@ -39,6 +39,11 @@ def shape(kind: str, source: str, destination: str, *options: str) -> dict[str, 
         (".:/data", shape("bind", "/srv/app", "/data")),
         ("/h:/d:rslave,z", shape("bind", "/h", "/d", "rslave", "z")),
         ("/h://d/../e", shape("bind", "/h", "/e")),
+        (
+            "/h:/d:O,upperdir=up,workdir=/w",
+            shape("bind", "/h", "/d", "O", f"upperdir={HERE}/up", "workdir=/w"),
+        ),
+        ("data:/d:O,U", shape("volume", "data", "/d", "O", "U")),
     ],
 )
 def test_volumes(text: str, expected: dict[str, Any]) -> None:
@@ -62,7 +67,7 @@ def test_volumes(text: str, expected: dict[str, Any]) -> None:
         ("data:/data:shared,rslave", "more than one propagation"),
         ("data:/data:fast", "unknown mount option"),
         ("/host:/data:copy", "unknown mount option"),
-        ("/host:/data:O", "not available in this version"),
+        ("/host:/data:O,upperdir=/up", "must set both"),
     ],
 )
 def test_other_volumes_are_refused(text: str, message: str) -> None:
@@ -104,7 +109,7 @@ def test_mounts(text: str, expected: dict[str, Any]) -> None:
         ("type=bind,dst=/d", "must set source"),
         ("type=nfs,dst=/d", "invalid filesystem type"),
         ("type=image,dst=/d", "must set source"),
-        ("type=image,src=x,dst=/d,rw=true", "cannot be written to"),
+        ("type=image,src=x,dst=/d,rw=true,subpath=y", "overlay over all of the image"),
         ("type=overlay,dst=/d", "not available in this version"),
         ("type=bind,src=/h,dst=/d,subpath=x", "not supported"),
         ("type=volume,src=v,dst=/d,subpath=../x", "must lie inside"),

@@ -256,7 +256,7 @@ CONTAINER_OPTIONS = (
         "list",
         "Mount type=bind, volume, tmpfs, image, devpts, glob; source=, destination=, …",
         "OPTIONS",
-        differs="images only read-only; no overlays, artifacts and options of volumes",
+        differs="no artifacts and options of volumes",
     ),
     Option("--name", "string", "Name of the container", "NAME"),
     Option(

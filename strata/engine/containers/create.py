@@ -263,6 +263,10 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
 def _create(
     e: Engine, options: Mapping[str, Any], image: Record, image_name: str, config: Record
 ) -> Record:
+    if any("O" in mount["options"] for mount in config["mounts"]):
+        from strata.engine.containers import overlays
+
+        overlays.check(e, config)
     held_layers: list[str] = []
     if options.get("volumes_from") or any(m["type"] == "image" for m in config["mounts"]):
         from strata.engine.containers import mounts

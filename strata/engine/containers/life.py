@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _STOP_POLL = 10.0
 #: mount options that are ours and not the runtime's
-_OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U", "idmap"))
+_OWN_OPTIONS = frozenset(("nocopy", "copy", "z", "Z", "U", "idmap", "O"))
+_OWN_VALUES = ("upperdir=", "workdir=")
 _KILL = 9
 #: settings that may need somebody who watches the container
 _WATCHED_KEYS = frozenset(("restart", "health"))
@@ -340,7 +341,7 @@ def _resolve_mounts(
                     f"statfs {source}: no such file or directory",
                     hint="the source of a bind mount must exist on the host",
                 )
-        if kind == "image" or item.get("subpath") or mapped & {kind, *given}:
+        if kind == "image" or item.get("subpath") or mapped & {kind, *given} or "O" in given:
             from strata.engine.containers import mounts
 
             step = mounts.make_step(e, record, item, source, len(steps))
@@ -349,7 +350,10 @@ def _resolve_mounts(
         found: Record = {
             "type": "bind" if kind in ("volume", "image") else kind, "source": source,
             "destination": item["destination"],
-            "options": [option for option in given if option not in _OWN_OPTIONS],
+            "options": [
+                option for option in given
+                if option not in _OWN_OPTIONS and not option.startswith(_OWN_VALUES)
+            ],
         }  # fmt: skip
         if "U" in given:
             from strata.engine.containers import mounts

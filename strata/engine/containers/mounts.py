@@ -51,6 +51,10 @@ def make_step(e: Engine, record: Record, item: Record, source: str, number: int)
         if base is None:
             raise UsageError(f"the image {item['source']} has no content to mount")
         source = f"{e.driver.open(base['dataset'])}/{ROOTFS}"
+    if "O" in item["options"]:
+        from strata.engine.containers import overlays
+
+        return overlays.make_step(e, record, item, source, number)
     path = item.get("subpath") or "."
     try:
         os.close(open_in_root(source, path, os.O_PATH))
