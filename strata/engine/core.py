@@ -23,11 +23,13 @@ from strata.store.trash import Trash, make_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from strata.storage.driver import Driver
 
     Record = dict[str, Any]
+    T = TypeVar("T")
 else:
     Record = dict
 
@@ -116,6 +118,22 @@ class Engine:
         """One volume's head, branches and mountpoint."""
         return locks.lock(f"{self.paths.locks}/3-volume.{object_id}", timeout=timeout,
                           what=f"volume {name or object_id[:12]}")  # fmt: skip
+
+    def lock_object(self, record: Record, *, timeout: float = 60) -> locks.Lock:
+        """The lock of a container or volume, whichever the record is of."""
+        take = self.lock_volume if record["kind"] == "volume" else self.lock_container
+        return take(record["id"], name=record["name"], timeout=timeout)
+
+    def hold(self, record: Record, *, timeout: float = 60) -> _Hold:
+        """A container or volume under its lock: ``with`` gives its record as it is now.
+
+        `NotFound` when it is gone. The lock's file goes with the object, whoever removes it.
+        """
+        return _Hold(self, record, timeout)
+
+    def hold_if_there(self, record: Record, *, timeout: float = 60) -> _HoldIfThere:
+        """Like `hold`, but ``with`` gives None when it is gone."""
+        return _HoldIfThere(self, record, timeout)
 
     def forget_lock(self, held: locks.Lock) -> None:
         """Remove the file of a lock whose object is gone, then release it."""
@@ -263,6 +281,45 @@ class Engine:
         folder = f"{self.driver.open(dataset)}/{PRIVATE}"
         os.makedirs(folder, 0o700, exist_ok=True)
         write_json(f"{folder}/record.json", record, durable=False)
+
+
+class _Locked:
+    """What `Engine.hold` and `Engine.hold_if_there` have in common."""
+
+    __slots__ = ("_e", "_lock", "_of", "_timeout")
+
+    def __init__(self, e: Engine, of: Record, timeout: float) -> None:
+        self._e = e
+        self._of = of
+        self._timeout = timeout
+
+    def _take(self, read: Callable[[str, str], T]) -> T:
+        self._lock = self._e.lock_object(self._of, timeout=self._timeout)
+        try:
+            return read(self._of["kind"], self._of["id"])
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if os.path.exists(self._e.records.path(self._of["kind"], self._of["id"])):
+            self._lock.release()
+        else:
+            self._e.forget_lock(self._lock)
+
+
+class _Hold(_Locked):
+    __slots__ = ()
+
+    def __enter__(self) -> Record:
+        return self._take(self._e.records.get)
+
+
+class _HoldIfThere(_Locked):
+    __slots__ = ()
+
+    def __enter__(self) -> Record | None:
+        return self._take(self._e.records.find)
 
 
 def get_roots(root: str | None, runroot: str | None) -> tuple[str, str]:

@@ -22,8 +22,7 @@ def export(e: Engine, name: str, write: Callable[[bytes], object]) -> None:
 
     record = names.get_volume(e, name)
     with e.begin("volume-export") as operation:
-        with e.lock_volume(record["id"], name=record["name"]):
-            record = e.records.get("volume", record["id"])
+        with e.hold(record) as record:
             moment = f"{record['dataset']}@{COMMIT_PREFIX}{new_id(16)}"
             operation.plan(["unsnapshot", moment])
             e.driver.snapshot([moment])
@@ -47,8 +46,7 @@ def import_(e: Engine, name: str, fd: int) -> None:
         tree = os.open(unpack(folder, fd), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         trace.point("volume-import:unpacked")
         try:
-            with e.lock_volume(record["id"], name=record["name"]):
-                record = e.records.get("volume", record["id"])
+            with e.hold(record) as record:
                 place = volumes.mount_locked(e, record)
                 target = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:

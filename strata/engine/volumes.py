@@ -176,9 +176,8 @@ def ensure_mounted(e: Engine, record: Record) -> str:
             return target
     except DatasetNotFound:
         pass  # somebody renamed it by hand: see below
-    with e.lock_volume(record["id"], name=record["name"]):
-        # The head may be another by now.
-        return mount_locked(e, e.records.get("volume", record["id"]))
+    with e.hold(record) as fresh:  # the head may be another by now
+        return mount_locked(e, fresh)
 
 
 def mount_locked(e: Engine, record: Record) -> str:
@@ -335,10 +334,8 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
     e.allow_reserve()
     e.recover()  # here, as it may start containers, whose locks come before ours
     trace.point(f"{verb}:unused")
-    with e.lock_volume(record["id"], name=record["name"]) as held:
-        fresh = e.records.find("volume", record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None:
-            e.forget_lock(held)
             return
         record = fresh
         users = users_of(e, record["id"])
@@ -358,7 +355,6 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
             e.settle_removal(record["id"])
             e.remove_mountpoint(record["name"])
             e.move_to_trash(entry)
-        e.forget_lock(held)
     events.emit(e, events.VOLUME, "remove", id=record["id"], name=record["name"],
                 attributes=record["labels"])  # fmt: skip
 

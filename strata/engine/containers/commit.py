@@ -49,8 +49,7 @@ def commit(
     document = json.loads(images.read_config(e, base_image["id"])) if base_image else {}
     config = apply_changes(plan_run_config(document.get("config") or {}, record["config"]), changes)
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as record:
         keep = [record["layer"]] if record["layer"] else []
         with e.journal.begin("commit", keep=keep) as operation:
             if base_image:

@@ -220,10 +220,8 @@ def finish(e: Engine, record: Record) -> int:
     """
     code = life.read_exit_code(e, record)
     state = record["state"]
-    with e.lock_container(record["id"], name=record["name"]) as held:
-        fresh = e.records.find("container", record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None:
-            e.forget_lock(held)
             return code
         record = fresh
         found = record["state"]
@@ -238,7 +236,6 @@ def finish(e: Engine, record: Record) -> int:
         networks.disconnect(e, record)
         removal.discard_locked(e, record, verb="rm-auto", keep=False)
         trace.point("run:removed")
-        e.forget_lock(held)
     removal.remove_anonymous(e, record, True)
     removed = record
     collect.collect_detached(e, lambda: removal.release(e, removed))

@@ -80,8 +80,7 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
     entry = {"Start": format_time(began), "End": format_time(time.time()), "ExitCode": code,
              "Output": output}  # fmt: skip
     trace.point("health:checked")
-    with e.lock_container(record["id"], name=record["name"]):
-        fresh = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
         if fresh["state"]["pid_start"] != record["state"]["pid_start"]:
             # Of a run that is over: it says nothing of this one.
             return code == 0, get_state(fresh)["status"]

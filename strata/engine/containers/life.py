@@ -78,8 +78,8 @@ def ensure_started(e: Engine, record: Record) -> None:
                 raise
         return
     chosen = get_runtime(e, record)
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
+        record = fresh
         starter = record["state"].get("starter") or (0, 0)
         if runtime.is_waiting(chosen, record["id"]) and not process.is_alive(*starter):
             runtime.run_runtime(chosen, ["start", record["id"]])
@@ -97,8 +97,7 @@ def init_container(e: Engine, record: Record) -> None:
     launched = launch(e, record, owned=False)
     try:
         trace.point("init:launched")
-        with e.lock_container(record["id"], name=record["name"]):
-            fresh = e.records.get("container", record["id"])
+        with e.hold(record) as fresh:
             if fresh["state"]["pid_start"] == launched.pid_start:
                 fresh["state"]["status"] = lifecycle.INITIALIZED
                 e.records.save(fresh, durable=False)
@@ -123,9 +122,12 @@ def launch(
         from strata.engine.containers import extras
 
         extras.prepare(e, record)
-    lock = e.lock_container(record["id"], name=record["name"])
-    with lock, volumes.Held(e) as held, networks.Connecting(e, record) as network:
-        record.update(e.records.get("container", record["id"]))
+    with (
+        e.hold(record) as fresh,
+        volumes.Held(e) as held,
+        networks.Connecting(e, record) as network,
+    ):
+        record.update(fresh)
         status = lifecycle.derive(record)
         lifecycle.check("start", record, status)
         if record["state"]["status"] in lifecycle.LIVE:
@@ -374,10 +376,8 @@ def stop_container(
 
     ``held``: it will be started again, so one made with ``--rm`` is not removed at this end.
     """
-    with e.lock_container(record["id"], name=record["name"], timeout=120) as lock:
-        fresh = e.records.find("container", record["id"])
+    with e.hold_if_there(record, timeout=120) as fresh:
         if fresh is None:
-            e.forget_lock(lock)
             return
         lifecycle.check("stop", fresh, lifecycle.derive(fresh))
         if held:
@@ -493,10 +493,8 @@ def release_runtime(e: Engine, record: Record) -> None:
 def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
     """Settle a container by id, and remove it when it was made with ``--rm``."""
     record = e.records.get("container", container_id)
-    with e.lock_container(record["id"], name=record["name"], timeout=120) as lock:
-        fresh = e.records.find("container", container_id)
+    with e.hold_if_there(record, timeout=120) as fresh:
         if fresh is None:
-            e.forget_lock(lock)
             return
         record = fresh
         if lifecycle.is_alive(record["state"]):
@@ -533,8 +531,7 @@ def kill_container(e: Engine, record: Record, signal: int) -> None:
 
 def mark_by_user(e: Engine, record: Record) -> None:
     """Write down that a run ends because somebody wants so: no restart policy brings it back."""
-    with e.lock_container(record["id"], name=record["name"]):
-        fresh = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
         if fresh["state"]["pid_start"] == record["state"]["pid_start"]:
             fresh["state"]["by_user"] = True
             e.records.save(fresh, durable=False)

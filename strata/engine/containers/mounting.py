@@ -52,8 +52,8 @@ def _write_count(e: Engine, container_id: str, count: int) -> None:
 def mount_container(e: Engine, record: Record) -> str:
     """Show a container's files on the host; return where."""
     target = find_mountpoint(e, record["id"])
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
+        record = fresh
         count = read_count(e, record["id"])
         # Counted first: what is counted and not there is mounted again, never forgotten.
         _write_count(e, record["id"], count + 1)

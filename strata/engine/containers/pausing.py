@@ -28,8 +28,8 @@ def unpause(e: Engine, record: Record) -> None:
 
 def _switch(e: Engine, record: Record, verb: str, status: str) -> None:
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
+        record = fresh
         lifecycle.check(verb, record, lifecycle.derive(record))
         with e.journal.begin(verb, ["settle-pause", record["id"]]):
             word = "pause" if status == lifecycle.PAUSED else "resume"
@@ -52,10 +52,8 @@ def settle(e: Engine, container_id: str) -> None:
     record = e.records.find("container", container_id)
     if record is None:
         return
-    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
-        record = e.records.find("container", container_id)
+    with e.hold_if_there(record, timeout=5) as record:
         if record is None:
-            e.forget_lock(held)
             return
         if lifecycle.derive(record) not in (lifecycle.RUNNING, lifecycle.PAUSED):
             return

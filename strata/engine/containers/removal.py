@@ -43,10 +43,8 @@ def remove_record(
 ) -> None:  # fmt: skip
     """Remove one container; with ``keep`` it can be brought back from the trash."""
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"]) as held:
-        fresh = e.records.find("container", record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None:
-            e.forget_lock(held)
             return
         record = fresh
         status = lifecycle.derive(record)
@@ -58,7 +56,6 @@ def remove_record(
         lifecycle.check("remove", record, status)
         discard_locked(e, record, verb=verb, keep=keep)
         release(e, record)
-        e.forget_lock(held)
     remove_anonymous(e, record, volumes or record["config"]["remove"])
 
 

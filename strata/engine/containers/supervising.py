@@ -134,10 +134,8 @@ def revive(e: Engine, container_id: str) -> bool:
     record = e.records.find("container", container_id)
     if record is None:
         return False
-    with e.lock_container(container_id, name=record["name"]) as held:
-        record = e.records.find("container", container_id)
+    with e.hold_if_there(record) as record:
         if record is None:
-            e.forget_lock(held)
             return False
         if lifecycle.is_alive(record["state"]):
             return False

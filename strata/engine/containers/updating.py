@@ -47,8 +47,7 @@ def update(e: Engine, name: str, changes: Mapping[str, Any]) -> str:
     record = names.get_container(e, name)
     limits.check({**record["config"], **changes}, e.driver.name)
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as record:
         config = {**record["config"], **changes}
         live = lifecycle.derive(record) in lifecycle.LIVE
         with e.journal.begin("update", ["settle-update", record["id"]]):

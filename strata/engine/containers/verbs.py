@@ -163,8 +163,7 @@ def rename(e: Engine, name: str, new: str) -> None:
     record = names.get_container(e, name)
     names.check_name(new, "container")
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as record:
         old = record["name"]
         if old == new:
             raise UsageError(f"renaming container {old} to its own name", hint="give another name")
@@ -182,8 +181,7 @@ def set_runtime(e: Engine, name: str, choice: str) -> str:
     """Give a container that does not run another OCI runtime; return its id."""
     runtime.get_runtime(choice, e.paths.runroot)
     record = names.get_container(e, name)
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as record:
         if lifecycle.derive(record) in lifecycle.LIVE:
             raise StateImproper(
                 f"container {record['name']} is running", hint="stop it, then choose its runtime"

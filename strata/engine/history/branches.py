@@ -42,8 +42,7 @@ def rename(e: Engine, target: str, old: str, new: str) -> None:
     """Give the head or a branch another name."""
     layout.check_component(new, "branch name")
     record = targets.get_target(e, target)
-    with targets.lock(e, record):
-        record = targets.reload(e, record)
+    with e.hold(record) as record:
         known = [record, *record["branches"]]
         if new in map(targets.branch_name, known):
             raise AlreadyExists(f"{targets.describe(record)} has a branch {new!r} already",
@@ -86,8 +85,7 @@ def remove(e: Engine, target: str, names: Sequence[str], *, now: bool = False) -
     record = facts.reconcile(e, targets.get_target(e, target))
     gone = []
     for name in names:
-        with e.begin("branch-rm") as operation, targets.lock(e, record):
-            record = targets.reload(e, record)
+        with e.begin("branch-rm") as operation, e.hold(record) as record:
             branch = _get_idle(record, name)
             if now:
                 _destroy(e, record, branch)
@@ -138,8 +136,7 @@ def settle_removal(e: Engine, entry_id: str) -> None:
     removed = entry["record"]
     record = e.records.find(removed["target_kind"], removed["target"])
     if record is not None:
-        with targets.lock(e, record):
-            record = targets.reload(e, record)
+        with e.hold(record) as record:
             if any(b["guid"] == removed["guid"] for b in record["branches"]):
                 _forget(e, record, removed["guid"])
     entry["datasets"] = [name for name in entry["datasets"] if e.driver.find(name) is not None]
@@ -160,8 +157,7 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
         )
     if name is not None:
         layout.check_component(name, "branch name")
-    with e.begin("restore") as operation, targets.lock(e, record):
-        record = targets.reload(e, record)
+    with e.begin("restore") as operation, e.hold(record) as record:
         places = restoring.find_places(e, entry)
         if removed["guid"] not in places:
             e.trash.delete(entry["id"])

@@ -52,8 +52,8 @@ def freeze(e: Engine, operation: Operation, record: Record) -> tuple[str, str]:
     It goes when ``operation`` fails, and with the clone (see `strata.engine.system.collect`).
     """
     name = f"{targets.CLONE_PREFIX}{new_id(8)}"
-    with targets.lock(e, record):
-        record = targets.reload(e, record)
+    with e.hold(record) as fresh:
+        record = fresh
         source = f"{record['dataset']}@{name}"
         operation.plan(["unsnapshot", source])
         e.driver.snapshot([source])

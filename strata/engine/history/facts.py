@@ -32,8 +32,8 @@ def reconcile(e: Engine, record: Record) -> Record:
         changed = True
     if not changed:
         return record
-    with targets.lock(e, record):
-        return reconcile_locked(e, targets.reload(e, record))
+    with e.hold(record) as fresh:
+        return reconcile_locked(e, fresh)
 
 
 def reconcile_locked(e: Engine, record: Record) -> Record:

@@ -163,8 +163,8 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
                 _stop(e, operation, users)
                 stopped += [user["id"] for user in users if user["id"] not in stopped]
             # Who starts a container has the same lock until its record says that it runs.
-            with targets.lock(e, record):
-                record = targets.reload(e, record)
+            with e.hold(record) as fresh:
+                record = fresh
                 users = list_live_users(e, record)
                 if not users:
                     lost = _measure_unsaved(e, record)

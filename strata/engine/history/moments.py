@@ -46,7 +46,7 @@ def take(
         users = _lock_all(e, stack, [record for record, _ in chosen.values()])
         moment: list[tuple[Record, str]] = []
         for record, name in chosen.values():
-            record = targets.reload(e, record)
+            record = e.records.get(record["kind"], record["id"])
             snapshots.check_free(e, record, name)
             moment.append((record, name))
         for record, name in moment:
@@ -116,8 +116,8 @@ def _lock_all(
     volumes = {record["id"]: record for record in records if record["kind"] == "volume"}
     for group in (containers, volumes):
         for object_id in sorted(group):
-            stack.enter_context(targets.lock(e, group[object_id]))
-    return [targets.reload(e, containers[object_id]) for object_id in sorted(containers)]
+            stack.enter_context(e.lock_object(group[object_id]))
+    return [e.records.get("container", object_id) for object_id in sorted(containers)]
 
 
 def _destroy(e: Engine, names: Sequence[str]) -> None:

@@ -133,7 +133,7 @@ def _restore_object(e: Engine, entry: Record, name: str | None) -> Record:
     kind, object_id = entry["object"], entry["id"]
     if name is not None:
         names.check_name(name, kind)
-    with targets.lock(e, entry["record"]):
+    with e.lock_object(entry["record"]):
         found = e.trash.find(object_id)
         if found is None:
             raise NotFound(f"{entry['name']} is not in the trash any more")
@@ -276,7 +276,7 @@ def _adapt_mounts(e: Engine, record: Record) -> list[str]:
             item["source"] = volume["name"]
             changed = True
     if changed:
-        with targets.lock(e, record):
+        with e.lock_object(record):
             targets.save(e, record)
     return notes
 
@@ -287,7 +287,7 @@ def _adapt_networks(e: Engine, record: Record) -> list[str]:
         return []
     from strata.engine.networks import restoring as networks
 
-    with targets.lock(e, record):
+    with e.lock_object(record):
         return networks.follow(e, record)
 
 

@@ -68,8 +68,7 @@ def settle(e: Engine, kind: str, object_id: str, name: str) -> None:
     record = e.records.find(kind, object_id)
     if record is None:
         return
-    with targets.lock(e, record):
-        record = e.records.find(kind, object_id)
+    with e.hold_if_there(record) as record:
         if record is not None and targets.find_snapshot(e, record, name) is not None:
             own(record, name)
             targets.save(e, record)
@@ -134,8 +133,7 @@ def remove(e: Engine, specs: Sequence[str], *, now: bool = False) -> list[str]:
     for spec in specs:
         target, name = targets.split(spec)
         record = targets.get_target(e, target)
-        with e.begin("snapshot-rm") as operation, targets.lock(e, record):
-            record = targets.reload(e, record)
+        with e.begin("snapshot-rm") as operation, e.hold(record) as record:
             snapshot = targets.get_snapshot(e, record, name)
             if now:
                 _destroy(e, spec, snapshot)
@@ -225,8 +223,7 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
             f"snapshot {entry['name']}: its {removed['target_kind']} is not there",
             hint="bring that back first: `strata trash ls`",
         )
-    with e.begin("restore") as operation, targets.lock(e, record):
-        record = targets.reload(e, record)
+    with e.begin("restore") as operation, e.hold(record) as record:
         found = find_removed(e, record["kind"], record["id"], removed["guid"])
         if found is None:
             e.trash.delete(entry["id"])

@@ -21,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from strata.linux.locks import Lock
     from strata.storage.driver import Snapshot
 
 #: a container's state as its image made it; every container has it, no snapshot is kept for it
@@ -126,18 +125,6 @@ def get_source(e: Engine, record: Record, name: str) -> str:
 def is_own(record: Record, name: str) -> bool:
     """Whether Strata took a snapshot of this name of a target."""
     return name in record.get("snapshots", ()) or name.startswith((CLONE_PREFIX, FORK_PREFIX))
-
-
-def reload(e: Engine, record: Record) -> Record:
-    """The record as it is now; `NotFound` when it was removed."""
-    return e.records.get(record["kind"], record["id"])
-
-
-def lock(e: Engine, record: Record) -> Lock:
-    """The lock of a target."""
-    if record["kind"] == "volume":
-        return e.lock_volume(record["id"], name=record["name"])
-    return e.lock_container(record["id"], name=record["name"])
 
 
 def save(e: Engine, record: Record) -> None:

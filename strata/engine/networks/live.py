@@ -31,8 +31,8 @@ def connect(e: Engine, record: Record, name: str, item: Mapping[str, object] | N
     """
     joining.get_network(e, name)
     e.recover()
-    with e.lock_networks(shared=True), e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.lock_networks(shared=True), e.hold(record) as fresh:
+        record = fresh
         network = joining.get_network(e, name)
         _check_mode(record)
         config = record["config"]
@@ -60,8 +60,8 @@ def connect(e: Engine, record: Record, name: str, item: Mapping[str, object] | N
 def disconnect(e: Engine, record: Record, name: str, *, force: bool = False) -> None:
     """Disconnect a container from a network, at once when it runs. `NotFound`."""
     e.recover()
-    with e.lock_container(record["id"], name=record["name"]):
-        record = e.records.get("container", record["id"])
+    with e.hold(record) as fresh:
+        record = fresh
         _check_mode(record)
         config = record["config"]
         network = joining.find_network(e, name)
@@ -116,10 +116,11 @@ def _emit(e: Engine, status: str, record: Record, network: Record) -> None:
 
 def settle_connection(e: Engine, container_id: str, network_id: str) -> None:
     """Take a network away from a container whose record does not list it. Idempotent."""
-    with e.lock_container(container_id) as held:
-        record = e.records.find("container", container_id)
+    record = e.records.find("container", container_id)
+    if record is None:
+        return
+    with e.hold_if_there(record) as record:
         if record is None:
-            e.forget_lock(held)
             return
         if any(item["id"] == network_id for item in record["config"]["networks"]):
             return

@@ -278,8 +278,7 @@ def _find_copies(e: Engine, w: World) -> Iterator[Problem]:
 
 def _write_copy(e: Engine, container_id: str) -> None:
     record = e.records.get("container", container_id)
-    with compare.lock(e, record):
-        fresh = e.records.get("container", container_id)
+    with e.hold(record) as fresh:
         # What lies there may be anything; only a directory of ours may hold the copy.
         folder = f"{e.driver.open(fresh['dataset'])}/{PRIVATE}"
         if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):

@@ -25,16 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from strata.linux.locks import Lock
-
 _OBJECTS = ("container", "volume")
-
-
-def lock(e: Engine, record: Record) -> Lock:
-    """The lock of a container or volume."""
-    if record["kind"] == "volume":
-        return e.lock_volume(record["id"], name=record["name"])
-    return e.lock_container(record["id"], name=record["name"])
 
 
 def show(record: Record) -> str:
@@ -152,8 +143,7 @@ def _compare_head(e: Engine, w: World, record: Record, head: Dataset | None) -> 
 
 def _point_to(e: Engine, record: Record, dataset: Dataset) -> None:
     """Let a record's head be the dataset."""
-    with lock(e, record):
-        fresh = e.records.find(record["kind"], record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None or fresh["dataset"] != record["dataset"]:
             return
         fresh["dataset"], fresh["guid"] = dataset.name, dataset.guid
@@ -166,7 +156,7 @@ def _point_to(e: Engine, record: Record, dataset: Dataset) -> None:
 
 def _give_up(e: Engine, record: Record) -> None:
     """Free name and record of an object whose data is lost; the record stays in the trash."""
-    with lock(e, record) as held:
+    with e.lock_object(record) as held:
         if record["kind"] == "container":
             from strata.engine.containers.life import release_runtime
 
@@ -196,8 +186,7 @@ def _compare_branches(e: Engine, w: World, record: Record) -> Iterator[Problem]:
 
 
 def _settle_branch(e: Engine, record: Record, name: str, moved: Dataset | None) -> None:
-    with lock(e, record):
-        fresh = e.records.find(record["kind"], record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None:
             return
         kept = []
@@ -262,8 +251,7 @@ def _find_unlisted(
 
 
 def _list_branch(e: Engine, record: Record, dataset: Dataset) -> None:
-    with lock(e, record):
-        fresh = e.records.find(record["kind"], record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is None or fresh["guid"] == dataset.guid:
             return
         lone = restore.Lineage(record["kind"], [dataset, dataset])
@@ -354,8 +342,7 @@ def _replace_layer(e: Engine, lost_id: str, layer_id: str) -> None:
             images.save(e, image)
     for container in list(e.records.list_records("container")):
         if container.get("layer") == lost_id:
-            with lock(e, container):
-                fresh = e.records.get("container", container["id"])
+            with e.hold(container) as fresh:
                 rebuild.save_object(e, {**fresh, "layer": layer_id})
     e.records.delete("layer", lost_id)
 
@@ -458,8 +445,7 @@ def _find_object_names(e: Engine, w: World, kind: str) -> Iterator[Problem]:
 
 
 def _claim(e: Engine, record: Record) -> None:
-    with lock(e, record):
-        fresh = e.records.find(record["kind"], record["id"])
+    with e.hold_if_there(record) as fresh:
         if fresh is not None and rebuild.claim_name(e, fresh):
             rebuild.save_object(e, fresh)
 

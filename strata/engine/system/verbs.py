@@ -203,8 +203,8 @@ def _stop_all(e: Engine) -> None:
             continue
         from strata.engine.containers import life
 
-        with e.lock_container(record["id"], name=record["name"]):
-            record = e.records.find("container", record["id"]) or record
+        with e.hold_if_there(record) as fresh:
+            record = fresh or record
             try:
                 life.stop_locked(e, record, time=_STOP_SECONDS)
             except StrataError as error:
