@@ -320,11 +320,7 @@ class Btrfs(Driver):
             self.changes += 1
             return
         with Doing(name):
-            fd = self.open_dataset(name)
-            try:
-                folder = self.get_folder(self.get_guid(fd))
-            finally:
-                os.close(fd)
+            folder = self.find_folder(name)
             names = [entry for entry in self.list_entries(folder) if not entry.startswith(".")]
             if names:
                 raise HasDependants(
@@ -338,11 +334,7 @@ class Btrfs(Driver):
 
     def destroy_recursive(self, name: str) -> None:
         with Doing(name):
-            fd = self.open_dataset(name)
-            try:
-                folder = self.get_folder(self.get_guid(fd))
-            finally:
-                os.close(fd)
+            folder = self.find_folder(name)
             # The head first: when this is cut short the name is gone, and what is left has no
             # dataset any more and is found by `collect`.
             destroy_tree(f"{self.pool}/{name}")
@@ -446,11 +438,7 @@ class Btrfs(Driver):
 
     def list_snapshots(self, name: str) -> list[Snapshot]:
         with Doing(name):
-            fd = self.open_dataset(name)
-            try:
-                folder = self.get_folder(self.get_guid(fd))
-            finally:
-                os.close(fd)
+            folder = self.find_folder(name)
             found: list[tuple[int, int, Snapshot]] = []
             for short in self.list_entries(folder):
                 if short.startswith("."):
@@ -588,13 +576,17 @@ class Btrfs(Driver):
     def get_folder(self, guid: str) -> str:
         return f"{self.pool}/{SNAPSHOTS}/{guid}"
 
-    def get_snapshot_path(self, name: str) -> str:
-        dataset, short = layout.check_snapshot(name)
-        fd = self.open_dataset(dataset)
+    def find_folder(self, name: str) -> str:
+        """Where a dataset's snapshots are; FileNotFoundError when there is none."""
+        fd = self.open_dataset(name)
         try:
-            return f"{self.get_folder(self.get_guid(fd))}/{short}"
+            return self.get_folder(self.get_guid(fd))
         finally:
             os.close(fd)
+
+    def get_snapshot_path(self, name: str) -> str:
+        dataset, short = layout.check_snapshot(name)
+        return f"{self.find_folder(dataset)}/{short}"
 
     def get_guid(self, fd: int) -> str:
         """The GUID of a dataset: the one noted on it, where the note is its own."""
