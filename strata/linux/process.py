@@ -1,6 +1,6 @@
 """Processes named without doubt: a pid together with its start time, and this boot.
 
-Everything is read from /proc: proc_pid_stat(5).
+Everything is read from /proc: proc_pid_stat(5), proc_pid_status(5).
 """
 
 from __future__ import annotations
@@ -35,6 +35,21 @@ def find_start_time(pid: int) -> int | None:
     if len(fields) < 20 or fields[0] in (b"Z", b"X"):
         return None
     return int(fields[19])
+
+
+def parse_mask(status: str, key: str) -> int:
+    """One of the hexadecimal ``Cap…`` lines of proc_pid_status(5); 0 without it."""
+    for line in status.splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.partition(":")[2], 16)
+    return 0
+
+
+def read_mask(pid: int | str, key: str) -> int:
+    """A set of a process's capabilities (``CapEff``, ``CapBnd`` …) as bits; 0 when it is gone."""
+    from strata.linux.read import read_text
+
+    return parse_mask(read_text(f"/proc/{pid}/status"), key)
 
 
 def is_alive(pid: int, start_time: int) -> bool:

@@ -7,6 +7,7 @@ import stat
 
 from strata import command
 from strata.linux import cgroup
+from strata.linux.process import parse_mask
 from strata.oci import capabilities
 from strata.oci.facts import HostFacts
 
@@ -22,14 +23,6 @@ _LIMIT_NAMES = {
     "Max msgqueue size": "msgqueue", "Max nice priority": "nice",
     "Max realtime priority": "rtprio", "Max realtime timeout": "rttime",
 }  # fmt: skip
-
-
-def parse_status_mask(text: str, key: str) -> int:
-    """One of the hexadecimal ``Cap…`` lines of proc_pid_status(5)."""
-    for line in text.splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.partition(":")[2], 16)
-    return 0
 
 
 def parse_limits(text: str) -> dict[str, tuple[int, int]]:
@@ -52,9 +45,9 @@ def read_host(config: dict[str, Any]) -> HostFacts:
     with open("/proc/self/limits") as file:
         limits = parse_limits(file.read())
     mode = cgroup.get_mode()
-    effective = parse_status_mask(status, "CapEff")
+    effective = parse_mask(status, "CapEff")
     facts = HostFacts(
-        bounding=capabilities.from_mask(parse_status_mask(status, "CapBnd")),
+        bounding=capabilities.from_mask(parse_mask(status, "CapBnd")),
         cgroup=mode,
         hostname=os.uname().nodename,
         can_raise_limits="CAP_SYS_RESOURCE" in capabilities.from_mask(effective),
@@ -73,13 +66,6 @@ def read_host(config: dict[str, Any]) -> HostFacts:
 
 def _find_init(config: dict[str, Any]) -> str:
     return config.get("init_path") or command.find_program("catatonit") or ""
-
-
-def holds(capability: str) -> bool:
-    """Whether this process has a capability in effect."""
-    with open("/proc/self/status") as file:
-        mask = parse_status_mask(file.read(), "CapEff")
-    return capability in capabilities.from_mask(mask)
 
 
 #: made by the runtime itself, or meaningless in a container

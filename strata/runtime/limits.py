@@ -10,7 +10,8 @@ import os
 import stat
 
 from strata.errors import UsageError
-from strata.linux import cgroup
+from strata.linux import cgroup, process
+from strata.oci import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,9 +200,8 @@ def _show(numbers: set[int]) -> str:
 def _check_oom_score(score: int) -> None:
     with open("/proc/self/oom_score_adj") as file:
         own = int(file.read())
-    from strata.runtime.host import holds
-
-    if score < own and not holds("CAP_SYS_RESOURCE"):
+    held = capabilities.from_mask(process.read_mask("self", "CapEff"))
+    if score < own and "CAP_SYS_RESOURCE" not in held:
         raise UsageError(
             f"--oom-score-adj {score} is not possible here: it is below the engine's own, {own}, "
             "and lowering it needs CAP_SYS_RESOURCE"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strata.linux import process
 from strata.linux.mount import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOSUID,
@@ -115,6 +116,6 @@ Max novelties             1                    2                    things
 
 
 def test_facts_of_the_host_are_parsed() -> None:
-    assert host.parse_status_mask(STATUS, "CapBnd") == 0xFF
-    assert host.parse_status_mask(STATUS, "CapAmb") == 0
+    assert process.parse_mask(STATUS, "CapBnd") == 0xFF
+    assert process.parse_mask(STATUS, "CapAmb") == 0
     assert host.parse_limits(LIMITS) == {"nofile": (1024, 20000), "core": (0, 2**64 - 1)}

@@ -19,7 +19,7 @@ from strata.engine.containers.hostconfig import (
 from strata.engine.containers.listing import get_health
 from strata.engine.core import Engine, Record
 from strata.engine.networks.describing import make_settings
-from strata.linux import cgroup
+from strata.linux import cgroup, process
 from strata.oci import capabilities
 from strata.oci.spec import container_hostname
 from strata.store import lifecycle
@@ -143,10 +143,7 @@ def _measure(e: Engine, record: Record) -> Record:
 
 def list_bounding(config: Record) -> list[str]:
     """The capabilities a container may have at most."""
-    from strata.runtime.host import parse_status_mask
-
-    with open("/proc/self/status") as file:
-        host = capabilities.from_mask(parse_status_mask(file.read(), "CapBnd"))
+    host = capabilities.from_mask(process.read_mask("self", "CapBnd"))
     return list(
         capabilities.resolve(
             config["cap_add"], config["cap_drop"], host, privileged=bool(config["privileged"])

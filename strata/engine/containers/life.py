@@ -644,10 +644,5 @@ def read_namespaces(pid: int) -> dict[str, str]:
 def read_capabilities(pid: int) -> list[str]:
     """The effective capabilities of a process."""
     from strata.oci.capabilities import from_mask
-    from strata.runtime.host import parse_status_mask
 
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return list(from_mask(parse_status_mask(file.read(), "CapEff")))
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return list(from_mask(process.read_mask(pid, "CapEff")))

@@ -14,6 +14,7 @@ from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import UsageError
 from strata.linux import cgroup
+from strata.linux.process import read_mask
 from strata.linux.read import read_text
 from strata.oci import capabilities
 from strata.runtime import exec as executing
@@ -129,17 +130,10 @@ def _caps(key: str) -> Callable[[Process, _View], str]:
         held = [name.removeprefix("CAP_") for name in capabilities.from_mask(mask)]
         if not held:
             return "none"
-        everything = int(_own_bounding(), 16)
+        everything = read_mask("self", "CapBnd")
         return "full" if mask == everything else ",".join(sorted(held))
 
     return show
-
-
-def _own_bounding() -> str:
-    for line in read_text("/proc/self/status").splitlines():
-        if line.startswith("CapBnd:"):
-            return line.split()[1]
-    return "0"
 
 
 def _id(key: str, index: int, table: str) -> Callable[[Process, _View], str]:
