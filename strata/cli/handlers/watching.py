@@ -235,15 +235,6 @@ def _describe_use_json(row: Row) -> Row:
     }  # fmt: skip
 
 
-def _size(size: float) -> str:
-    """Bytes with four digits and decimal units, as Go's units.HumanSize: 593.9kB."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.4g}{units[0]}"
-
-
 def _binary(size: float) -> str:
     """Bytes with four digits and binary units: 580KiB."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
@@ -254,7 +245,9 @@ def _binary(size: float) -> str:
 
 
 def _pair(one: float, other: float) -> str:
-    return f"{_size(one)} / {_size(other)}"
+    from strata.cli.format import short_size
+
+    return f"{short_size(one, 4)} / {short_size(other, 4)}"
 
 
 # -- health and the supervisor ---------------------------------------------------------------------
