@@ -149,12 +149,7 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
     from strata.engine.history import restoring
 
     removed = entry["record"]
-    record = e.records.find(removed["target_kind"], removed["target"])
-    if record is None:
-        raise NotFound(
-            f"branch {entry['name']}: its {removed['target_kind']} is not there",
-            hint="bring that back first: `strata trash ls`",
-        )
+    record = targets.get_owner(e, entry)
     if name is not None:
         layout.check_component(name, "branch name")
     with e.begin("restore") as operation, e.hold(record) as record:

@@ -217,12 +217,7 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
     ``name`` the first free of ``NAME-restored``, ``NAME-restored-2`` … is taken.
     """
     removed = entry["record"]
-    record = e.records.find(removed["target_kind"], removed["target"])
-    if record is None:
-        raise NotFound(
-            f"snapshot {entry['name']}: its {removed['target_kind']} is not there",
-            hint="bring that back first: `strata trash ls`",
-        )
+    record = targets.get_owner(e, entry)
     with e.begin("restore") as operation, e.hold(record) as record:
         found = find_removed(e, record["kind"], record["id"], removed["guid"])
         if found is None:

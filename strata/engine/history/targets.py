@@ -127,6 +127,18 @@ def is_own(record: Record, name: str) -> bool:
     return name in record.get("snapshots", ()) or name.startswith((CLONE_PREFIX, FORK_PREFIX))
 
 
+def get_owner(e: Engine, entry: Record) -> Record:
+    """The target that a removed snapshot or branch was of. `NotFound`."""
+    removed = entry["record"]
+    record = e.records.find(removed["target_kind"], removed["target"])
+    if record is None:
+        raise NotFound(
+            f"{entry['object']} {entry['name']}: its {removed['target_kind']} is not there",
+            hint="bring that back first: `strata trash ls`",
+        )
+    return record
+
+
 def save(e: Engine, record: Record) -> None:
     """Write a target's record, with the copy a container has."""
     if record["kind"] == "container":
