@@ -40,6 +40,15 @@ def get_volume(e: Engine, text: str) -> Record:
     return e.records.get("volume", e.records.resolve("volume", text))
 
 
+def exists(e: Engine, kind: str, text: str) -> bool:
+    """Whether a user means a container or volume that there is."""
+    try:
+        e.records.get(kind, e.records.resolve(kind, text))
+    except (NotFound, UsageError):
+        return False
+    return True
+
+
 def get_each(
     e: Engine, kind: str, which: Iterable[str], *, ignore: bool, exit_code: int = 125
 ) -> Iterator[Record]:  # fmt: skip

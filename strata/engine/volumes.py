@@ -16,7 +16,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter, matches
 from strata.engine.identity import identity
 from strata.engine.system import collect
-from strata.errors import AlreadyExists, InUse, NotFound, UsageError
+from strata.errors import AlreadyExists, InUse
 from strata.linux import locks, mount
 from strata.storage import layout, properties
 from strata.storage.driver import DatasetNotFound
@@ -231,15 +231,6 @@ def describe(e: Engine, record: Record) -> Record:
 def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
     """What ``strata volume inspect`` prints."""
     return [describe(e, names.get_volume(e, text)) for text in which]
-
-
-def exists(e: Engine, name: str) -> bool:
-    """Whether there is such a volume."""
-    try:
-        names.get_volume(e, name)
-    except (NotFound, UsageError):
-        return False
-    return True
 
 
 def users_of(e: Engine, volume_id: str) -> list[Record]:

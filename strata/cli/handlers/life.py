@@ -258,9 +258,9 @@ def rename(context: Context, options: Options, arguments: list[str]) -> int:
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
     """Say by the exit code whether a container exists."""
-    from strata.engine.containers import verbs as containers
+    from strata.engine import names
 
-    return 0 if containers.exists(context.engine, arguments[0]) else 1
+    return 0 if names.exists(context.engine, "container", arguments[0]) else 1
 
 
 def cleanup(context: Context, options: Options, arguments: list[str]) -> int:

@@ -168,10 +168,12 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
 
 def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[Any]:
     """Return what is known about one object: the first of container, image, volume, network."""
+    from strata.engine import names
+
     if kind in ("all", "container"):
         from strata.engine.containers import verbs as containers
 
-        if kind == "container" or containers.exists(context.engine, name):
+        if kind == "container" or names.exists(context.engine, "container", name):
             return list(containers.inspect(context.engine, [name], size=size))
     if kind in ("all", "image"):
         from strata.engine.images import verbs as images
@@ -183,7 +185,7 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
     if kind in ("all", "volume"):
         from strata.engine import volumes
 
-        if kind == "volume" or volumes.exists(context.engine, name):
+        if kind == "volume" or names.exists(context.engine, "volume", name):
             return list(volumes.inspect(context.engine, [name]))
     if kind in ("all", "network"):
         from strata.engine.networks import verbs as networks

@@ -162,9 +162,9 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
     """Say by the exit code whether a volume exists."""
-    from strata.engine import volumes
+    from strata.engine import names
 
-    return 0 if volumes.exists(context.engine, arguments[0]) else 1
+    return 0 if names.exists(context.engine, "volume", arguments[0]) else 1
 
 
 def export(context: Context, options: Options, arguments: list[str]) -> int:

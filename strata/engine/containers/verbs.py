@@ -149,15 +149,6 @@ def logs(
     show(e, records, choice)
 
 
-def exists(e: Engine, name: str) -> bool:
-    """Whether there is such a container."""
-    try:
-        names.get_container(e, name)
-    except (NotFound, UsageError):
-        return False
-    return True
-
-
 def rename(e: Engine, name: str, new: str) -> None:
     """Give a container another name; its dataset keeps the one it was made with."""
     record = names.get_container(e, name)
