@@ -125,6 +125,14 @@ class Command:
         return None
 
 
+#: what many commands have
+DOCUMENT_FORMAT = Option("--format -f", "string", "json, or a Go template", "FORMAT")
+FORMAT = Option("--format", "string", "json, or a Go template", "FORMAT")
+UNASKED = Option("--force -f", "flag", "Do not ask")
+LATEST = Option("--latest -l", "flag", "The container created last")
+NO_HEADING = Option("--noheading -n", "flag", "Leave out the heading")
+PRUNE_FILTER = Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE")
+
 #: what every removing command has
 REMOVING = (
     Option("--dry-run", "flag", "Only print what would go"),

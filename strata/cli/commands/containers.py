@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import DOCUMENT_FORMAT, LATEST, REMOVING, UNASKED, Command, Option
 
 _ALL = Option("--all -a", "flag", "All containers")
 _IGNORE = Option("--ignore -i", "flag", "Pass over containers that do not exist")
-_LATEST = Option("--latest -l", "flag", "The container created last")
 _TIME = Option("--time -t", "int", "Seconds to wait before KILL (the container's own)", "SECONDS")
 _DETACH = Option(
     "--detach-keys", "string", "Keys that leave the container running", "KEYS", "ctrl-p,ctrl-q"
@@ -36,7 +35,7 @@ COMMANDS = (
             _DETACH,
             _CHOICE,
             Option("--interactive -i", "flag", "Stay attached to the input too"),
-            _LATEST,
+            LATEST,
             _PROXY,
         ),
         complete="container",
@@ -48,7 +47,7 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _CIDFILE, _CHOICE, _IGNORE, _LATEST, _TIME),
+        (_ALL, _CIDFILE, _CHOICE, _IGNORE, LATEST, _TIME),
         complete="running",
     ),
     Command(
@@ -61,7 +60,7 @@ COMMANDS = (
         (
             _ALL,
             _CIDFILE,
-            _LATEST,
+            LATEST,
             Option("--signal -s", "string", "Signal to send", "SIGNAL", "KILL"),
         ),
         complete="running",
@@ -73,7 +72,7 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _LATEST),
+        (_ALL, LATEST),
         text="`strata start` then only lets it run.",
         complete="container",
     ),
@@ -88,7 +87,7 @@ COMMANDS = (
             _ALL,
             _CIDFILE,
             _CHOICE,
-            _LATEST,
+            LATEST,
             Option("--running", "flag", "Only those that run"),
             _TIME,
         ),
@@ -102,7 +101,7 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _CIDFILE, _CHOICE, _LATEST),
+        (_ALL, _CIDFILE, _CHOICE, LATEST),
         complete="running",
     ),
     Command(
@@ -112,7 +111,7 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _CIDFILE, _CHOICE, _LATEST),
+        (_ALL, _CIDFILE, _CHOICE, LATEST),
         complete="running",
     ),
     Command(
@@ -134,7 +133,7 @@ COMMANDS = (
             Option("--cpus", "float", "CPUs the container may use; 0 for no limit", "NUMBER"),
             Option("--cpuset-cpus", "string", "CPUs to run on, as in 0-3,5", "LIST"),
             Option("--cpuset-mems", "string", "Memory nodes to use, as in 0-1", "LIST"),
-            _LATEST,
+            LATEST,
             Option("--memory -m", "size", "Limit of memory; 0 for no limit", "SIZE"),
             Option("--memory-reservation", "size", "Memory to be left when it is scarce", "SIZE"),
             Option("--memory-swap", "string", "Limit of memory and swap, -1 for none", "SIZE"),
@@ -161,7 +160,7 @@ COMMANDS = (
             Option("--filter", "list", "Those that match, as in label=app", "KEY=VALUE"),
             Option("--force -f", "flag", "Stop running containers first"),
             _IGNORE,
-            _LATEST,
+            LATEST,
             _TIME,
             Option("--volumes -v", "flag", "Remove their anonymous volumes too"),
             *REMOVING,
@@ -227,7 +226,7 @@ COMMANDS = (
         (
             Option("--color", "flag", "Give each of several containers a colour"),
             Option("--follow -f", "flag", "Go on as new output comes"),
-            _LATEST,
+            LATEST,
             Option(
                 "--names -n",
                 "flag",
@@ -251,7 +250,7 @@ COMMANDS = (
             Option(
                 "--cidfile", "list", "Read the container's id from a file", "PATH", complete="file"
             ),
-            Option("--latest -l", "flag", "The container created last"),
+            LATEST,
             Option("--detach -d", "flag", "Run in the background and print the session's id"),
             Option(
                 "--detach-keys",
@@ -291,7 +290,7 @@ COMMANDS = (
         1,
         (
             _DETACH,
-            _LATEST,
+            LATEST,
             Option("--no-stdin", "flag", "Do not attach standard input"),
             _PROXY,
         ),
@@ -305,8 +304,8 @@ COMMANDS = (
         0,
         None,
         (
-            Option("--format -f", "string", "json, or a Go template", "FORMAT"),
-            _LATEST,
+            DOCUMENT_FORMAT,
+            LATEST,
             Option("--size -s", "flag", "Show sizes"),
         ),
         complete="container",
@@ -322,7 +321,7 @@ COMMANDS = (
             Option("--condition", "csv", "State, or health, to wait for (stopped)", "STATE"),
             Option("--ignore", "flag", "Pass over containers that do not exist"),
             Option("--interval -i", "duration", "Longest time between two looks", "DURATION", 0.25),
-            _LATEST,
+            LATEST,
         ),
         complete="container",
     ),
@@ -406,7 +405,7 @@ COMMANDS = (
         "containers:prune",
         options=(
             Option("--filter", "list", "Remove only what matches, as in until=24h", "KEY=VALUE"),
-            Option("--force -f", "flag", "Do not ask"),
+            UNASKED,
             *REMOVING,
         ),
     ),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import FORMAT, LATEST, Command, Option
 
-_LATEST = Option("--latest -l", "flag", "The container created last")
 _FORMAT = Option("--format", "string", "json", "FORMAT", choices=("json",))
 _MEANING = "C means changed, A added, D deleted; parents of a change count as changed."
 
@@ -16,7 +15,7 @@ COMMANDS = (
         "CONTAINER|IMAGE [CONTAINER|IMAGE] | TARGET@OLD [TARGET@NEW]",
         0,
         2,
-        (_FORMAT, _LATEST),
+        (_FORMAT, LATEST),
         text=f"{_MEANING}\nCompared with the layer below, or with the second one named. Of a "
         "container or volume\nTARGET, what changed since its snapshot OLD, until NEW or now, with "
         "sizes.",
@@ -30,7 +29,7 @@ COMMANDS = (
         "CONTAINER [CONTAINER]",
         0,
         2,
-        (_FORMAT, _LATEST),
+        (_FORMAT, LATEST),
         text=_MEANING,
         complete="container",
     ),
@@ -53,7 +52,7 @@ COMMANDS = (
         0,
         1,
         (
-            _LATEST,
+            LATEST,
             Option(
                 "--output -o",
                 "string",
@@ -75,8 +74,8 @@ COMMANDS = (
         None,
         (
             Option("--all -a", "flag", "All containers"),
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
-            _LATEST,
+            FORMAT,
+            LATEST,
             Option("--no-trunc", "flag", "Do not shorten ids"),
         ),
         text="Prints where. Without arguments what is mounted is listed.",
@@ -93,7 +92,7 @@ COMMANDS = (
         (
             Option("--all -a", "flag", "All that are mounted"),
             Option("--force -f", "flag", "However often they were mounted"),
-            _LATEST,
+            LATEST,
         ),
         text="A container that was mounted several times must be unmounted as often.",
         complete="object",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import FORMAT, REMOVING, Command, Option
 
-_FORMAT = Option("--format", "string", "json, or a Go template", "FORMAT")
 _NO_STOP = Option("--no-stop", "flag", "Refuse when running containers use it")
 
 COMMANDS = (
@@ -16,7 +15,7 @@ COMMANDS = (
         1,
         1,
         (
-            _FORMAT,
+            FORMAT,
             Option("--size -s", "flag", "Show what each snapshot holds alone"),
         ),
         text="The newest comes first; * marks heads of branches, the current one is named first.\n"
@@ -52,7 +51,7 @@ COMMANDS = (
         examples=("strata fork web db --as pr-123", "strata fork rm --discard pr-123"),
         complete="container",
     ),
-    Command(("fork ls", "fork list"), "List forks", "history:forks", options=(_FORMAT,)),
+    Command(("fork ls", "fork list"), "List forks", "history:forks", options=(FORMAT,)),
     Command(
         ("fork rm",),
         "Remove forks: their containers, running ones too, volumes and networks",
@@ -74,7 +73,7 @@ COMMANDS = (
         "TARGET",
         1,
         1,
-        (_FORMAT,),
+        (FORMAT,),
         complete="target",
     ),
     Command(

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import (
+    DOCUMENT_FORMAT,
+    FORMAT,
+    NO_HEADING,
+    PRUNE_FILTER,
+    REMOVING,
+    UNASKED,
+    Command,
+    Option,
+)
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.ID}} {{.Tag}}'", "FORMAT")
 _FILTER = Option("--filter -f", "list", "Keep what matches, as in dangling=true", "KEY=VALUE")
@@ -126,7 +135,7 @@ COMMANDS = (
             _FILTER,
             _FORMAT,
             _NO_TRUNC,
-            Option("--noheading -n", "flag", "Leave out the heading"),
+            NO_HEADING,
             Option("--quiet -q", "flag", "Ids only"),
             Option(
                 "--sort",
@@ -150,7 +159,7 @@ COMMANDS = (
         "IMAGE [IMAGE...]",
         1,
         None,
-        (Option("--format -f", "string", "json, or a Go template", "FORMAT"),),
+        (DOCUMENT_FORMAT,),
         complete="image",
     ),
     Command(
@@ -226,8 +235,8 @@ COMMANDS = (
         "images:prune",
         options=(
             Option("--all -a", "flag", "All images that no container uses"),
-            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
-            Option("--force -f", "flag", "Do not ask"),
+            PRUNE_FILTER,
+            UNASKED,
             *REMOVING,
         ),
     ),
@@ -256,7 +265,7 @@ COMMANDS = (
         None,
         (
             Option("--all -a", "flag", "All images"),
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
+            FORMAT,
         ),
         text="Prints where. Without arguments what is mounted is listed.",
         examples=("ls $(strata image mount debian:12)",),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import (
+    DOCUMENT_FORMAT,
+    NO_HEADING,
+    PRUNE_FILTER,
+    REMOVING,
+    UNASKED,
+    Command,
+    Option,
+)
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
 
@@ -73,7 +81,7 @@ COMMANDS = (
         options=(
             Option("--filter -f", "list", "Keep what matches, as in driver=bridge", "KEY=VALUE"),
             _FORMAT,
-            Option("--noheading -n", "flag", "Leave out the heading"),
+            NO_HEADING,
             Option("--no-trunc", "flag", "Whole ids"),
             Option("--quiet -q", "flag", "Names only"),
         ),
@@ -86,7 +94,7 @@ COMMANDS = (
         "NETWORK [NETWORK...]",
         1,
         None,
-        (Option("--format -f", "string", "json, or a Go template", "FORMAT"),),
+        (DOCUMENT_FORMAT,),
         complete="network",
     ),
     Command(
@@ -109,8 +117,8 @@ COMMANDS = (
         "Remove networks that no container uses",
         "networks:prune",
         options=(
-            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
-            Option("--force -f", "flag", "Do not ask"),
+            PRUNE_FILTER,
+            UNASKED,
             *REMOVING,
         ),
         text="Filters: label, label!, until. The default network stays.",

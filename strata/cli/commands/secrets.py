@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import DOCUMENT_FORMAT, NO_HEADING, Command, Option
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Spec.Name}}'", "FORMAT")
 
@@ -38,7 +38,7 @@ COMMANDS = (
         options=(
             Option("--filter -f", "list", "Keep what matches: name=, id=", "KEY=VALUE"),
             _FORMAT,
-            Option("--noheading -n", "flag", "Leave out the heading"),
+            NO_HEADING,
             Option("--quiet -q", "flag", "Ids only"),
         ),
         text="Filters: name, id.",
@@ -51,7 +51,7 @@ COMMANDS = (
         1,
         None,
         (
-            Option("--format -f", "string", "json, or a Go template", "FORMAT"),
+            DOCUMENT_FORMAT,
             Option("--pretty", "flag", "Print for people"),
             Option("--showsecret", "flag", "Show the value too"),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import FORMAT, NO_HEADING, REMOVING, Command, Option
 
 COMMANDS = (
     Command(
@@ -39,8 +39,8 @@ COMMANDS = (
         0,
         1,
         (
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
-            Option("--noheading -n", "flag", "Leave out the heading"),
+            FORMAT,
+            NO_HEADING,
             Option("--quiet -q", "flag", "TARGET@NAME only"),
         ),
         complete="target",

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
-
-_FORMAT = Option("--format -f", "string", "json, or a Go template", "FORMAT")
+from strata.cli.table import (
+    DOCUMENT_FORMAT,
+    FORMAT,
+    LATEST,
+    PRUNE_FILTER,
+    REMOVING,
+    UNASKED,
+    Command,
+    Option,
+)
 
 COMMANDS = (
     Command(
@@ -29,14 +36,14 @@ COMMANDS = (
         ("system info", "info"),
         "Show the engine, its store and this host",
         "system:info",
-        options=(_FORMAT,),
+        options=(DOCUMENT_FORMAT,),
     ),
     Command(
         ("system df",),
         "Show what uses space",
         "space:df",
         options=(
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
+            FORMAT,
             Option(
                 "--explain", "flag", "What each object holds: alone, shared, in snapshots, trash"
             ),
@@ -64,7 +71,7 @@ COMMANDS = (
         ("system reset",),
         "Remove all containers, images and volumes, and the store",
         "system:reset",
-        options=(Option("--force -f", "flag", "Do not ask"), *REMOVING),
+        options=(UNASKED, *REMOVING),
         text="The pool file or root dataset is kept aside for a week, and 'strata undo' brings the "
         "store\nback; it goes on taking its space. --now destroys it, also one kept aside.",
     ),
@@ -82,7 +89,7 @@ COMMANDS = (
                 "json, or a Go template, as in '{{.State.Status}}'",
                 "FORMAT",
             ),
-            Option("--latest -l", "flag", "The container created last"),
+            LATEST,
             Option("--size -s", "flag", "Show sizes of containers"),
             Option(
                 "--type -t",
@@ -102,8 +109,8 @@ COMMANDS = (
         options=(
             Option("--all -a", "flag", "All unused images, not only those without a name"),
             Option("--volumes", "flag", "Unused volumes too: anonymous ones, with --all all"),
-            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
-            Option("--force -f", "flag", "Do not ask"),
+            PRUNE_FILTER,
+            UNASKED,
             *REMOVING,
         ),
         differs="what goes can be brought back by 'strata undo'; volumes only as 'volume prune'",
@@ -126,7 +133,7 @@ COMMANDS = (
         text="Locks are the kernel's and have no numbers: nothing is done.",
         differs="locks have no numbers, so nothing is done",
     ),
-    Command(("version",), "Show versions", "system:version", options=(_FORMAT,)),
+    Command(("version",), "Show versions", "system:version", options=(DOCUMENT_FORMAT,)),
     Command(
         ("completion",),
         "Print a shell's completion script",

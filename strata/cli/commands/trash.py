@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import DOCUMENT_FORMAT, FORMAT, UNASKED, Command, Option
 
 _DRY_RUN = Option("--dry-run", "flag", "Only print what would come back")
 
@@ -25,7 +25,7 @@ COMMANDS = (
         "List what was removed and can still be brought back",
         "trash:list_",
         options=(
-            Option("--format", "string", "json, or a Go template", "FORMAT"),
+            FORMAT,
             Option("--no-trunc", "flag", "Show whole ids and commands"),
         ),
     ),
@@ -36,7 +36,7 @@ COMMANDS = (
         "NAME|ID [NAME|ID...]",
         1,
         None,
-        (Option("--format -f", "string", "json, or a Go template", "FORMAT"),),
+        (DOCUMENT_FORMAT,),
         complete="trash",
     ),
     Command(
@@ -71,7 +71,7 @@ COMMANDS = (
         options=(
             Option("--all -a", "flag", "Everything in the trash"),
             Option("--dry-run", "flag", "Only print what would go"),
-            Option("--force -f", "flag", "Do not ask"),
+            UNASKED,
             Option("--free", "size", "The oldest, until the pool has that much free", "SIZE"),
             Option("--older-than", "duration", "What was removed longer ago", "DURATION"),
         ),

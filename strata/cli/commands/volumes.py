@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from strata.cli.table import REMOVING, Command, Option
+from strata.cli.table import (
+    DOCUMENT_FORMAT,
+    NO_HEADING,
+    PRUNE_FILTER,
+    REMOVING,
+    UNASKED,
+    Command,
+    Option,
+)
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Name}}'", "FORMAT")
 _FILTER = Option("--filter -f", "list", "Keep what matches, as in label=app=web", "KEY=VALUE")
@@ -48,7 +56,7 @@ COMMANDS = (
             _FILTER,
             _FORMAT,
             Option("--long -l", "flag", "List the files of a volume, also as they were"),
-            Option("--noheading -n", "flag", "Leave out the heading"),
+            NO_HEADING,
             Option("--quiet -q", "flag", "Names only"),
         ),
         text=(
@@ -65,7 +73,7 @@ COMMANDS = (
         None,
         (
             Option("--all -a", "flag", "All volumes"),
-            Option("--format -f", "string", "json, or a Go template", "FORMAT"),
+            DOCUMENT_FORMAT,
         ),
         complete="volume",
     ),
@@ -91,8 +99,8 @@ COMMANDS = (
         "volumes:prune",
         options=(
             Option("--all -a", "flag", "Named volumes too"),
-            Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE"),
-            Option("--force -f", "flag", "Do not ask"),
+            PRUNE_FILTER,
+            UNASKED,
             *REMOVING,
         ),
     ),

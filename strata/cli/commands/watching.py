@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from strata.cli.table import Command, Option
+from strata.cli.table import FORMAT, LATEST, Command, Option
 
-_FORMAT = Option("--format", "string", "json, or a Go template", "FORMAT")
-_LATEST = Option("--latest -l", "flag", "The container created last")
 _NO_TRUNC = Option("--no-trunc", "flag", "Do not shorten ids")
 
 COMMANDS = (
@@ -15,7 +13,7 @@ COMMANDS = (
         "watching:events",
         options=(
             Option("--filter -f", "list", "Keep what matches, as in event=died", "KEY=VALUE"),
-            _FORMAT,
+            FORMAT,
             Option("--no-trunc", "flag", "Do not shorten ids", default=True),
             Option("--since", "string", "Events since a time, or a duration ago", "TIME"),
             Option(
@@ -39,7 +37,7 @@ COMMANDS = (
         "[CONTAINER] [DESCRIPTOR...|PS-OPTION...]",
         0,
         None,
-        (_LATEST,),
+        (LATEST,),
         text=(
             "Descriptors: args capamb capbnd capeff capinh capprm comm etime group groups hgroup "
             "hgroups\nhpid huser label nice pcpu pgid pid ppid rgroup rss ruser seccomp state "
@@ -59,9 +57,9 @@ COMMANDS = (
         None,
         (
             Option("--all -a", "flag", "Also those that do not run"),
-            _FORMAT,
+            FORMAT,
             Option("--interval -i", "int", "Seconds between two looks", "SECONDS", 5),
-            _LATEST,
+            LATEST,
             Option("--no-reset", "flag", "Do not clear the screen in between"),
             Option("--no-stream", "flag", "Look once"),
             _NO_TRUNC,
