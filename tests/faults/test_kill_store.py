@@ -84,6 +84,7 @@ def _damage(store: Store) -> None:
 
 def test_a_killed_repair_is_completed_by_the_next(busybox_store: Store) -> None:
     store = busybox_store
+    kill.empty_trash(store)
     before = kill.describe(store)
 
     def clean() -> None:
