@@ -66,6 +66,7 @@ def write_launcher(target: str) -> None:
     ask(["/usr/bin/python3", "-m", "compileall", "-q", package])
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from strata.bundle import write; write(sys.argv[1]); "
         "from strata.cli.launcher import write_launcher; "
         "write_launcher('/usr/bin/python3', *sys.argv[1:4])"
     )

@@ -22,6 +22,8 @@ import sys
 gc.set_threshold({threshold})
 sys.path.insert(0, {package!r})
 sys.path.append({site!r})
+from strata.bundle import use
+use({package!r})
 from strata.cli.launcher import start
 start(__file__)
 """

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": _FORMATS,
     "engine": _PARTS,
     "cli": _KERNEL | {"engine", "oci"},
+    "bundle": set(),
     "__init__": set(),
     "__main__": {"cli"},
 }

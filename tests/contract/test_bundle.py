@@ -1,0 +1,77 @@
+"""Modules from one file: which are taken from it, and when the usual way is taken instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import strata.bundle
+
+PYTHON = "/usr/bin/python3"
+_LIST = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from strata.bundle import use
+use(sys.argv[1])
+import json
+from strata.parts import one, two
+names = ["strata.parts", "strata.parts.one", "strata.parts.two"]
+print(json.dumps({name: [type(sys.modules[name].__loader__).__name__, sys.modules[name].__file__,
+                         getattr(sys.modules[name], "VALUE", 0)] for name in names}))
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A directory with a small package of the name."""
+    parts = tmp_path / "strata" / "parts"
+    parts.mkdir(parents=True)
+    for path in (tmp_path / "strata" / "__init__.py", parts / "__init__.py"):
+        path.write_text("")
+    (parts / "one.py").write_text("VALUE = 1\n")
+    (parts / "two.py").write_text("from strata.parts import one\nVALUE = one.VALUE + 1\n")
+    shutil.copy(strata.bundle.__file__, tmp_path / "strata" / "bundle.py")
+    return tmp_path
+
+
+def load(package: Path) -> dict[str, list[object]]:
+    done = subprocess.run([PYTHON, "-ISB", "-c", _LIST, str(package)], capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    found: dict[str, list[object]] = json.loads(done.stdout)
+    return found
+
+
+def test_modules_come_from_the_bundle_and_know_their_source(package: Path) -> None:
+    strata.bundle.write(str(package))
+    assert load(package) == {
+        "strata.parts": ["_Finder", f"{package}/strata/parts/__init__.py", 0],
+        "strata.parts.one": ["_Finder", f"{package}/strata/parts/one.py", 1],
+        "strata.parts.two": ["_Finder", f"{package}/strata/parts/two.py", 2],
+    }
+    assert sorted(os.listdir(package)) == ["strata", "strata.bundle"]
+
+
+def test_a_source_that_changed_counts_more_than_the_bundle(package: Path) -> None:
+    strata.bundle.write(str(package))
+    (package / "strata" / "parts" / "one.py").write_text("VALUE = 10\n")
+    found = load(package)
+    assert found["strata.parts.one"][::2] == ["SourceFileLoader", 10]
+    assert found["strata.parts.two"][::2] == ["_Finder", 11]
+
+
+@pytest.mark.parametrize("damage", ["absent", "other-interpreter", "short", "no-index"])
+def test_without_a_good_bundle_modules_are_found_as_usual(package: Path, damage: str) -> None:
+    strata.bundle.write(str(package))
+    path = package / "strata.bundle"
+    whole = path.read_bytes()
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes({"other-interpreter": b"xxxx" + whole[4:], "short": whole[:6],
+                          "no-index": whole[:8] + bytes(40)}[damage])  # fmt: skip
+    assert load(package)["strata.parts.two"][::2] == ["SourceFileLoader", 2]
