@@ -462,6 +462,43 @@ class _Exporter(_Walker):
         self._directory(fd, lower, b"")
 
 
+class _Differ(_Walker):
+    """What changed as a plain tar, and what is gone as a list of paths from the root."""
+
+    _is_layer = False
+
+    def __init__(self, sink: _Sink, racy: int) -> None:
+        super().__init__(sink, racy, tar.Limits())
+        self.gone: list[bytes] = []
+
+    def _whiteout(self, path: bytes) -> None:
+        folder, _, name = path.rpartition(b"/")
+        self.gone.append((b"/" + folder).rstrip(b"/") + b"/" + name.removeprefix(b".wh."))
+
+
+def export_diff(
+    tree: str, parent_tree: str | None, output: Callable[[bytes], object]
+) -> list[bytes]:
+    """Write what differs between the ``rootfs`` of two datasets as a tar without whiteouts, and
+    return the paths that are gone. ``tree`` must not change meanwhile (`ArchiveError`)."""
+    lower = None
+    fd = os.open(f"{tree}/rootfs", _DIRECTORY)
+    try:
+        racy = 0
+        if parent_tree is not None:
+            lower = os.open(f"{parent_tree}/rootfs", _DIRECTORY)
+            racy = _newest(parent_tree) - _RACE
+        sink = _Sink(output, Writer(lambda data: None))
+        differ = _Differ(sink, racy)
+        differ.walk(fd, lower)
+        sink.raw(tar.END)
+        return differ.gone
+    finally:
+        os.close(fd)
+        if lower is not None:
+            os.close(lower)
+
+
 def list_changes(tree: str, parent_tree: str | None) -> list[tuple[str, bytes]]:
     """What differs between the ``rootfs`` of two datasets, or what one holds (None): kind and
     path, ``C`` changed, ``A`` added, ``D`` deleted, parents of a change included. In the order

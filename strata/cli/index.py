@@ -64,6 +64,7 @@ MODULES: dict[str, str] = {
         "container revive|system supervise".split("|"),
         "watching",
     ),
+    **dict.fromkeys("container checkpoint|container restore".split("|"), "checkpoints"),
     **dict.fromkeys("rollback clone".split(), "snapshots"),
     **dict.fromkeys("log switch".split(), "history"),
     **{f"fork {word}": "history" for word in "create ls list rm".split()},
@@ -79,7 +80,7 @@ MODULES: dict[str, str] = {
 
 TABLES = (
     "create", "containers", "watching", "files", "images", "volumes", "networks", "connecting",
-    "secrets", "snapshots", "history", "trash", "system",
+    "secrets", "snapshots", "history", "checkpoints", "trash", "system",
 )  # fmt: skip
 
 

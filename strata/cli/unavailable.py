@@ -59,6 +59,9 @@ OPTIONS: dict[str, str] = {
     "save --uncompressed": "layers are written uncompressed unless --compress is given",
     "image tree --whatrequires": "every layer of the tree names the images that end there",
     "image prune --external": "there are no containers of other programs in the store",
+    "container checkpoint --create-image": "an archive is written by --export",
+    "container restore --import-previous": "an archive holds what its memory builds on",
+    "container restore --pod": _PODS,
     "container exists --external": "there are no containers of other programs in the store",
     "rmi --no-prune": "a layer goes when nothing needs it, by collection",
     "rm --no-prune": "a layer goes when nothing needs it, by collection",
@@ -90,9 +93,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     "pod": _PODS,
     **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
-    **dict.fromkeys(
-        ("checkpoint", "restore"), "a checkpoint needs CRIU and a runtime built with it"
-    ),
     **dict.fromkeys(("auto-update", "machine", "compose"), "not implemented"),
 }
 

@@ -24,6 +24,9 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-connection CONTAINER NETWORK``    take away a network its record does not list
 ``restart ID…``                            start containers that were stopped for a rollback
 ``settle-pause ID``                        write down whether a container is frozen
+``settle-checkpoint ID``                   finish a checkpoint, or let the container go on
+``end-unrecorded ID``                      end processes of a restore that was not recorded
+``unimport ID``                            remove a container that was not wholly imported
 ``settle-update ID``                       give a container the limits its record says
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
 ``unhide KIND ID GUID NAME ENTRY``         show a snapshot that did not come into the trash
@@ -94,6 +97,18 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.containers import pausing
 
             pausing.settle(e, container_id)
+        case ["settle-checkpoint", container_id]:
+            from strata.engine.containers import checkpoints
+
+            checkpoints.settle(e, container_id)
+        case ["end-unrecorded", container_id]:
+            from strata.engine.containers import resuming
+
+            resuming.end_unrecorded(e, container_id)
+        case ["unimport", container_id]:
+            from strata.engine.containers import checkpoint_import
+
+            checkpoint_import.unimport(e, container_id)
         case ["drop-key", network_id]:
             from strata.engine.networks import overlay
 

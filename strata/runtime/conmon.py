@@ -28,13 +28,15 @@ def conmon_argv(
     *, container_id: str, name: str, bundle: str, conmon: str, runtime: Sequence[str], log: str,
     tty: bool, stdin: bool, exit_argv: Sequence[str], procs: str, timeout: int = 0,
     log_size: int = 0, log_tag: str = "", preserve: int = 0,
+    restore: tuple[str, Sequence[str]] | None = None,
 ) -> list[str]:  # fmt: skip
     """How conmon is started. ``runtime`` is what runs the OCI runtime with its global options,
     ``log`` is ``k8s-file:PATH``, ``journald``, ``passthrough`` or ``none``, ``procs`` the
     ``cgroup.procs`` it moves itself to (empty: it stays where it is), ``timeout`` kills the
     container after so many seconds, ``log_size`` is the most bytes a log may have (0: no limit),
     ``log_tag`` goes with each entry of a journal, ``preserve`` says how many descriptors from 3 on
-    the process inherits."""
+    the process inherits. ``restore``: a folder with a checkpoint that the container goes on from,
+    running at once, and further options for that."""
     argv = [
         "/bin/sh", "-c", _WRAPPER, bundle, procs or "/dev/null", conmon, "--api-version", "1",
         "-c", container_id, "-u", container_id, "-n", name, "-r", runtime[0], "-b", bundle,
@@ -45,6 +47,10 @@ def conmon_argv(
         argv += ["--runtime-arg", argument]
     if preserve:
         for argument in ("--preserve-fds", str(preserve)):
+            argv += ["--runtime-opt", argument]
+    if restore is not None:
+        argv += ["--restore", restore[0]]
+        for argument in restore[1]:
             argv += ["--runtime-opt", argument]
     if timeout:
         argv += ["--timeout", str(timeout)]

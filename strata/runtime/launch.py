@@ -87,7 +87,7 @@ class LaunchPlan:
 
     __slots__ = (
         "bundle", "cleanup", "files", "id", "log", "log_size", "log_tag", "make_spec", "mounts",
-        "name", "owner", "preserve", "runtime", "stays", "stdin", "timeout", "tty",
+        "name", "owner", "preserve", "restore", "runtime", "stays", "stdin", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,7 @@ class LaunchPlan:
         stdin: bool = False, files: dict[str, str] | None = None,
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
         log_size: int = 0, log_tag: str = "", preserve: Sequence[int] = (), stays: bool = False,
+        restore: tuple[str, Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -124,6 +125,8 @@ class LaunchPlan:
         self.owner = owner
         #: whether conmon remains in the cgroup of its caller
         self.stays = stays
+        #: the folder of a checkpoint to go on from, and the runtime's options for that
+        self.restore = restore
 
 
 class Launched:
@@ -300,6 +303,7 @@ def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
         exit_argv=conmon.exit_command(plan.cleanup, plan.owner, plan.bundle),
         timeout=plan.timeout, log_size=plan.log_size, log_tag=plan.log_tag,
         procs="" if plan.stays else cgroup.prepare_own() or "", preserve=count,
+        restore=plan.restore,
     )  # fmt: skip
     sync_there, start_there = conmon.SYNC_FD + count, conmon.START_FD + count
     env = {

@@ -11,6 +11,7 @@ tar goes through a hash for the diff_id and is never written down.
 from __future__ import annotations
 
 import json
+import os
 import time
 
 from strata import trace
@@ -80,7 +81,8 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
     source = container["dataset"]
     layer_id = new_id(16)
     dataset = layout.layer(layer_id)
-    promotable = not e.driver.list_snapshots(source)
+    # A promotion would give the layer the moment as it was, with the memory of a checkpoint in it.
+    promotable = not (_has_checkpoint(e, container) or e.driver.list_snapshots(source))
     frozen = f"{source}@{layout.BASE_SNAPSHOT if promotable else f'{COMMIT_PREFIX}{layer_id}'}"
     record = layers.make_record(layer_id, dataset, container["layer"] or None)
     operation.lease(layer_id)
@@ -121,6 +123,14 @@ def make_layer(e: Engine, operation: Operation, container: Record) -> Record | N
         trace.point("commit:promoted")
         layers.publish(e, record)
     return record
+
+
+def _has_checkpoint(e: Engine, container: Record) -> bool:
+    if "checkpointed" not in container["state"]:
+        return False
+    from strata.engine.containers import checkpoints
+
+    return os.path.exists(checkpoints.find_folder(e, container))
 
 
 def plan_run_config(defaults: Record, config: Record) -> Record:

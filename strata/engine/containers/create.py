@@ -254,15 +254,16 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
 
         reserved = extras.resolve(e, config, image)
     try:
-        return _create(e, options, image, image_name, config)
+        return create_planned(e, options, image, image_name, config)
     finally:
         if reserved is not None:
             reserved.release()
 
 
-def _create(
+def create_planned(
     e: Engine, options: Mapping[str, Any], image: Record, image_name: str, config: Record
 ) -> Record:
+    """Make a container of an image with these settings, its networks and volumes not yet found."""
     if any("O" in mount["options"] for mount in config["mounts"]):
         from strata.engine.containers import overlays
 

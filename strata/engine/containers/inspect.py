@@ -110,6 +110,8 @@ def _describe_state(record: Record, status: str, pid: int) -> Record:
         "FinishedAt": state["finished"] or NEVER,
         "CheckpointedAt": state.get("checkpointed") or NEVER,
         "RestoredAt": state.get("restored") or NEVER,
+        "Checkpointed": not pid and bool(state.get("checkpointed")),
+        "Restored": bool(state.get("restored")),
     }
     if pid:
         found["ConmonPid"] = state["conmon_pid"]

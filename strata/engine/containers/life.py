@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strata.engine.containers.checkpoints import Resumed
     from strata.linux.mount import MountStep
     from strata.oci.facts import HostFacts
     from strata.runtime.launch import Launched
@@ -107,12 +108,13 @@ def init_container(e: Engine, record: Record) -> None:
 
 def launch(
     e: Engine, record: Record, *, owned: bool, stdin: bool | None = None,
-    preserve: Sequence[int] = (), revived: bool = False,
+    preserve: Sequence[int] = (), revived: bool = False, resumed: Resumed | None = None,
 ) -> Launched:  # fmt: skip
     """Create the container's process, not yet running, under its lock.
 
     ``owned``: this process stays and settles the container itself at its end; ``revived``: its
     restart policy wants it. ``preserve``: descriptors that the container's process inherits.
+    ``resumed``: it goes on from there, already running.
     ``record`` is updated in place.
     """
     from strata.runtime import config as runtime_config
@@ -135,7 +137,7 @@ def launch(
         _clear_broken_start(e, record)
         config = record["config"]
         mounts, more = _resolve_mounts(e, held, record)
-        netns = network.connect()
+        netns = network.connect(resumed.networks if resumed is not None else None)
         host = read_host(config)
         if not NAMESPACE_KEYS.isdisjoint(config):
             from strata.engine.containers import extras
@@ -171,6 +173,7 @@ def launch(
             owner=_own_identity() if owned else None, timeout=config.get("timeout", 0),
             log_size=config.get("log_size", 0), preserve=preserve,
             stays=config.get("cgroups") in ("no-conmon", "disabled"),
+            restore=resumed.source if resumed is not None else None,
         )  # fmt: skip
         trace.point("start:planned")
         before = record["state"]
@@ -194,13 +197,22 @@ def launch(
                 **network.describe_ports(),
                 **watched,
             }  # fmt: skip
+            stale = record["state"].pop("checkpointed", None) is not None
+            record["state"].pop("restored", None)
+            if resumed is not None:
+                record["state"].update(resumed.state)
             e.records.save(record, durable=False)
             if "pidfile" in config or "conmon_pidfile" in config:
                 from strata.engine.containers import extras
 
                 extras.write_pid_files(config, launched)
             trace.point("start:recorded")
-            events.emit_container(e, "init", record)
+            if resumed is None:
+                events.emit_container(e, "init", record)
+            if stale and "checkpointed" not in record["state"]:
+                from strata.engine.containers import checkpoints
+
+                checkpoints.forget(e, record)
         except BaseException:
             # A full pool, Ctrl-C: nobody knows of it, so nobody would ever end it.
             record["state"] = before

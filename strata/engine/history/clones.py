@@ -75,7 +75,7 @@ def copy_container(
         **record, "id": container_id, "name": name, "created": format_time(time.time()),
         "dataset": dataset, "lineage": container_id, "generation": 1, "branches": [],
         "snapshots": [], "config": {**(config or record["config"])},
-        "state": lifecycle.make_state(), "cloned": cloned,
+        "state": {**lifecycle.make_state(), "checkpointed": ""}, "cloned": cloned,
     }  # fmt: skip
     copy.pop("branch", None)
     if copy["config"]["log_path"]:

@@ -199,6 +199,8 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
     """
     old, branch = record["dataset"], targets.branch_name(record)
     move(operation, record)
+    if record["kind"] == "container":
+        record["state"]["checkpointed"] = ""  # this head may have a checkpoint or not
     keep = [step for step in operation.undo if step[0] == "restart"]
     targets.save(e, record)
     trace.point(f"{operation.verb}:switched")

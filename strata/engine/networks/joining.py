@@ -133,14 +133,20 @@ class Connecting:
         self._begun = False
         self._joined: Joined | None = None
 
-    def connect(self) -> str:
-        """Connect the container; the path of its namespace, "" when it is the host's or new."""
+    def connect(self, wanted: list[Record] | None = None) -> str:
+        """Connect the container; the path of its namespace, "" when it is the host's or new.
+
+        ``wanted`` stands for the settings of its networks this one time.
+        """
         if self._record["config"]["network"] in ("host", "none"):
             return ""
         from strata.engine.networks import modes
 
         self._begun = True
-        self._joined = modes.join(self._e, self._record)
+        record = self._record
+        if wanted is not None:
+            record = {**record, "config": {**record["config"], "networks": wanted}}
+        self._joined = modes.join(self._e, record)
         return self._joined.netns
 
     def make_files(self, hostname: str) -> dict[str, str]:

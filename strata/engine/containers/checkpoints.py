@@ -1,0 +1,291 @@
+"""Checkpoints: the processes of a running container written down, to go on later.
+
+A checkpoint lies on the container's own dataset, in ``.strata/checkpoint`` that only root may
+enter, so a snapshot taken of a checkpointed container holds memory and files of one moment::
+
+    checkpoint/         what CRIU wrote
+    pre-checkpoint/     memory written down before, which ``checkpoint/`` builds on
+    config.dump         the container and its settings
+    spec.dump           the runtime's configuration
+    network.status      addresses and hardware addresses, to get the same again
+
+Names and documents are Podman's, and an exported checkpoint has the same layout. That a container
+may have one, its record says: ``state["checkpointed"]`` is the time, or "" when only a look at the
+folder can tell (a command was killed, or another head came). A start without it drops it: memory
+that is older than the files would do them harm.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from strata import trace
+from strata.engine import events
+from strata.engine.containers import life
+from strata.engine.core import PRIVATE, Engine, Record
+from strata.errors import StateImproper, StrataError, UsageError
+from strata.linux import cgroup, process
+from strata.linux.tree import remove_path
+from strata.runtime import criu
+from strata.store import files, lifecycle
+from strata.times import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+IMAGES, PREVIOUS = "checkpoint", "pre-checkpoint"
+CONFIG, SPEC, NETWORKS = "config.dump", "spec.dump", "network.status"
+#: what CRIU leaves in the container's bundle
+_LEFT = (criu.DUMP_LOG, criu.RESTORE_LOG, "stats-dump", "stats-restore")
+_END_LIMIT = 10.0
+
+
+class Resumed:
+    """What a container goes on from: the ``source`` for its monitor (folder and options of the
+    runtime), the settings of its ``networks`` (None: its own), and what its ``state`` says."""
+
+    __slots__ = ("networks", "source", "state")
+
+    def __init__(
+        self, source: tuple[str, Sequence[str]], networks: list[Record] | None, state: Record
+    ) -> None:
+        self.source = source
+        self.networks = networks
+        self.state = state
+
+
+class Wishes:
+    """How a checkpoint is to be made."""
+
+    __slots__ = (
+        "file_locks", "keep", "leave_running", "pre_checkpoint", "tcp_established",
+        "with_previous",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, keep: bool = False, leave_running: bool = False, tcp_established: bool = False,
+        file_locks: bool = False, pre_checkpoint: bool = False, with_previous: bool = False,
+    ) -> None:  # fmt: skip
+        self.keep = keep
+        self.leave_running = leave_running
+        self.tcp_established = tcp_established
+        self.file_locks = file_locks
+        self.pre_checkpoint = pre_checkpoint
+        self.with_previous = with_previous
+
+
+# -- the folder ------------------------------------------------------------------------------------
+
+
+def find_folder(e: Engine, record: Record) -> str:
+    """Where a container's checkpoint lies, if it has one."""
+    return f"{e.driver.open(record['dataset'])}/{PRIVATE}/checkpoint"
+
+
+def is_complete(folder: str) -> bool:
+    """Whether a container can go on from what lies there."""
+    return os.path.exists(f"{folder}/{IMAGES}/{criu.INVENTORY}")
+
+
+def may_have(record: Record) -> bool:
+    """Whether it is worth looking for a checkpoint of a container."""
+    return "checkpointed" in record["state"]
+
+
+def forget(e: Engine, record: Record) -> None:
+    """Remove a container's checkpoint. Idempotent."""
+    remove_path(find_folder(e, record))
+
+
+def remove_logs(e: Engine, record: Record) -> None:
+    """Remove what CRIU left of its last work on a container."""
+    for name in _LEFT:
+        try:
+            os.unlink(f"{e.paths.bundle(record['id'])}/{name}")
+        except FileNotFoundError:
+            continue
+
+
+# -- making one ------------------------------------------------------------------------------------
+
+
+def checkpoint(
+    e: Engine, record: Record, wishes: Wishes, export: Callable[[Record], None] | None = None
+) -> Record:
+    """Write a running container's processes down; they end unless ``wishes`` say otherwise.
+
+    ``export`` writes the checkpoint out, while the container is still locked.
+    Returns what was counted: ``runtime_checkpoint_duration`` and ``criu_statistics``, times in
+    microseconds. `StateImproper`, `Unable`, `RuntimeFailure`; after these it runs on.
+    """
+    e.recover()  # before the lock, as it may start this container
+    with e.lock_container(record["id"], name=record["name"], timeout=120):
+        record = e.records.get("container", record["id"])
+        lifecycle.check("checkpoint", record, lifecycle.derive(record))
+        removes = bool(record["config"]["remove"]) and not wishes.leave_running
+        if removes and export is None and not wishes.pre_checkpoint:
+            raise StateImproper(
+                "cannot checkpoint containers that have been started with '--rm' unless "
+                "'--export' is used", hint="its end would take the checkpoint along",
+            )  # fmt: skip
+        criu.check_able(
+            life.get_runtime(e, record), tracking=wishes.pre_checkpoint or wishes.with_previous
+        )
+        with e.journal.begin("checkpoint", ["settle-checkpoint", record["id"]]):
+            seconds = _dump(e, record, wishes)
+            counted = criu.read_statistics(e.paths.bundle(record["id"]), "stats-dump")
+            if wishes.leave_running or wishes.pre_checkpoint:
+                record["state"]["checkpointed"] = ""
+                e.records.save(record, durable=False)
+            else:
+                record["state"]["held"] = record["state"].get("held", False) or removes
+                _settle(e, record)
+            trace.point("checkpoint:recorded")
+        events.emit_container(e, "checkpoint", record)
+        if export is not None:
+            export(record)
+        if not wishes.keep:
+            remove_logs(e, record)
+    if removes:
+        from strata.engine.containers.removal import remove_record
+
+        remove_record(e, record, force=False, volumes=True, verb="rm-auto", keep=False)
+    return {"runtime_checkpoint_duration": int(seconds * 1e6), "criu_statistics": counted}
+
+
+def _dump(e: Engine, record: Record, wishes: Wishes) -> float:
+    """Let CRIU write; the seconds that took. What was there before is replaced."""
+    folder = find_folder(e, record)
+    options = [
+        *(["--tcp-established"] if wishes.tcp_established else ()),
+        *(["--file-locks"] if wishes.file_locks else ()),
+        *(["--leave-running"] if wishes.leave_running else ()),
+    ]
+    target = PREVIOUS if wishes.pre_checkpoint else IMAGES
+    if wishes.pre_checkpoint:
+        options.append("--pre-dump")
+    if wishes.with_previous:
+        if not os.path.exists(f"{folder}/{PREVIOUS}"):
+            raise UsageError(
+                f"container {record['name']} has no pre-checkpoint",
+                hint="`strata container checkpoint --pre-checkpoint` makes one",
+            )
+        options += ["--parent-path", f"../{PREVIOUS}"]
+    before = record["state"].get("checkpointed")
+    # Said before it is true: who is killed from here on leaves a reason to look.
+    record["state"]["checkpointed"] = ""
+    e.records.save(record, durable=False)
+    trace.point("checkpoint:announced")
+    remove_path(f"{folder}/{IMAGES}")
+    if not wishes.with_previous:
+        remove_path(f"{folder}/{PREVIOUS}")
+    os.makedirs(f"{folder}/{target}", 0o700)
+    if wishes.with_previous:
+        os.symlink(f"../{PREVIOUS}", f"{folder}/{target}/parent")
+    _describe(e, record, folder)
+    begun = time.monotonic()
+    try:
+        criu.dump(
+            life.get_runtime(e, record), record["id"], f"{folder}/{target}",
+            e.paths.bundle(record["id"]), options,
+        )  # fmt: skip
+    except StrataError:
+        remove_path(folder)
+        if before is None:
+            del record["state"]["checkpointed"]
+        e.records.save(record, durable=False)
+        raise
+    seconds = time.monotonic() - begun
+    trace.point("checkpoint:dumped")
+    _sync(f"{folder}/{target}")
+    return seconds
+
+
+def _describe(e: Engine, record: Record, folder: str) -> None:
+    """Write down what is needed to make the container again: here or, exported, elsewhere."""
+    from strata.engine.networks import host
+
+    config = record["config"]
+    state = host.find_state(e, record["id"])
+    document = {
+        "id": record["id"], "name": record["name"], "rootfsImageID": record["image"],
+        "rootfsImageName": record["image_name"], "createdTime": record["created"],
+        "checkpointedAt": format_time(time.time()), "runtime": config["runtime"],
+        "command": [*config["entrypoint"], *config["command"]], "strata": {"record": record},
+    }  # fmt: skip
+    files.write_json(f"{folder}/{CONFIG}", document)
+    with open(f"{e.paths.bundle(record['id'])}/config.json", "rb") as file:
+        files.write_bytes(f"{folder}/{SPEC}", file.read())
+    files.write_json(f"{folder}/{NETWORKS}", describe_networks(state))
+
+
+def describe_networks(state: Record | None) -> Record:
+    """What a container has of its networks, in the shape of Podman's ``network.status``."""
+    described: Record = {}
+    for name, attachment in (state["networks"] if state is not None else {}).items():
+        described[name] = {
+            "interfaces": {
+                attachment["interface"]: {
+                    "mac_address": attachment["mac"],
+                    "subnets": [{"ipnet": address} for address in attachment["addresses"]],
+                }
+            }
+        }
+    return described
+
+
+def _sync(folder: str) -> None:
+    """Flush the files of a folder to disk: the container they hold is about to be gone."""
+    for name in (*os.listdir(folder), "."):
+        fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _settle(e: Engine, record: Record) -> None:
+    """Write down that a container has ended because its processes were written down."""
+    state = record["state"]
+    if not process.wait_gone(state["pid"], state["pid_start"], _END_LIMIT):
+        raise StateImproper(f"container {record['name']} still runs after its checkpoint",
+                            hint=f"`strata stop {record['name']}` ends it")  # fmt: skip
+    state["checkpointed"] = format_time(time.time())
+    state["by_user"] = True
+    trace.point("checkpoint:ended")
+    life.settle_locked(e, record)
+
+
+def settle(e: Engine, container_id: str) -> None:
+    """Bring a container back in order whose checkpoint was broken off; a step of the journal.
+
+    One that still runs goes on, without what was not finished. One that ended was finished.
+    """
+    record = e.records.find("container", container_id)
+    if record is None:
+        return
+    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
+        record = e.records.find("container", container_id)
+        if record is None:
+            e.forget_lock(held)
+            return
+        folder = find_folder(e, record)
+        complete = is_complete(folder)
+        status = lifecycle.derive(record)
+        if status == lifecycle.RUNNING:
+            if cgroup.is_frozen(record["state"]["pid"]):
+                from strata.engine.containers.pausing import thaw
+
+                thaw(e, record)
+            if not complete:
+                remove_path(folder)
+                record["state"].pop("checkpointed", None)
+                e.records.save(record, durable=False)
+        elif record["state"]["status"] in lifecycle.LIVE and complete:
+            _settle(e, record)
+        elif may_have(record) and complete:
+            written = os.stat(f"{folder}/{IMAGES}/{criu.INVENTORY}").st_mtime
+            record["state"]["checkpointed"] = format_time(written)
+            e.records.save(record, durable=False)
