@@ -140,23 +140,36 @@ def _restore_object(e: Engine, entry: Record, name: str | None) -> Record:
         entry = found
         places = find_places(e, entry)
         record, notes = _make_record(e, entry, places)
-        with e.journal.begin("restore", ["unrestore", kind, object_id]) as operation:
-            record["name"] = claim_name(e, operation, record, name)
-            trace.point("restore:named")
-            move_out(e, entry, record, places)
-            entry["restoring"] = record
-            e.trash.save(entry)
-            trace.point("restore:ready")
-            operation.replace(["settle-restore", object_id])
-            finish(e, object_id)
-    if record["name"] != entry["name"]:
-        notes.append(f"{entry['name']} is taken: it is called {record['name']} now"
-                     if name is None else f"it was called {entry['name']}")  # fmt: skip
+        notes += put_back(e, entry, record, name, places)
     events.emit(e, kind, "restore", id=object_id, name=record["name"])
     if kind == "container":
         notes += _adapt_mounts(e, record)
         notes += _adapt_networks(e, record)
     return {"Kind": kind, "Name": record["name"], "Was": entry["name"], "Notes": notes}
+
+
+def put_back(
+    e: Engine, entry: Record, record: Record, name: str | None, places: dict[str, Dataset]
+) -> list[str]:  # fmt: skip
+    """Let an object be there again as ``record``, under ``name`` when given; notes on its name.
+
+    ``places`` are its datasets, by GUID. The caller has the lock.
+    """
+    kind, object_id = entry["object"], entry["id"]
+    with e.journal.begin("restore", ["unrestore", kind, object_id]) as operation:
+        record["name"] = _claim_name(e, operation, record, name)
+        trace.point("restore:named")
+        if places:
+            move_out(e, entry, record, places)
+        entry["restoring"] = record
+        e.trash.save(entry)
+        trace.point("restore:ready")
+        operation.replace(["settle-restore", object_id])
+        finish(e, object_id)
+    if record["name"] == entry["name"]:
+        return []
+    return [f"{entry['name']} is taken: it is called {record['name']} now"
+            if name is None else f"it was called {entry['name']}"]  # fmt: skip
 
 
 def find_places(e: Engine, entry: Record) -> dict[str, Dataset]:
@@ -195,7 +208,7 @@ def _make_record(
     return record, notes
 
 
-def claim_name(e: Engine, operation: Operation, record: Record, name: str | None) -> str:
+def _claim_name(e: Engine, operation: Operation, record: Record, name: str | None) -> str:
     """Take the name an object comes back under: ``name``, or the first free one of its own."""
     kind, object_id = record["kind"], record["id"]
     for wanted in [name] if name is not None else targets.list_free_names(record["name"]):
@@ -287,8 +300,8 @@ def _adapt_networks(e: Engine, record: Record) -> list[str]:
         return []
     from strata.engine.networks import restoring as networks
 
-    with e.lock_object(record):
-        return networks.follow(e, record)
+    with e.hold_if_there(record) as fresh:
+        return networks.follow(e, fresh) if fresh is not None else []
 
 
 def describe(e: Engine, entry_id: str) -> Record:

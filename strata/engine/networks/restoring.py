@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 
-from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.networks import joining, overlay, removal, verbs
@@ -33,7 +32,7 @@ def bring_back(
     ``renumber``: with other subnets and another bridge where its own are taken.
     `AlreadyExists`, `NotFound` when it is not there any more.
     """
-    from strata.engine.history.restoring import claim_name, finish
+    from strata.engine.history.restoring import put_back
 
     if name is not None:
         names.check_name(name, "network")
@@ -49,21 +48,12 @@ def bring_back(
         if plan.is_overlay(record):
             _check_overlay(e, record, others)
         notes = _settle_places(e, record, others, renumber=renumber)
-        with e.journal.begin("restore", ["unrestore", "network", network_id]) as operation:
-            record["name"] = claim_name(e, operation, record, name)
-            trace.point("restore:named")
-            entry["restoring"] = record
-            e.trash.save(entry)
-            trace.point("restore:ready")
-            operation.replace(["settle-restore", network_id])
-            finish(e, network_id)
-    if record["name"] != entry["name"]:
-        notes.append(f"{entry['name']} is taken: it is called {record['name']} now"
-                     if name is None else f"it was called {entry['name']}")  # fmt: skip
+        notes += put_back(e, entry, record, name, {})
     events.emit(e, events.NETWORK, "restore", id=network_id, name=record["name"])
     for user in removal.users_of(e, network_id):
-        with e.lock_container(user["id"], name=user["name"]):
-            notes += [f"{user['name']}: {text}" for text in follow(e, user)]
+        with e.hold_if_there(user) as fresh:
+            if fresh is not None:
+                notes += [f"{user['name']}: {text}" for text in follow(e, fresh)]
     return {"Kind": "network", "Name": record["name"], "Was": entry["name"], "Notes": notes}
 
 
@@ -161,7 +151,7 @@ def _renumber(
 # -- its containers --------------------------------------------------------------------------------
 
 
-def follow(e: Engine, container: Record) -> list[str]:
+def follow(e: Engine, record: Record) -> list[str]:
     """Let a container that does not run, or its networks, follow what came back.
 
     Notes on networks it misses and on addresses they cannot give any more. The caller has the
@@ -169,9 +159,6 @@ def follow(e: Engine, container: Record) -> list[str]:
     """
     from strata.engine.containers.create import save
 
-    record = e.records.find("container", container["id"])
-    if record is None:
-        return []
     notes, changed = [], False
     for item in record["config"].get("networks") or ():
         network = e.records.find("network", item.get("id", ""))
