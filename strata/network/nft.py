@@ -9,7 +9,9 @@ container without published ports changes nothing here at all.
 
     early        nobody on our bridges reaches the host's loopback (the bridges have
                  route_localnet, which replies to 127.0.0.1:PORT need)
-    published    port of the host -> container, for packets from elsewhere and from the host
+    published    port of the host -> container, for packets from elsewhere and from the host; not
+                 for ::1, to which the kernel lets no reply through: refused at once, a client
+                 that tries all addresses of localhost goes on with 127.0.0.1
     postrouting  the host's address for what leaves; for a connection to a published port the
                  bridge's, where the reply would otherwise not come back through the host
     forward      who may talk: see `_CHAINS`
@@ -70,6 +72,7 @@ _CHAINS = """
   }
   chain output {
     type nat hook output priority -100; policy accept;
+    ip6 daddr ::1 return
     fib daddr type local meta l4proto { tcp, udp, sctp } jump published
   }
   chain postrouting {

@@ -6,7 +6,16 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from helpers.hosts import Host, Server, ask_tcp, ask_udp, inside, open_hosts, wait_for_tcp
+from helpers.hosts import (
+    Host,
+    Server,
+    ask_tcp,
+    ask_udp,
+    connect,
+    inside,
+    open_hosts,
+    wait_for_tcp,
+)
 from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -99,6 +108,22 @@ def test_ports_over_ipv6(store: Store, hosts: list[Host]) -> None:
     assert ask_tcp(b.netns, a.address6, 8080) == b"web 80\n"
     assert ask_tcp(b.netns, a.address, 8081) is None
     assert f"80/tcp -> [{a.address6}]:8081" in store.ok("port", "web").out
+
+
+def test_the_loopback_of_ipv6_is_refused_with_the_reason(
+    store: Store, hosts: list[Host]
+) -> None:  # fmt: skip
+    a, _ = hosts
+    store.ok("network", "create", "--ipv6", "dual")
+    refused = store.strata("run", "--rm", "--network", "dual", "-p", "[::1]:8080:80", BUSYBOX)
+    assert refused.rc == 125
+    assert "cannot publish on [::1]:8080: the kernel leads no connection to ::1" in refused.err
+    assert "127.0.0.1" in refused.err
+    serve(store, "web", "--network", "dual", "-p", "8080:80")
+    assert wait_for_tcp(a.netns, "127.0.0.1", 8080) == b"web 80\n"
+    # At once, so that a client goes on to the next address of localhost.
+    with pytest.raises(ConnectionRefusedError):
+        connect(a.netns, "::1", 8080, timeout=20)
 
 
 def test_all_exposed_ports(store: Store, hosts: list[Host]) -> None:

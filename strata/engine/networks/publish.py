@@ -10,7 +10,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import attach
 from strata.errors import AlreadyExists, NetworkError
 from strata.network import leases
-from strata.network.addresses import V6, get_family
+from strata.network.addresses import V6, get_family, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def take(
             raise NetworkError(
                 f"cannot publish on {host_ip}: the container has no address of that family",
                 hint="use a network with a subnet of that family (--ipv6)",
+            )
+        if host_ip and parse_address(host_ip) == (V6, 1) and targets[1] != "any":
+            raise NetworkError(
+                f"cannot publish on {_show(host_ip, int(port['host_port']))}: the kernel leads no "
+                "connection to ::1 anywhere else",
+                hint="publish on 127.0.0.1 or another address of this host, or use --network pasta",
             )
         one = {"host_ip": host_ip, "host_port": int(port["host_port"]),
                "container_port": int(port["container_port"]), "protocol": port["protocol"],
