@@ -159,12 +159,13 @@ def check_parts(ranges: list[str], parts: list[str]) -> None:
 
 
 def check_peer(overlay: Overlay, own_parts: list[str], peer: Peer) -> None:
-    """That a peer can be added: within the ranges, and nobody's part claimed twice."""
+    """That a peer can be added: within the ranges, and nobody's name or part claimed twice."""
     check_parts(overlay["ranges"], peer["subnets"])
     if peer["public_key"] == overlay["public_key"]:
         raise UsageError("this token was issued by this very host", hint="take the other host's")
-    holders = [(part, "this host") for part in own_parts]
     others = [other for other in overlay["peers"] if other["public_key"] != peer["public_key"]]
+    _check_name(overlay, others, peer["node"])
+    holders = [(part, "this host") for part in own_parts]
     holders += [(part, f"peer {other['node']}") for other in others for part in other["subnets"]]
     for text in peer["subnets"]:
         part = parse_range(text)
@@ -175,6 +176,22 @@ def check_peer(overlay: Overlay, own_parts: list[str], peer: Peer) -> None:
                     f"the subnet {text} of peer {peer['node']} is already used by {holder}",
                     hint="create the network on that host again, with a --subnet that is free",
                 )
+
+
+def _check_name(overlay: Overlay, others: list[Peer], node: str) -> None:
+    """Refuse a second host of the same name: nobody could say which one is meant."""
+    if node == overlay["node"]:
+        raise AlreadyExists(
+            f"this host and the peer are both called {node} in the overlay",
+            hint="give one of them another name when creating the network: -o node=NAME; if this "
+            f"host was a member before, --peer-drop {node} on the other and take a new token",
+        )
+    if any(other["node"] == node for other in others):
+        raise AlreadyExists(
+            f"a peer called {node} is there already, with another key",
+            hint="give one of them another name when creating the network: -o node=NAME; if that "
+            f"host was set up anew, --peer-drop {node} first",
+        )
 
 
 def with_peer(overlay: Overlay, peer: Peer) -> Overlay:

@@ -117,6 +117,31 @@ def test_both_address_families(nodes: tuple[Node, Node]) -> None:
     assert_reaches(b, a)
 
 
+def test_a_second_host_of_the_same_name_is_refused(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    a.create()
+    refused = b.store.strata("network", "create", "-d", "wireguard", "-o", "node=a", "--join",
+                             a.token)  # fmt: skip
+    assert refused.rc == 125
+    assert "this host and the peer are both called a" in refused.err
+    assert b.store.strata("network", "exists", "mesh").rc == 1
+    b.create("--join", a.token)
+    a.store.ok("network", "update", "--peer-add", b.token, "mesh")
+    old = a.token
+    a.store.ok("network", "update", "--peer-drop", "b", "mesh")
+    fresh = a.token
+    a.store.ok("network", "update", "--peer-add", b.token, "mesh")
+    b.store.ok("network", "rm", "--now", "mesh")
+    refused = b.store.strata("network", "create", "-d", "wireguard", "-o", "node=b", "--join", old)
+    assert refused.rc == 125
+    assert "--peer-drop b on the other and take a new token" in refused.err
+    b.create("--join", fresh)
+    refused = a.store.strata("network", "update", "--peer-add", b.token, "mesh")
+    assert refused.rc == 125
+    assert "a peer called b is there already, with another key" in refused.err
+    a.store.ok("network", "update", "--peer-drop", "b", "--peer-add", b.token, "mesh")
+
+
 def test_the_hosts_reach_containers_of_the_other(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     join(a, b)

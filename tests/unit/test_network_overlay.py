@@ -160,6 +160,15 @@ def test_a_peer_may_not_take_a_part_that_is_in_use() -> None:
         overlay.check_peer(mine, [], {**make_peer(2), "subnets": ["10.200.1.0/24"]})
 
 
+def test_no_two_hosts_of_an_overlay_have_one_name() -> None:
+    mine = make_overlay(make_peer(1))
+    for number, name, said in ((2, mine["node"], "both called"), (2, "host1", "host1 is there")):
+        with pytest.raises(AlreadyExists, match=said) as caught:
+            overlay.check_peer(mine, ["10.100.0.0/24"], {**make_peer(number), "node": name})
+        assert "-o node=NAME" in caught.value.hint
+    overlay.check_peer(mine, ["10.100.0.0/24"], {**make_peer(1), "endpoint": "192.0.2.9:1"})
+
+
 def test_peers_are_added_changed_and_dropped_by_name_or_key() -> None:
     one = overlay.with_peer(make_overlay(), make_peer(1))
     two = overlay.with_peer(one, make_peer(2))
