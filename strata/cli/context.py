@@ -125,9 +125,10 @@ def need_names(names: Sequence[str], *, all: bool = False, what: str = "name or 
 def _show_program(argv: Sequence[str]) -> None:
     from strata.cli.messages import clean
 
-    note("+ " + " ".join(_quote(clean(word)) for word in argv))
+    note("+ " + " ".join(quote(clean(word)) for word in argv))
 
 
-def _quote(word: str) -> str:
+def quote(word: str) -> str:
+    """A word as a shell would need it."""
     plain = word and not set(word) & set(" \t\n'\"\\$`;&|<>()*?[]{}!#~")
     return word if plain else "'" + word.replace("'", "'\\''") + "'"

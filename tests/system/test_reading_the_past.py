@@ -107,6 +107,19 @@ def test_the_past_runs_without_touching_the_present(past: Store) -> None:
     assert past.ok("volume", "ls", "-q").out == volumes
 
 
+def test_without_a_command_it_says_which_one_it_runs(past: Store) -> None:
+    past.ok("create", "--name", "hello", IMAGE, "echo", "a b")
+    past.ok("snapshot", "hello@one")
+    done = past.ok("run", "--rm", "--at", "hello@one")
+    assert (done.line, done.err) == ("a b", "it runs the command of hello: echo 'a b'\n")
+    assert past.ok("run", "--rm", "--at", "hello@one", "echo", "c").err == ""
+    image = past.strata("run", "--rm", "--at", "hello@one", f"{IMAGE}:latest", "echo", "c")
+    assert image.rc == 125
+    assert f"{IMAGE}:latest is an image, and --at brings that of its container" in image.err
+    assert past.strata("run", "--rm", "--at", "hello@one", "no:such").rc == 127
+    past.ok("rm", "hello")
+
+
 def test_a_volume_of_the_past_is_put_where_the_present_would_be(past: Store) -> None:
     shown = past.ok("run", "--rm", "--at", "data@one", "-v", "data:/x", IMAGE, "ls", "/x")
     assert shown.out.split() == ["b", "same", "sub"]
