@@ -224,15 +224,17 @@ def find_default_link() -> str | None:
     return None
 
 
-def check_bridge(name: str) -> None:
-    """Refuse a link of this namespace that is no bridge. `NetworkError`."""
+def check_bridge(name: str) -> str:
+    """The alias of a bridge of this namespace, "" for none. `NetworkError` for another link."""
     words = ["ip", "-oneline", "link", "show", "dev", name, "type", "bridge"]
-    if not command.run(words, check=False).stdout.strip():
+    said = command.run(words, check=False).text.split()
+    if not said:
         raise NetworkError(
             f"interface {name} is there already and is no bridge",
             hint="name a bridge, or what is not there yet: `strata network create "
             "--interface-name`",
         )
+    return said[said.index("alias") + 1] if "alias" in said else ""
 
 
 def check_parent(

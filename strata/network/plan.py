@@ -66,8 +66,11 @@ def with_prefix(address: str, subnet: Subnet) -> str:
 # -- the bridge ------------------------------------------------------------------------------------
 
 
-def bridge_up(network: Record, *, exists: bool, mac: str) -> str:
-    """The lines that make a network's bridge, or complete one that is there."""
+def bridge_up(network: Record, *, exists: bool, mac: str, alias: str) -> str:
+    """The lines that make a network's bridge, or complete one that is there.
+
+    ``alias`` says whose it is, for whom finds it.
+    """
     name = network["interface"]
     lines = []
     if not exists:
@@ -88,7 +91,7 @@ def bridge_up(network: Record, *, exists: bool, mac: str) -> str:
             six = parsed.family == V6
             extra = " nodad" if six else " broadcast +" if parsed.prefix < 31 else ""
             lines.append(f"address replace {with_prefix(gateway, parsed)} dev {name}{extra}")
-    lines.append(f"link set dev {name} up")
+    lines.append(f"link set dev {name} up" + ("" if exists else f" alias {alias}"))
     return "\n".join(lines) + "\n"
 
 

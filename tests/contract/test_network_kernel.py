@@ -79,8 +79,8 @@ def test_links_are_made_in_a_namespace_that_goes_with_its_pin(
     links = [(network, attachment)]
 
     def make() -> None:
-        act.run(act.IP, plan.bridge_up(network, exists=False, mac="02:00:00:00:00:07"))
-        act.run(act.IP, plan.bridge_up(network, exists=True, mac="02:00:00:00:00:07"))
+        act.run(act.IP, plan.bridge_up(network, exists=False, mac="02:00:00:00:00:07", alias="a:b"))
+        act.run(act.IP, plan.bridge_up(network, exists=True, mac="02:00:00:00:00:07", alias="a:b"))
         with act.make_inside(pin) as channel:
             act.make_links(plan.host_side(links), pin)
             act.change_links(channel, plan.inside(links))
@@ -111,7 +111,7 @@ def test_links_are_made_in_a_namespace_that_goes_with_its_pin(
             inside(pin, lambda: act.change_links(netlink.Channel(netlink.ROUTE), gone))
         with pytest.raises(NetworkError, match=r"File exists.*link add name strata7"):
             inside(host.netns, lambda: act.run(
-                act.IP, plan.bridge_up(network, exists=False, mac="02:00:00:00:00:07")
+                act.IP, plan.bridge_up(network, exists=False, mac="02:00:00:00:00:07", alias="a:b")
             ))  # fmt: skip
     finally:
         kernel.unpin(pin)

@@ -191,6 +191,35 @@ def test_a_container_that_came_back_without_its_network_says_how_to_go_on(store:
     store.ok("start", "one")
 
 
+def test_a_bridge_is_known_as_ours_when_the_state_of_the_host_was_lost(
+    place: tuple[Store, Host, Host],
+) -> None:
+    store, host, _ = place
+    for name in ("x", "y", "z"):
+        store.ok("network", "create", "--interface-name", f"br{name}", name)
+        store.ok("run", "--rm", "--network", name, BUSYBOX, "true")
+    host.ok("ip", "link", "add", "theirs", "type", "bridge")
+    store.ok("network", "create", "--interface-name", "theirs", "found")
+    store.ok("run", "--rm", "--network", "found", BUSYBOX, "true")
+    shutil.rmtree(f"{store.runroot}/net/up")
+    store.ok("run", "--rm", "--network", "x", BUSYBOX, "true")
+    store.ok("network", "rm", "x")
+    assert "brx" not in host.list_links(), "used again since"
+    store.ok("network", "rm", "y")
+    assert "bry" not in host.list_links(), "not used since"
+    store.ok("network", "rm", "found")
+    assert "theirs" in host.list_links()
+    assert store.ok("system", "check").out == ""
+    [found] = store.ok("network", "inspect", "z").json
+    for path in (f"records/networks/{found['id']}.json", f"images/networks/{found['id']}.json",
+                 "records/names/network/z"):  # fmt: skip
+        os.unlink(f"{store.pool}/{path}")
+    assert "brz" in host.list_links()
+    check_and_repair(store, "bridge brz")
+    assert "brz" not in host.list_links()
+    host.ok("ip", "link", "del", "theirs")
+
+
 def test_a_taken_name_is_refused_or_passed_over(store: Store) -> None:
     store.ok("network", "create", "web")
     refused = store.strata("network", "create", "web")

@@ -176,18 +176,18 @@ def test_a_taken_name_is_refused_in_podmans_words() -> None:
 
 def test_a_bridge() -> None:
     text = plan.bridge_up(make_network(subnets=DUAL, options={"mtu": "1400", "vlan": "5"}),
-                          exists=False, mac="02:00:00:00:00:01")  # fmt: skip
+                          exists=False, mac="02:00:00:00:00:01", alias="strata:1")  # fmt: skip
     assert text.splitlines() == [
         "link add name strata1 address 02:00:00:00:00:01 mtu 1400 type bridge "
         "vlan_filtering 1 vlan_default_pvid 5",
         "address replace 10.89.0.1/24 dev strata1 broadcast +",
         "address replace fd00:1::1/64 dev strata1 nodad",
-        "link set dev strata1 up",
+        "link set dev strata1 up alias strata:1",
     ]  # fmt: skip
 
 
 def test_a_bridge_that_is_there_is_completed() -> None:
-    text = plan.bridge_up(make_network(), exists=True, mac="02:00:00:00:00:01")
+    text = plan.bridge_up(make_network(), exists=True, mac="02:00:00:00:00:01", alias="a:b")
     assert text.splitlines() == [
         "address replace 10.89.0.1/24 dev strata1 broadcast +", "link set dev strata1 up",
     ]  # fmt: skip

@@ -88,7 +88,8 @@ def _find_bridges(e: Engine, w: World) -> Iterator[Problem]:
     known = {network_id[:SHORT_ID]: record for network_id, record in w.records["network"].items()}
     known_damaged = {object_id[:SHORT_ID] for kind, object_id, _ in w.damaged if kind == "network"}
     busy = {word[:SHORT_ID] for word in w.busy}
-    for short, _, name in host.list_marks(e):
+    marked = [(short, name) for short, _, name in host.list_marks(e)]
+    for short, name in dict.fromkeys([*marked, *_list_named(e)]):
         if short not in known and short not in known_damaged and short not in busy:
             yield Problem("bridge-stale", f"bridge {name}", "its network is gone",
                           functools.partial(host.take_down, e, {"id": short, "interface": name}),
@@ -100,6 +101,15 @@ def _find_bridges(e: Engine, w: World) -> Iterator[Problem]:
         if record is not None and plan.is_bridge(record) and not host.is_up(e, record):
             yield Problem("bridge-gone", _show(record), f"its bridge {record['interface']} is gone",
                           functools.partial(host.rebuild, e))  # fmt: skip
+
+
+def _list_named(e: Engine) -> Iterator[tuple[str, str]]:
+    """(short id of the network, bridge) of all bridges on which this store is written."""
+    prefix = host.make_alias(e, "")
+    for link in _list_links():
+        alias = str(link.get("ifalias", ""))
+        if alias.startswith(prefix):
+            yield alias.removeprefix(prefix), str(link.get("ifname"))
 
 
 def _is_free(e: Engine, w: World, container_id: str) -> bool:

@@ -161,10 +161,9 @@ def _bring_up(e: Engine, network: Record) -> None:
     if not exists:
         # Before it is made, so that a removal knows it for ours should nothing else happen.
         _write_mark(e, network["id"], f"0 {name}")
-    found = _read_mark(e, network["id"])[1:] != [name]
-    if found:
-        act.check_bridge(name)
-    act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac))
+    alias = make_alias(e, network["id"])
+    found = _read_mark(e, network["id"])[1:] != [name] and act.check_bridge(name) != alias
+    act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac, alias=alias))
     trace.point("network:link-made")
     families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
     # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
@@ -220,12 +219,28 @@ def _forget_up(e: Engine, network_id: str, interface: str) -> None:
     from strata.linux.tree import remove_path
 
     mark = _mark(e, network_id)
-    if _read_mark(e, network_id)[1:] == [interface] and kernel.find_link(interface) is not None:
+    if kernel.find_link(interface) is not None and _is_own(e, network_id, interface):
         act.run(act.IP, plan.link_down(interface))
     trace.point("network:link-removed")
     _unlink(mark)
     remove_path(lease_folder(e, network_id))
     close_tunnel(network_id)
+
+
+def make_alias(e: Engine, network_id: str) -> str:
+    """What is written on a network's bridge: the store's and the network's id."""
+    return f"strata:{e.config.id[:8]}:{network_id[:SHORT_ID]}"
+
+
+def _is_own(e: Engine, network_id: str, interface: str) -> bool:
+    """Whether we made a bridge; what is written on it counts when the mark was lost."""
+    mark = _read_mark(e, network_id)
+    if mark:
+        return mark[1:] == [interface]
+    try:
+        return act.check_bridge(interface) == make_alias(e, network_id)
+    except NetworkError:
+        return False
 
 
 def _open_tunnel(e: Engine, network: Record) -> None:
