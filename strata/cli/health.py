@@ -57,7 +57,39 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
         if "test" in health:
             raise UsageError("cannot specify both --no-healthcheck and --health-cmd")
         described["no_healthcheck"] = True
+    startup = _read_startup(options)
+    if startup:
+        if described.get("no_healthcheck"):
+            raise UsageError("cannot specify both --no-healthcheck and --health-startup-cmd")
+        health["startup"] = startup
     described["health"] = health
+
+
+def _read_startup(options: Options) -> dict[str, Any]:
+    """The check that comes before the others; {} without one."""
+    if not options.text("health-startup-cmd"):
+        for key in ("interval", "retries", "success", "timeout"):
+            if options.given(f"health-startup-{key}"):
+                raise UsageError(
+                    f"--health-startup-{key} says nothing without a command",
+                    hint="add --health-startup-cmd",
+                )
+        return {}
+    found: dict[str, Any] = {
+        "test": parse_test(options.text("health-startup-cmd")), "interval": 30.0, "timeout": 30.0,
+        "retries": options.number("health-startup-retries") or 0,
+        "success": options.number("health-startup-success") or 0,
+    }  # fmt: skip
+    if found["test"][0] == "NONE":
+        raise UsageError("the start-up health check has no command")
+    for key in ("interval", "timeout"):
+        if options.given(f"health-startup-{key}"):
+            text = options.text(f"health-startup-{key}")
+            found[key] = parse_health_duration(text, f"startup-{key}")
+    for key in ("retries", "success"):
+        if found[key] < 0:
+            raise UsageError(f"healthcheck-startup-{key} must be 0 or greater")
+    return found
 
 
 def parse_restart(text: str) -> dict[str, Any]:
@@ -81,7 +113,7 @@ def parse_restart(text: str) -> dict[str, Any]:
 
 def parse_health_duration(text: str, name: str) -> float:
     """Read a duration of a health check in seconds; an interval may be ``disable`` (0)."""
-    if name == "interval" and text == "disable":
+    if name.endswith("interval") and name != "start-interval" and text == "disable":
         return 0.0
     try:
         seconds = parse_duration(text)
@@ -89,8 +121,9 @@ def parse_health_duration(text: str, name: str) -> float:
         raise UsageError(
             f'invalid healthcheck-{name}: time: invalid duration "{text}"', hint="as in 30s or 1m"
         ) from None
-    if seconds < 0 or (name == "timeout" and seconds == 0):
-        least = "at least 1 second" if name == "timeout" else "0 seconds or greater"
+    timeout = name.endswith("timeout")
+    if seconds < 0 or (timeout and seconds == 0):
+        least = "at least 1 second" if timeout else "0 seconds or greater"
         raise UsageError(f"healthcheck-{name} must be {least}")
     return seconds
 

@@ -63,6 +63,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
         if "\n" in options.text(key).strip("\n"):
             raise UsageError(f"invalid --{key}: it is more than one line")
         described[key.replace("-", "_")] = options.text(key).strip("\n")
+    if options.list("hostuser"):
+        described["host_users"] = [find_host_user(text) for text in options.list("hostuser")]
     for key, sentence in _NOT_NEEDED.items():
         if options.given(key):
             os.write(2, f"WARN: {sentence}\n".encode())
@@ -136,6 +138,21 @@ def parse_groups(items: list[str]) -> list[str]:
     if not all(items):
         raise UsageError("invalid --group-add: the group's name is empty")
     return items
+
+
+def find_host_user(text: str) -> dict[str, Any]:
+    """A user of the host by name or number, for a line in the container's passwd."""
+    import pwd
+
+    try:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 11 else -1
+        found = pwd.getpwuid(number) if number >= 0 else pwd.getpwnam(text)
+    except (KeyError, ValueError, OverflowError):
+        raise UsageError(
+            f"user: unknown user {text}", hint="--hostuser takes a name or number of the host"
+        ) from None
+    return {"name": found.pw_name, "uid": found.pw_uid, "gid": found.pw_gid,
+            "gecos": found.pw_gecos.split(",")[0], "home": found.pw_dir}  # fmt: skip
 
 
 def parse_attach(items: list[str], driver: str) -> list[str]:

@@ -15,15 +15,13 @@ _PODS = "there are no pods"
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
     **{
-        f"--health-{name}": "health checks keep no log and have no phase of start-up commands"
-        for name in "log-destination max-log-count max-log-size startup-cmd startup-interval "
-        "startup-retries startup-success startup-timeout".split()
+        f"--health-{name}": "the last five results are kept with the container's record"
+        for name in "log-destination max-log-count max-log-size".split()
     },
     "--rdt-class": "this kernel interface (resctrl) is not used",
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
-    "--hostuser": "give the line with --passwd-entry",
     "--hooks-dir": "hooks of the runtime are not called",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--personality": "personalities cannot be set",

@@ -15,7 +15,7 @@ from strata.runtime.users import read_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from strata.oci.spec import User
@@ -29,6 +29,26 @@ def ensure_listed(root: int, config: Mapping[str, Any], user: User) -> None:
     _append(root, "etc/passwd", str(user.uid), make_line(line, user, home))
     line = str(config.get("group_entry") or "$GID:x:$GID:")
     _append(root, "etc/group", str(user.gid), make_line(line, user, home))
+
+
+def add_host_users(root: int, config: Mapping[str, Any], mounted: Sequence[str]) -> None:
+    """Add users of the host to the passwd of the image open at ``root``. Idempotent; one whose name
+    or number the image has stays as it is. A home directory that is not mounted is the working
+    directory, as with Podman."""
+    for item in config["host_users"]:
+        text = read_in_root(root, "etc/passwd")
+        if any(entry.split(":")[:1] == [item["name"]] for entry in text.splitlines()):
+            continue
+        home = item["home"]
+        if not any(f"{home}/".startswith(f"{path.rstrip('/')}/") for path in mounted):
+            home = config.get("workdir") or "/"
+        line = str(config.get("passwd_entry") or "$USERNAME:*:$UID:$GID:$NAME:$HOME:/bin/sh")
+        for word, value in (
+            ("$USERNAME", item["name"]), ("$UID", str(item["uid"])), ("$GID", str(item["gid"])),
+            ("$NAME", item["gecos"]), ("$HOME", home),
+        ):  # fmt: skip
+            line = line.replace(word, value)
+        _append(root, "etc/passwd", str(item["uid"]), line)
 
 
 def make_line(text: str, user: User, home: str) -> str:

@@ -27,6 +27,10 @@ def make_config(
     directory, ``cache`` a directory for translated filters. `UsageError`, `RuntimeFailure`."""
     config = record["config"]
     groups = [name for name in config.get("group_add") or () if name != "keep-groups"]
+    if config.get("host_users"):
+        from strata.runtime import accounts
+
+        accounts.add_host_users(root, config, [str(mount["destination"]) for mount in mounts])
     user = users.resolve(root, config.get("user") or "", tuple(groups))
     if user.uid and not user.login and config.get("passwd", True):
         from strata.runtime import accounts

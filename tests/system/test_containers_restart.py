@@ -134,6 +134,60 @@ def test_an_unhealthy_container_is_treated_as_told(own: Store, action: str, stat
     wait_until(lambda: get_row(own, "sick")["State"] == state, f"it is {state}")
 
 
+def test_the_regular_check_begins_after_the_start_up_check_has_passed(own: Store) -> None:
+    own.ok(*FRAGILE, "--health-cmd", "echo regular >>/ran", "--health-interval", "100s",
+           "--health-startup-cmd", "test -e /up && echo startup >>/ran", "--health-startup-success",
+           "2", "--health-startup-interval", "50ms", "--name", "slowly", BUSYBOX, "sleep", "1000",
+           )  # fmt: skip
+    health = own.ok("inspect", "slowly").json[0]["Config"]["StartupHealthCheck"]
+    assert health == {
+        "Test": ["CMD-SHELL", "test -e /up && echo startup >>/ran"], "Interval": 50_000_000,
+        "Timeout": 30_000_000_000, "Successes": 2,
+    }  # fmt: skip
+    wait_until(lambda: len(own.ok("inspect", "slowly").json[0]["State"]["Health"]["Log"]) > 3,
+               "some failures")  # fmt: skip
+    assert own.ok("inspect", "--format", "{{.State.Health.Status}}", "slowly").line == "starting"
+    own.ok("exec", "slowly", "touch", "/up")
+    wait_until(lambda: "(healthy)" in own.ok("ps").out, "the first regular check")
+    assert own.ok("exec", "slowly", "cat", "/ran").out == "startup\nstartup\nregular\n"
+
+
+def test_a_container_that_never_comes_up_is_restarted(own: Store) -> None:
+    own.ok(*FRAGILE, "--health-cmd", "true", "--health-interval", "disable",
+           "--health-startup-cmd", "test -e /up || { touch /up; false; }",
+           "--health-startup-retries", "1", "--health-startup-interval", "disable",
+           "--name", "late", BUSYBOX, "sleep", "1000")  # fmt: skip
+    assert not find_supervisors(own)
+    pid = own.ok("inspect", "--format", "{{.State.Pid}}", "late").line
+    failed = own.strata("healthcheck", "run", "late")
+    assert (failed.rc, failed.line) == (1, "starting")
+    assert own.ok("inspect", "--format", "{{.State.Pid}}", "late").line not in (pid, "0")
+    own.ok("healthcheck", "run", "late")
+    assert own.ok("inspect", "--format", "{{.State.Health.Status}}", "late").line == "starting"
+    own.ok("healthcheck", "run", "late")
+    assert own.ok("inspect", "--format", "{{.State.Health.Status}}", "late").line == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--health-startup-cmd", "true"], "no regular healthcheck"),
+        (["--health-cmd", "true", "--health-startup-retries", "3"], "add --health-startup-cmd"),
+        (["--no-healthcheck", "--health-startup-cmd", "true"], "cannot specify both"),
+        (["--health-cmd", "true", "--health-startup-cmd", "true", "--health-startup-timeout", "0"],
+         "at least 1 second"),
+        (["--health-cmd", "true", "--health-startup-cmd", "true", "--health-startup-success", "-1"],
+         "0 or greater"),
+    ],
+)  # fmt: skip
+def test_start_up_checks_that_make_no_sense_are_refused(
+    own: Store, words: list[str], said: str
+) -> None:
+    refused = own.strata("create", *words, BUSYBOX, "true")
+    assert refused.rc == 125
+    assert said in refused.err
+
+
 def test_a_check_that_takes_too_long_fails_and_leaves_no_process(own: Store) -> None:
     own.ok(*FRAGILE, "--health-cmd", "sleep 77", "--health-interval", "0", "--health-timeout",
            "1s", "--health-retries", "1", "--name", "slow", BUSYBOX, "sleep", "1000")  # fmt: skip

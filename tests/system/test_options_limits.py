@@ -163,6 +163,15 @@ def test_a_user_that_is_only_a_number_has_an_entry(busybox_store: Store) -> None
     assert out[:3] == ["4242:*:4242:77:container user:/data:/bin/sh", "77:x:77:", "4242"]
     entry = "me:x:$UID:$GID:$NAME:$HOME:/bin/sh"
     assert run(busybox_store, "-u", "4242", "--passwd-entry", entry, sh="whoami").line == "me"
+
+
+def test_users_of_the_host_are_added_to_the_containers(busybox_store: Store) -> None:
+    shown = run(busybox_store, "--hostuser", "daemon", "--hostuser", "2", "--hostuser", "root",
+                "-u", "daemon", "-w", "/tmp", sh="whoami; tail -n +3 /etc/passwd").out  # fmt: skip
+    assert shown == "daemon\ndaemon:*:1:1:daemon:/tmp:/bin/sh\nbin:*:2:2:bin:/tmp:/bin/sh\n"
+    refused = busybox_store.strata("run", "--rm", "--hostuser", "nosuch", IMAGE, "true")
+    assert refused.rc == 125
+    assert "user: unknown user nosuch" in refused.err
     out = run(busybox_store, "-u", "4242", "--passwd=false", sh="whoami 2>/dev/null || echo none")
     assert out.line == "none"
     assert run(busybox_store, "-u", "user", sh="grep -c 4242 /etc/passwd || true").line == "0"

@@ -35,9 +35,11 @@ _THEMES = {
     "health": frozenset((
         "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",
+        "health-startup-cmd", "health-startup-interval", "health-startup-retries",
+        "health-startup-success", "health-startup-timeout",
     )),
     "process": frozenset((
-        "attach",
+        "attach", "hostuser",
         "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
         "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
         "arch", "variant", "platform", "passwd", "passwd-entry", "group-entry",

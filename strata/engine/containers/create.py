@@ -73,6 +73,8 @@ OPTIONAL: Record = {
     "systemd": False,
     # whether a user or group without an entry in the image gets one, and that line
     "passwd": True, "passwd_entry": "", "group_entry": "",
+    # users of the host that the image's passwd gets: {"name", "uid", "gid", "gecos", "home"}
+    "host_users": [],
     # {"name", "type": mount|env, "target" ("": the name), "uid", "gid", "mode"}; the values are
     # kept apart (`strata.engine.secrets`)
     "secrets": [],
@@ -83,7 +85,8 @@ OPTIONAL: Record = {
     # -- what happens at its end. policy: no, on-failure, always, unless-stopped; retries: 0 no end
     "restart": {"policy": "no", "retries": 0},
     # {"test" (as in an image), "interval" (0: only by hand), "timeout", "retries", "start_period",
-    # "start_interval", "on_failure": none|kill|restart|stop}; {} when there is no check
+    # "start_interval", "on_failure": none|kill|restart|stop, and "startup" where another check
+    # comes first: {"test", "interval", "timeout", "retries" (0: no end), "success"}}; {} without
     "health": {},
 }  # fmt: skip
 
@@ -221,6 +224,11 @@ def plan_health(image: object, options: Mapping[str, Any]) -> Record:
     whole = isinstance(test, list) and all(isinstance(word, str) for word in test)
     found["test"] = list(test or ()) if whole else []
     found.update(given)
+    if "startup" in found and (not found["test"] or found["test"][0] == "NONE"):
+        raise UsageError(
+            "cannot set a startup healthcheck when there is no regular healthcheck",
+            hint="--health-cmd gives one",
+        )
     # An empty test, as Docker has it, means that of the image below, which knows none either.
     return {} if not found["test"] or found["test"][0] == "NONE" else found
 

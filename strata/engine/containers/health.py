@@ -12,7 +12,7 @@ import time
 
 from strata import trace
 from strata.engine import events
-from strata.engine.containers import life
+from strata.engine.containers import life, supervising
 from strata.engine.core import Engine, Record
 from strata.errors import StateImproper, StrataError, UsageError
 from strata.store import lifecycle
@@ -23,20 +23,24 @@ LOG_LENGTH = 5
 OUTPUT_LIMIT = 500
 
 
-def make_state() -> Record:
+def make_state(record: Record) -> Record:
     """The health of a container that was just started."""
-    return {"status": STARTING, "streak": 0, "log": []}
+    found: Record = {"status": STARTING, "streak": 0, "log": []}
+    if record["config"]["health"].get("startup"):
+        found["startup"] = {"passed": False, "success": 0, "failure": 0}
+    return found
 
 
 def get_state(record: Record) -> Record:
     """What is known of a container's health since its start."""
     known = record["state"].get("health")
-    return dict(known) if isinstance(known, dict) and known.get("status") else make_state()
+    return dict(known) if isinstance(known, dict) and known.get("status") else make_state(record)
 
 
 def get_argv(record: Record) -> list[str]:
-    """The words of the check. `UsageError` when the container has none."""
-    test = list((record["config"].get("health") or {}).get("test") or ())
+    """The words of the check that is due. `UsageError` when the container has none."""
+    health = supervising.get_startup(record) or record["config"].get("health") or {}
+    test = list(health.get("test") or ())
     if len(test) > 1 and test[0] == "CMD":
         return test[1:]
     if len(test) > 1 and test[0] == "CMD-SHELL":
@@ -53,14 +57,26 @@ def note_result(
     known: Record, entry: Record, *, retries: int, in_start_period: bool
 ) -> Record:  # fmt: skip
     """The health after one more result. Pure."""
-    log = [*known["log"], entry][-LOG_LENGTH:]
+    known = {**known, "log": [*known["log"], entry][-LOG_LENGTH:]}
+    if "startup" in known:
+        known["startup"] = {**known["startup"], "due": False}
     if entry["ExitCode"] == 0:
-        return {"status": HEALTHY, "streak": 0, "log": log}
+        return {**known, "status": HEALTHY, "streak": 0}
     if in_start_period and known["status"] == STARTING:
-        return {**known, "log": log}
+        return known
     streak = known["streak"] + 1
     status = UNHEALTHY if streak >= max(1, retries) else known["status"]
-    return {"status": status, "streak": streak, "log": log}
+    return {**known, "status": status, "streak": streak}
+
+
+def note_startup(known: Record, entry: Record, *, success: int) -> Record:
+    """The health after a start-up check: it stays "starting", and after enough successes the
+    regular check is due. Pure."""
+    counts = dict(known["startup"])
+    passed = entry["ExitCode"] == 0
+    counts["success" if passed else "failure"] += 1
+    counts["passed"] = counts["due"] = passed and counts["success"] >= max(1, success)
+    return {**known, "log": [*known["log"], entry][-LOG_LENGTH:], "startup": counts}
 
 
 def run_check(e: Engine, record: Record) -> tuple[bool, str]:
@@ -74,7 +90,8 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
         raise StateImproper(
             f"container {record['id'][:12]} is not running", hint="start the container first"
         )
-    health = record["config"]["health"]
+    startup = supervising.get_startup(record)
+    health = startup or record["config"]["health"]
     began = time.time()
     code, output = _execute(e, record, argv, float(health.get("timeout") or 30))
     entry = {"Start": format_time(began), "End": format_time(time.time()), "ExitCode": code,
@@ -85,14 +102,25 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
             # Of a run that is over: it says nothing of this one.
             return code == 0, get_state(fresh)["status"]
         known = get_state(fresh)
-        age = time.time() - parse_time(fresh["state"]["started"])
-        found = note_result(
-            known, entry, retries=int(health.get("retries") or 3),
-            in_start_period=age < float(health.get("start_period") or 0),
-        )  # fmt: skip
+        if startup and not supervising.get_startup(fresh):
+            # Another check was faster, and the last one needed.
+            return code == 0, str(known["status"])
+        if startup:
+            found = note_startup(known, entry, success=startup["success"])
+        else:
+            age = time.time() - parse_time(fresh["state"]["started"])
+            found = note_result(
+                known, entry, retries=int(health.get("retries") or 3),
+                in_start_period=age < float(health.get("start_period") or 0),
+            )  # fmt: skip
         fresh["state"]["health"] = found
         e.records.save(fresh, durable=False)
     events.emit_container(e, "health_status", fresh, health=found["status"], streak=found["streak"])
+    if found.get("startup", {}).get("due") and supervising.is_needed(fresh):
+        # A check by hand may have been the last one needed, and nobody has waited for it.
+        supervising.mark(e, fresh["id"])
+    if startup and code != 0 and 0 < startup["retries"] <= found["startup"]["failure"]:
+        _react(e, fresh, "restart")
     if found["status"] == UNHEALTHY:
         _react(e, fresh, str(health.get("on_failure") or "none"))
     return code == 0, str(found["status"])

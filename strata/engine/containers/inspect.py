@@ -218,6 +218,10 @@ def _describe_config(record: Record) -> Record:
     health = config.get("health") or {}
     if health.get("test"):
         found["Healthcheck"] = _describe_check(health)
+    if health.get("startup"):
+        found["StartupHealthCheck"] = _describe_check(health["startup"])
+        if health["startup"]["success"]:
+            found["StartupHealthCheck"]["Successes"] = health["startup"]["success"]
     if config.get("timezone"):
         found["Timezone"] = config["timezone"]
     if config.get("systemd") == "always":

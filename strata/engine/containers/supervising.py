@@ -28,15 +28,24 @@ def get_policy(record: Record) -> tuple[str, int]:
     return str(found.get("policy") or "no"), int(found.get("retries") or 0)
 
 
+def get_startup(record: Record) -> Record:
+    """The check that comes before the regular ones, as long as it has not passed; else {}."""
+    found: Record = (record["config"].get("health") or {}).get("startup") or {}
+    known = (record["state"].get("health") or {}).get("startup") or {}
+    return {} if known.get("passed") else found
+
+
 def get_interval(record: Record) -> float:
     """Seconds between health checks; 0 when there are none or only by hand."""
-    health = record["config"].get("health") or {}
+    health = get_startup(record) or record["config"].get("health") or {}
     return float(health.get("interval") or 0) if health.get("test") else 0.0
 
 
 def is_needed(record: Record) -> bool:
     """Whether a running container needs somebody who watches it."""
-    return get_policy(record)[0] != "no" or get_interval(record) > 0
+    health = record["config"].get("health") or {}
+    intervals = (part.get("interval") for part in (health, health.get("startup") or {}))
+    return get_policy(record)[0] != "no" or (bool(health.get("test")) and any(intervals))
 
 
 def is_due(record: Record) -> bool:
@@ -122,7 +131,7 @@ def begin_state(record: Record, *, revived: bool) -> Record:
     if (record["config"].get("health") or {}).get("test"):
         from strata.engine.containers import health
 
-        found["health"] = health.make_state()
+        found["health"] = health.make_state(record)
     return found
 
 

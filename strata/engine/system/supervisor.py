@@ -227,7 +227,12 @@ class _Supervisor:
 
 
 def _get_pause(record: Record, interval: float) -> float:
-    """Seconds to the next health check; in the start period it may come sooner."""
+    """Seconds to the next health check; in the start period it may come sooner, and the first
+    regular one follows a start-up check at once."""
+    if ((record["state"].get("health") or {}).get("startup") or {}).get("due"):
+        return 0.0
+    if supervising.get_startup(record):
+        return interval
     health = record["config"]["health"]
     known = record["state"].get("health") or {}
     age = time.time() - parse_time(record["state"]["started"])
