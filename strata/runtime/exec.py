@@ -171,18 +171,8 @@ def run_captured(
             os.close(fd)
         argv = exec_argv(runtime, container_id, f"{name}.json", pid_file=f"{name}.pid")
         pid = command.spawn(argv, stdout=output, stderr=output, new_session=True)
-        ended = open_pidfd(pid)
-        try:
-            waiter = select.poll()
-            waiter.register(ended, select.POLLIN)
-            late = not waiter.poll(timeout * 1000)
-            if late:
-                _kill_inner(f"{name}.pid")
-                os.kill(pid, 9)
-        finally:
-            os.close(ended)
-        code = command.wait(pid)
-        return (None if late else 128 - code if code < 0 else code), os.pread(output, limit, 0)
+        code = wait_or_kill(pid, f"{name}.pid", timeout)
+        return code, os.pread(output, limit, 0)
     finally:
         os.close(output)
         for path in (f"{name}.json", f"{name}.pid"):
@@ -192,13 +182,25 @@ def run_captured(
                 continue
 
 
-def _kill_inner(pid_file: str) -> None:
-    """Kill the process the runtime started; the runtime's own end would leave it running."""
+def wait_or_kill(pid: int, pid_file: str, timeout: float) -> int | None:
+    """Wait for a runtime that runs a process; the exit code. After ``timeout`` seconds both are
+    killed, and it is None: the runtime's own end would leave the process running."""
+    ended = open_pidfd(pid)
     try:
-        with open(pid_file) as file:
-            os.kill(int(file.read()), 9)
-    except (OSError, ValueError):
-        return
+        waiter = select.poll()
+        waiter.register(ended, select.POLLIN)
+        late = not waiter.poll(timeout * 1000)
+        if late:
+            try:
+                with open(pid_file) as file:
+                    os.kill(int(file.read()), 9)
+            except (OSError, ValueError):
+                pass
+            os.kill(pid, 9)
+    finally:
+        os.close(ended)
+    code = command.wait(pid)
+    return None if late else 128 - code if code < 0 else code
 
 
 def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:

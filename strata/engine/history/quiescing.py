@@ -15,20 +15,25 @@ are known by their image:
 ``none``      nothing
 ===========  =================================================================================
 
+A database that cannot be told so is held still like ``freeze``, the choice for everything else. A
+CMD that fails prevents the snapshot; it is called with ``end`` then too, as it may have begun.
+
 Everything has a deadline, and what a database was told ends by itself when we are killed: a session
 with its pipe, a pause with its time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import time
 
 from strata import command, trace
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
 from strata.engine.history.freezing import LIMIT, Freeze
-from strata.errors import StrataError, UsageError
+from strata.errors import Busy, StateImproper, StrataError, UsageError
 from strata.linux import cgroup
 from strata.runtime import exec as executing
 
@@ -41,6 +46,8 @@ LABEL = "io.strata.quiesce"
 MODES = ("postgres", "mysql", "redis", "sqlite", "freeze", "none")
 #: seconds one request inside a container may take
 _DEADLINE = 30.0
+#: and how long a session may take to end
+_END = 5.0
 _OUTPUT = 4096
 #: part of an image's or program's name -> how it is quiesced
 _KNOWN = {
@@ -50,17 +57,18 @@ _KNOWN = {
     "percona": "mysql",
     "redis": "redis", "redis-server": "redis", "valkey": "redis", "valkey-server": "redis",
 }  # fmt: skip
-#: mode -> the program that is it, whose user speaks to it
-_SERVERS = {
-    "postgres": ("postgres", "postmaster"), "mysql": ("mysqld", "mariadbd"),
-    "redis": ("redis-server", "valkey-server"),
-}  # fmt: skip
+#: mode -> the program that is it, whose user speaks to it; otherwise that of the first process
+_SERVERS = {"postgres": ("postgres", "postmaster"), "redis": ("redis-server", "valkey-server")}
 
 _PSQL = 'exec psql -X -q -w -U "${POSTGRES_USER:-postgres}" -d postgres -c CHECKPOINT'
+# As root of the system too, who needs no password where the socket tells who asks. An option file
+# of its has the last word.
 _MYSQL = (
     "c=$(command -v mariadb || command -v mysql) || { echo no client >&2; exit 127; }; "
-    'MYSQL_PWD="${MARIADB_ROOT_PASSWORD:-$MYSQL_ROOT_PASSWORD}" '
-    'exec "$c" -uroot --unbuffered --skip-column-names --batch'
+    'p="${MARIADB_ROOT_PASSWORD:-$MYSQL_ROOT_PASSWORD}"; '
+    'f="${MARIADB_ROOT_PASSWORD_FILE:-$MYSQL_ROOT_PASSWORD_FILE}"; '
+    '[ -z "$f" ] || read -r p <"$f"; '
+    'MYSQL_PWD="$p" exec "$c" -uroot --unbuffered --skip-column-names --batch'
 )  # fmt: skip
 _REDIS = (
     "c=$(command -v redis-cli || command -v valkey-cli) || { echo no redis-cli >&2; exit 127; }; "
@@ -105,28 +113,34 @@ class Quiesced:
         self._e = e
         self._modes = modes
         self._report = report
-        frozen = [record for record, mode in modes if still or mode == "freeze"]
-        self._freeze = Freeze(e, frozen)
+        self._still = still
+        self._freeze: Freeze | None = None
+        self._checks: list[Callable[[], None]] = []
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Quiesced:
         try:
-            for record, mode in self._modes:
-                self._begin(record, mode)
+            frozen = [record for record, mode in self._modes
+                      if not self._begin(record, mode) or self._still]  # fmt: skip
             trace.point("quiesce:begun")
-            self._freeze.__enter__()
+            self._freeze = Freeze(self._e, frozen).__enter__()
         except BaseException:
             self._end()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._freeze.thaw()
+        if self._freeze is not None:
+            self._freeze.thaw()
         self._end()
 
     def check(self) -> None:
         """Raise `Busy` unless everything held until now."""
-        self._freeze.check()
+        if self._freeze is not None:
+            self._freeze.check()
+            self._freeze.thaw()  # who does not run cannot answer
+        for check in self._checks:
+            check()
 
     def _end(self) -> None:
         while self._ends:
@@ -135,26 +149,42 @@ class Quiesced:
             except StrataError as error:
                 self._report(error.message)
 
-    def _begin(self, record: Record, mode: str) -> None:
+    def _begin(self, record: Record, mode: str) -> bool:
+        """Bring one to a consistent state; whether that needs no freezing."""
+        if mode.startswith("exec:"):
+            self._begin_command(record, mode)
+            return True
         try:
             if mode == "postgres":
                 _run(self._e, record, ["sh", "-c", _PSQL], mode)
             elif mode == "redis":
                 self._begin_redis(record)
             elif mode == "mysql":
-                self._ends.append(_Session(self._e, record).close)
-            elif mode.startswith("exec:"):
-                words = ["sh", "-c", mode[5:]]
-                _run(self._e, record, words, "", env=["STRATA_QUIESCE=begin"])
-                self._ends.append(
-                    lambda: _run(self._e, record, words, "", env=["STRATA_QUIESCE=end"])
-                )
+                session = _Session(self._e, record)
+                self._ends.append(session.close)
+                self._checks.append(session.check)
         except StrataError as error:
-            if mode.startswith("exec:"):
+            self._report(f"{record['name']}: {mode} could not be told, so it is held still: "
+                         f"{error.message}")  # fmt: skip
+            return False
+        return mode != "freeze"
+
+    def _begin_command(self, record: Record, mode: str) -> None:
+        def call(moment: str) -> None:
+            words = ["sh", "-c", mode[5:]]
+            try:
+                _run(self._e, record, words, "", env=[f"STRATA_QUIESCE={moment}"])
+            except StrataError as error:
                 raise StrataError(f"{record['name']}: {mode} failed: {error.message}",
                                   hint=error.hint) from None  # fmt: skip
-            # The snapshot is still what a power cut would leave, which every database survives.
-            self._report(f"{record['name']}: {mode} could not be told: {error.message}")
+
+        try:
+            call("begin")
+        except StrataError:
+            with contextlib.suppress(StrataError):
+                call("end")
+            raise
+        self._ends.append(lambda: call("end"))
 
     def _begin_redis(self, record: Record) -> None:
         pause = f'"$c" CLIENT PAUSE {LIMIT * 1000:.0f} WRITE'
@@ -179,19 +209,28 @@ def _find_server(record: Record, mode: str) -> int:
     return pid
 
 
+def _find_user(record: Record, mode: str) -> str | None:
+    """Who asks a database: root for ``mysql``, else whoever the server runs as; None: the user of
+    the container."""
+    if mode == "mysql":
+        return "0:0"
+    if not mode or record["config"].get("userns"):
+        return None  # in a user namespace the numbers seen here are the host's
+    try:
+        with open(f"/proc/{_find_server(record, mode)}/status") as file:
+            ids = dict(line.split(":", 1) for line in file if line.startswith(("Uid", "Gid")))
+    except OSError as error:
+        raise StateImproper("the container has just stopped") from error
+    return ":".join(ids[key].split()[0] for key in ("Uid", "Gid"))
+
+
 def _prepare(
     e: Engine, record: Record, words: list[str], mode: str, env: Sequence[str]
 ) -> dict[str, Any]:  # fmt: skip
-    """The process to run in a container: as its user, or as that of the server for a ``mode``."""
+    """The process to run in a container, as the user who may ask for a ``mode``."""
     from strata.runtime.host import read_host
 
-    user = None
-    if mode:
-        with open(f"/proc/{_find_server(record, mode)}/status") as file:
-            ids = dict(line.split(":", 1) for line in file if line.startswith(("Uid", "Gid")))
-        user = ":".join(ids[key].split()[0] for key in ("Uid", "Gid"))
-        if record["config"].get("userns"):
-            user = None  # those are the host's numbers
+    user = _find_user(record, mode)
     root = executing.open_root(record["state"]["pid"])
     try:
         return executing.make_process(
@@ -222,17 +261,26 @@ def _run(
 
 
 class _Session:
-    """A client of MySQL that holds a read lock until it is closed, or we are gone."""
+    """A client of MySQL that holds a read lock until it is closed, or we are gone.
+
+    The server itself bounds it: it gives up waiting for the lock, behind which all writers wait,
+    after `LIMIT`, and ends a session that said nothing for as long.
+    """
 
     def __init__(self, e: Engine, record: Record) -> None:
         import json
 
         process = _prepare(e, record, ["sh", "-c", _MYSQL], "mysql", ())
-        bundle = e.paths.bundle(record["id"])
-        self._file = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
-        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        self._name = record["name"]
+        self._file = f"{e.paths.bundle(record['id'])}/exec.{os.getpid()}.{os.urandom(4).hex()}"
+        with open(
+            os.open(f"{self._file}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+        ) as file:
             json.dump(process, file)
-        argv = executing.exec_argv(life.get_runtime(e, record), record["id"], self._file)
+        argv = executing.exec_argv(
+            life.get_runtime(e, record), record["id"], f"{self._file}.json",
+            pid_file=f"{self._file}.pid",
+        )  # fmt: skip
         stdin, self._in = os.pipe()
         self._out, stdout = os.pipe()
         try:
@@ -241,27 +289,52 @@ class _Session:
             os.close(stdin)
             os.close(stdout)
         try:
-            os.write(self._in, b"FLUSH TABLES WITH READ LOCK; SELECT 'locked';\n")
-            self._wait_locked()
+            self._session = self._ask(
+                f"SET SESSION lock_wait_timeout={LIMIT:.0f}; SET SESSION wait_timeout={LIMIT:.0f}; "
+                "FLUSH TABLES WITH READ LOCK; "
+            )
         except BaseException:
             self.close()
             raise
 
-    def _wait_locked(self) -> None:
+    def _ask(self, first: str = "") -> str:
+        """Let the server do something; who it says the session is."""
+        try:
+            os.write(self._in, f"{first}SELECT 'session', CONNECTION_ID();\n".encode())
+        except BrokenPipeError:
+            pass  # what it said before it ended is still to be read
         waiter = select.poll()
         waiter.register(self._out, select.POLLIN)
+        deadline = time.monotonic() + _DEADLINE
         said = b""
-        while b"locked" not in said.splitlines():
-            if not waiter.poll(_DEADLINE * 1000):
-                raise StrataError(f"no lock within {_DEADLINE:g} seconds")
+        while True:
+            for line in said.split(b"\n")[:-1]:
+                if line.startswith(b"session\t"):
+                    return line.decode(errors="replace")
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiter.poll(left * 1000):
+                raise StrataError(f"no answer within {_DEADLINE:g} seconds")
             data = os.read(self._out, _OUTPUT)
             if not data:
-                raise StrataError(" ".join(said.decode(errors="replace").split()) or "no answer")
+                lines = said.decode(errors="replace").split("\n")
+                raise StrataError(next((line for line in reversed(lines) if line), "no answer"))
             said += data
+
+    def check(self) -> None:
+        """Raise `Busy` when the lock is not held any more."""
+        try:
+            if self._ask() == self._session:
+                return
+        except StrataError:
+            pass
+        raise Busy(f"{self._name}: its database went on before the snapshot was taken",
+                   hint="try again when the pool has less to do")  # fmt: skip
 
     def close(self) -> None:
         """End the session, and with it the lock."""
         os.close(self._in)
         os.close(self._out)
-        command.wait(self._pid)
-        os.unlink(self._file)
+        executing.wait_or_kill(self._pid, f"{self._file}.pid", _END)
+        for path in (f"{self._file}.json", f"{self._file}.pid"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
