@@ -43,12 +43,15 @@ class Collected:
         self.failed: list[tuple[str, str]] = []
 
 
-def find_needed_layers(e: Engine) -> set[str]:
-    """Layer ids that images, containers, the trash or living operations need, with parents."""
+def find_needed_layers(e: Engine, *, containers: bool = True) -> set[str]:
+    """Layer ids that images, containers, the trash or living operations need, with parents.
+
+    ``containers=False``: leave out what only containers need, and reading all their records.
+    """
     needed = e.journal.list_kept()
     for image in e.records.list_records("image"):
         needed.update(image["layers"])
-    for container in e.records.list_records("container"):
+    for container in e.records.list_records("container") if containers else ():
         needed.add(container.get("layer") or "")
     for entry in e.trash.list_entries():
         record = entry["record"]
@@ -249,8 +252,13 @@ def _forget_image(e: Engine, image_id: str, done: Collected) -> None:
 
 
 def _collect_layers(e: Engine, done: Collected) -> None:
-    needed = find_needed_layers(e)
-    waste = {r["id"]: r for r in e.records.list_records("layer") if r["id"] not in needed}
+    def find_waste(needed: set[str]) -> dict[str, Record]:
+        return {r["id"]: r for r in e.records.list_records("layer") if r["id"] not in needed}
+
+    # Containers are many, and nearly always stand on layers that images need anyway.
+    if not find_waste(find_needed_layers(e, containers=False)):
+        return
+    waste = find_waste(find_needed_layers(e))
     while waste:
         parents = {record["parent"] for record in waste.values()}
         leaves = [record for record in waste.values() if record["id"] not in parents]
