@@ -90,15 +90,14 @@ class Engine:
 
     def lock_container(self, object_id: str, *, name: str = "", timeout: float = 60) -> locks.Lock:
         """One container's life."""
-        return locks.lock(f"{self.paths.locks}/2-container.{object_id}", timeout=timeout,
+        return locks.lock(self._lock_path("container", object_id), timeout=timeout,
                           what=f"container {name or object_id[:12]}")  # fmt: skip
 
     def is_container_locked(self, object_id: str) -> bool:
         """Whether some command is at a container right now."""
-        path = f"{self.paths.locks}/2-container.{object_id}"
-        if not os.path.exists(path):
+        if not os.path.exists(self._lock_path("container", object_id)):
             return False
-        held = locks.try_lock(path)
+        held = self.try_lock("container", object_id)
         if held is None:
             return True
         held.release()
@@ -116,8 +115,16 @@ class Engine:
 
     def lock_volume(self, object_id: str, *, name: str = "", timeout: float = 60) -> locks.Lock:
         """One volume's head, branches and mountpoint."""
-        return locks.lock(f"{self.paths.locks}/3-volume.{object_id}", timeout=timeout,
+        return locks.lock(self._lock_path("volume", object_id), timeout=timeout,
                           what=f"volume {name or object_id[:12]}")  # fmt: skip
+
+    def try_lock(self, kind: str, object_id: str) -> locks.Lock | None:
+        """The lock of a container or volume if nobody has it now."""
+        return locks.try_lock(self._lock_path(kind, object_id))
+
+    def _lock_path(self, kind: str, object_id: str) -> str:
+        order = "3-volume" if kind == "volume" else "2-container"
+        return f"{self.paths.locks}/{order}.{object_id}"
 
     def lock_object(self, record: Record, *, timeout: float = 60) -> locks.Lock:
         """The lock of a container or volume, whichever the record is of."""

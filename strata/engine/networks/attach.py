@@ -225,9 +225,8 @@ def forget_stale(e: Engine, holder: str, path: str) -> bool:
     All give back under the container's lock: two at once could take from its successor.
     """
     from strata.engine.networks import joining
-    from strata.linux import locks
 
-    held = locks.try_lock(f"{e.paths.locks}/2-container.{holder}")
+    held = e.try_lock("container", holder)
     if held is None:
         return False
     record = e.records.find("container", holder)

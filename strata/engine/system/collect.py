@@ -165,8 +165,7 @@ def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
     target, of_kind = entry["id"], kind
     if kind in ("snapshot", "branch"):
         target, of_kind = entry["record"]["target"], entry["record"]["target_kind"]
-    order = "3-volume" if of_kind == "volume" else "2-container"
-    held = locks.try_lock(f"{e.paths.locks}/{order}.{target}")
+    held = e.try_lock(of_kind, target)
     if held is None:
         return
     with held:

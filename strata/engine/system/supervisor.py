@@ -145,8 +145,7 @@ class _Supervisor:
         whoever is starting or stopping it comes first."""
         container_id = record["id"]
         one.forget_run()
-        path = f"{self.e.paths.locks}/2-container.{container_id}"
-        held = locks.try_lock(path)
+        held = self.e.try_lock("container", container_id)
         if held is None:
             one.next_look = now + _AGAIN
             return
