@@ -243,11 +243,9 @@ def unimport(e: Engine, container_id: str) -> None:
     record = e.records.find("container", container_id)
     if record is None:
         return
-    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
-        record = e.records.find("container", container_id)
+    with e.hold_if_there(record, timeout=5) as record:
         if record is None or lifecycle.derive(record) in lifecycle.LIVE:
             return
         e.bury("container", record, [record["dataset"]], verb="restore-import", keep=False)
         e.settle_removal(container_id)
         removal.release(e, record)
-        e.forget_lock(held)

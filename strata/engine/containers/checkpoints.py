@@ -121,8 +121,8 @@ def checkpoint(
     microseconds. `StateImproper`, `Unable`, `RuntimeFailure`; after these it runs on.
     """
     e.recover()  # before the lock, as it may start this container
-    with e.lock_container(record["id"], name=record["name"], timeout=120):
-        record = e.records.get("container", record["id"])
+    with e.hold(record, timeout=120) as fresh:
+        record = fresh
         lifecycle.check("checkpoint", record, lifecycle.derive(record))
         removes = bool(record["config"]["remove"]) and not wishes.leave_running
         if removes and export is None and not wishes.pre_checkpoint:
@@ -266,10 +266,8 @@ def settle(e: Engine, container_id: str) -> None:
     record = e.records.find("container", container_id)
     if record is None:
         return
-    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
-        record = e.records.find("container", container_id)
+    with e.hold_if_there(record, timeout=5) as record:
         if record is None:
-            e.forget_lock(held)
             return
         folder = find_folder(e, record)
         complete = is_complete(folder)

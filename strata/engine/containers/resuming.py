@@ -114,9 +114,6 @@ def end_unrecorded(e: Engine, container_id: str) -> None:
     record = e.records.find("container", container_id)
     if record is None:
         return
-    with e.lock_container(container_id, name=record["name"], timeout=5) as held:
-        record = e.records.find("container", container_id)
-        if record is None:
-            e.forget_lock(held)
-        elif lifecycle.derive(record) not in lifecycle.LIVE:
+    with e.hold_if_there(record, timeout=5) as record:
+        if record is not None and lifecycle.derive(record) not in lifecycle.LIVE:
             life.release_runtime(e, record)
