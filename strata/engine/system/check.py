@@ -18,6 +18,7 @@ from strata import trace
 from strata.engine import volumes
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
+from strata.engine.history import targets
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
 from strata.engine.networks.compare import find_networks
@@ -285,7 +286,7 @@ def _write_copy(e: Engine, container_id: str) -> None:
             os.unlink(folder)
         if os.path.isdir(f"{folder}/record.json"):
             remove_path(f"{folder}/record.json")
-        rebuild.save_object(e, fresh)
+        targets.save(e, fresh)
 
 
 def _find_runtime(e: Engine, w: World) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import functools
 
 from strata import trace
 from strata.engine.core import Engine, Record
+from strata.engine.history import targets
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
 from strata.engine.networks import verbs as networks
@@ -151,7 +152,7 @@ def _point_to(e: Engine, record: Record, dataset: Dataset) -> None:
             if branch["dataset"] == dataset.name:
                 fresh["generation"] = branch["generation"]
         fresh["branches"] = [b for b in fresh["branches"] if b["dataset"] != dataset.name]
-        rebuild.save_object(e, fresh)
+        targets.save(e, fresh)
 
 
 def _give_up(e: Engine, record: Record) -> None:
@@ -196,7 +197,7 @@ def _settle_branch(e: Engine, record: Record, name: str, moved: Dataset | None) 
             elif moved is not None:
                 kept.append({**branch, "dataset": moved.name, "guid": moved.guid})
         fresh["branches"] = kept
-        rebuild.save_object(e, fresh)
+        targets.save(e, fresh)
 
 
 def find_unclaimed(e: Engine, w: World) -> Iterator[Problem]:
@@ -256,7 +257,7 @@ def _list_branch(e: Engine, record: Record, dataset: Dataset) -> None:
             return
         lone = restore.Lineage(record["kind"], [dataset, dataset])
         fresh["branches"] = [*fresh["branches"], *restore.make_branches(lone)]
-        rebuild.save_object(e, fresh)
+        targets.save(e, fresh)
 
 
 # -- layers ----------------------------------------------------------------------------------------
@@ -343,7 +344,7 @@ def _replace_layer(e: Engine, lost_id: str, layer_id: str) -> None:
     for container in list(e.records.list_records("container")):
         if container.get("layer") == lost_id:
             with e.hold(container) as fresh:
-                rebuild.save_object(e, {**fresh, "layer": layer_id})
+                targets.save(e, {**fresh, "layer": layer_id})
     e.records.delete("layer", lost_id)
 
 
@@ -447,7 +448,7 @@ def _find_object_names(e: Engine, w: World, kind: str) -> Iterator[Problem]:
 def _claim(e: Engine, record: Record) -> None:
     with e.hold_if_there(record) as fresh:
         if fresh is not None and rebuild.claim_name(e, fresh):
-            rebuild.save_object(e, fresh)
+            targets.save(e, fresh)
 
 
 def _find_image_names(e: Engine, w: World) -> Iterator[Problem]:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine.containers import create
 from strata.engine.core import Engine, Record, get_roots
+from strata.engine.history import targets
 from strata.engine.images import verbs as images
 from strata.engine.networks import verbs as networks
 from strata.engine.system import restore
@@ -204,7 +204,7 @@ def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:
         note = claim_name(e, record)
         if note:
             skipped.append(note)
-            save_object(e, record)
+            targets.save(e, record)
     for lineage in missing:
         note = adopt(e, lineage)
         if note:
@@ -222,16 +222,8 @@ def adopt(e: Engine, lineage: restore.Lineage) -> str:
     else:
         record = restore.make_volume(lineage)
     note = claim_name(e, record)
-    save_object(e, record)
+    targets.save(e, record)
     return note
-
-
-def save_object(e: Engine, record: Record) -> None:
-    """Write a container's or volume's record, with the copy it has."""
-    if record["kind"] == "container":
-        create.save(e, record)
-    else:
-        e.records.save(record)
 
 
 def claim_name(e: Engine, record: Record) -> str:
