@@ -13,7 +13,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
-from strata.errors import InUse, NotFound
+from strata.errors import InUse
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -55,7 +55,9 @@ def list_containers(
 ) -> list[Record]:  # fmt: skip
     """What ``rm`` would take."""
     rows = []
-    for record in names.get_each(e, "container", which, ignore=ignore or force, exit_code=1):
+    for record in names.get_each(
+        e, names.get_container, which, ignore=ignore or force, exit_code=1
+    ):
         if not force:
             lifecycle.check("remove", record, lifecycle.derive(record))
         rows.append(describe(e, record, anonymous=volumes or record["config"]["remove"]))
@@ -65,7 +67,7 @@ def list_containers(
 def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> list[Record]:
     """What ``volume rm`` would take."""
     rows = []
-    for record in names.get_each(e, "volume", which, ignore=force, exit_code=1):
+    for record in names.get_each(e, names.get_volume, which, ignore=force, exit_code=1):
         users = volumes.users_of(e, record["id"])
         if users and not force:
             listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
@@ -78,13 +80,7 @@ def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> lis
 def list_networks(e: Engine, which: Sequence[str], *, force: bool = False) -> list[Record]:
     """What ``network rm`` would take."""
     rows = []
-    for text in which:
-        try:
-            record = networks.get_removable(e, text)
-        except NotFound:
-            if force:
-                continue
-            raise
+    for record in names.get_each(e, networks.get_removable, which, ignore=force, exit_code=1):
         users = networks.users_of(e, record["id"])
         if not force:
             networks.refuse_used(record, users)
@@ -98,13 +94,9 @@ def list_images(
 ) -> list[Record]:  # fmt: skip
     """What ``rmi`` would take: images, or only the name when an image has others."""
     rows = []
-    for text in which:
-        found = names.find_image(e, text)
-        if found is None:
-            if ignore or force:
-                continue
-            raise NotFound(f"{text}: image not known", exit_code=1)
-        image, name = found
+    for image, name in names.get_each(
+        e, names.get_image, which, ignore=ignore or force, exit_code=1
+    ):  # fmt: skip
         if name and len(image["names"]) > 1:
             rows.append({"Kind": "name", "Name": name, "Id": image["id"], "Size": 0,
                          "Snapshots": [], "With": []})  # fmt: skip

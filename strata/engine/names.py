@@ -10,7 +10,10 @@ from strata.oci import reference as references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME_REST = _NAME_FIRST | frozenset("_.-")
@@ -50,21 +53,22 @@ def exists(e: Engine, kind: str, text: str) -> bool:
 
 
 def get_each(
-    e: Engine, kind: str, which: Iterable[str], *, ignore: bool, exit_code: int = 125
-) -> Iterator[Record]:  # fmt: skip
-    """The containers or volumes a user names, each when the caller comes to it.
+    e: Engine, get: Callable[[Engine, str], T], which: Iterable[str], *, ignore: bool,
+    exit_code: int = 125,
+) -> Iterator[T]:  # fmt: skip
+    """What a user names, found by ``get`` (as `get_container`), each when the caller comes to it.
 
     What is not there is passed over with ``ignore``, else it is `NotFound` with this exit code.
     """
     for text in which:
         try:
-            record = e.records.get(kind, e.records.resolve(kind, text))
+            found = get(e, text)
         except NotFound as error:
             if ignore:
                 continue
             error.exit_code = exit_code
             raise
-        yield record
+        yield found
 
 
 def find_image(e: Engine, text: str) -> tuple[Record, str] | None:

@@ -305,7 +305,7 @@ def remove(
     ``force`` the containers go first."""
     wanted = [r["name"] for r in e.records.list_records("volume")] if all else list(which)
     gone = []
-    for record in names.get_each(e, "volume", wanted, ignore=force, exit_code=1):
+    for record in names.get_each(e, names.get_volume, wanted, ignore=force, exit_code=1):
         for user in users_of(e, record["id"]) if force else ():
             from strata.engine.containers.removal import remove_record
 

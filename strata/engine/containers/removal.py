@@ -29,7 +29,9 @@ def remove(
     """``rm``: remove containers; return the ids. Running ones only with ``force``."""
     wanted = [r["id"] for r in e.records.list_records("container")] if all else list(which)
     gone = []
-    for record in names.get_each(e, "container", wanted, ignore=ignore or force, exit_code=1):
+    for record in names.get_each(
+        e, names.get_container, wanted, ignore=ignore or force, exit_code=1
+    ):
         remove_record(e, record, force=force, volumes=volumes, verb="rm", time=time)
         gone.append(record["id"])
     if gone:

@@ -75,7 +75,7 @@ def stop(
 ) -> list[str]:
     """Stop containers: their stop signal, then SIGKILL after ``time`` seconds."""
     done = []
-    for record in names.get_each(e, "container", which, ignore=ignore):
+    for record in names.get_each(e, names.get_container, which, ignore=ignore):
         life.stop_container(e, record, time=time)
         done.append(str(record["id"]))
     return done

@@ -181,14 +181,9 @@ def remove(
     wanted = list(which)
     if all:
         wanted = [record["id"] for record in e.records.list_records("image")]
-    for text in wanted:
-        found = names.find_image(e, text)
-        if found is None:
-            if ignore or force:
-                continue
-            raise NotFound(f"{text}: image not known", hint="`strata images` lists what is here",
-                           exit_code=1)  # fmt: skip
-        image, name = found
+    for image, name in names.get_each(
+        e, names.get_image, wanted, ignore=ignore or force, exit_code=1
+    ):  # fmt: skip
         done += _remove_one(e, image, name, force=force)
     if any("Deleted" in step for step in done):
         collect.collect_detached(e)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import events
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, make_filter
 from strata.engine.networks import host, joining, overlay
@@ -41,7 +41,7 @@ def get_removable(e: Engine, text: str) -> Record:
     if record is None:
         raise NotFound(
             f'unable to find network with name or ID "{text}": network not found',
-            hint="`strata network ls` lists them", exit_code=1,
+            hint="`strata network ls` lists them",
         )  # fmt: skip
     if record["name"] == joining.DEFAULT_NAME:
         raise UsageError(f"default network {record['name']} cannot be removed")
@@ -65,13 +65,7 @@ def remove(
     """Move networks to the trash; return their names. In use: refused, or with ``force`` the
     containers go first, into the trash as well."""
     gone = []
-    for text in which:
-        try:
-            record = get_removable(e, text)
-        except NotFound:
-            if force:
-                continue
-            raise
+    for record in names.get_each(e, get_removable, which, ignore=force, exit_code=1):
         for user in users_of(e, record["id"]) if force else ():
             from strata.engine.containers.removal import remove_record
 
