@@ -64,6 +64,12 @@ def make_entry(
     }
 
 
+def when(entry: Record) -> float:
+    """When an entry was made, on the trash's own clock, to tell older from newer: the wall clock
+    may have gone back since. Entries of older versions know only that one."""
+    return float(entry.get("removed") or entry["deleted"])
+
+
 def advance(clock: Record | None, wall: float, boot: str, uptime: float) -> Record:
     """The trash's clock now, from what was written down of it last; pure."""
     if clock is None:

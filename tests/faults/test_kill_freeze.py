@@ -12,7 +12,7 @@ from helpers.store import BUSYBOX, Store, wait_until
 
 from strata.engine.history import freezing, moments
 from strata.engine.names import get_volume
-from strata.errors import Busy
+from strata.errors import Busy, StrataError
 from strata.linux import cgroup
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -131,6 +131,61 @@ def test_a_killed_guard_changes_nothing_for_a_living_command(writer: Store) -> N
         taken = moments.take(writer.engine(), ["left@alone", "right@alone"])
     assert taken == ["left@alone", "right@alone"]
     assert_goes_on(writer, "after the snapshot")
+
+
+def test_the_guard_outlives_the_session_of_the_command(writer: Store) -> None:
+    """A closed terminal and a service manager end all processes of a session."""
+    before = _list_copies()
+
+    def take() -> None:
+        os.setsid()
+
+        def kill_session() -> None:
+            [guard] = _list_copies() - before - {os.getppid()}
+            assert os.getsid(guard) not in (os.getsid(0), os.getsid(os.getppid()))
+            os.killpg(0, signal.SIGKILL)
+
+        with race.at("freeze:frozen", kill_session):
+            moments.take(writer.engine(), ["left@session", "right@session"])
+
+    assert _in_child(take) == -signal.SIGKILL
+    assert_goes_on(writer, "after the end of the session")
+
+
+def test_nothing_is_frozen_before_somebody_would_thaw_it(
+    writer: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[bool] = []
+    with race.at("freeze:guarded", lambda: frozen.append(is_frozen(writer))) as seen:
+        moments.take(writer.engine(), ["left@guarded", "right@guarded"])
+    assert frozen == [False]
+    assert seen.index("freeze:guarded") < seen.index("freeze:begun")
+    # No copy of a process answers so soon.
+    monkeypatch.setattr(freezing, "_ACKNOWLEDGE", 0.0)
+    with race.at("freeze:announced", lambda: None) as seen, pytest.raises(StrataError) as caught:
+        moments.take(writer.engine(), ["left@alone", "right@alone"])
+    assert "nobody would thaw" in caught.value.message
+    assert "freeze:begun" not in seen
+    assert not is_frozen(writer)
+    assert "alone" not in writer.ok("snapshot", "ls", "-q").out
+    assert not os.path.exists(f"{writer.runroot}/frozen")
+
+
+@pytest.mark.parametrize("point", ["freeze:announced", "freeze:begun", "freeze:frozen"])
+def test_an_interrupted_command_thaws_itself(writer: Store, point: str) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with race.at(point, interrupt), pytest.raises(KeyboardInterrupt):
+        moments.take(writer.engine(), ["left@cut", "right@cut"])
+    assert not is_frozen(writer)
+    assert not os.path.exists(f"{writer.runroot}/frozen")
+    assert "cut" not in writer.ok("snapshot", "ls", "-q").out
+
+
+def test_the_guard_waits_for_ten_seconds() -> None:
+    """Long enough for a busy pool, short enough for who talks to what stands still."""
+    assert freezing.LIMIT == 10
 
 
 def test_past_its_time_it_thaws_and_no_snapshot_counts(

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from helpers.store import Store
 
+from strata.engine.names import get_volume
+
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 IMAGE = "busybox"
@@ -246,6 +248,63 @@ def test_a_clock_that_jumps_makes_nothing_due(used: Store) -> None:
     row = next(row for row in trash(used) if row["Name"] == "data")
     assert row["Due"] - row["Removed"] < 7 * 86400
     assert used.ok("undo").rc == 0
+
+
+def test_the_newest_removal_is_the_newest_also_when_the_clock_went_back(used: Store) -> None:
+    used.ok("rm", "web")
+    e = used.engine()
+    for entry in list(e.trash.list_entries()):  # removed when the wall clock was a year ahead
+        e.trash.save({**entry, "deleted": entry["deleted"] + 365 * 86400})
+    used.ok("volume", "rm", "data")
+    assert [row["Name"] for row in trash(used)] == ["data", "web"]
+    assert used.ok("undo").line == "volume data"
+    assert used.ok("undo").line == "container web"
+
+
+@pytest.mark.parametrize("removed", ["snapshot", "branch"])
+def test_what_is_left_of_a_volume_destroyed_by_hand_breaks_no_command(
+    used: Store, removed: str
+) -> None:
+    """Its record is there, its dataset is not, and the trash has a part of it."""
+    used.ok("rm", "web")
+    used.ok("snapshot", "data@mon")
+    used.ok("rollback", "data@mon")
+    if removed == "snapshot":
+        used.ok("snapshot", "rm", "data@mon")
+    else:
+        used.ok("branch", "rm", "data", "g1")
+    e = used.engine()
+    e.driver.destroy_recursive(get_volume(e, "data")["dataset"])
+    assert [row["Kind"] for row in trash(used)] == [removed, "container"]
+    assert used.ok("undo").line == (
+        "snapshot data@mon" if removed == "snapshot" else "branch data g1"
+    )
+    lost = used.strata("snapshot", "data@never")
+    assert lost.rc == 125
+    assert lost.err.endswith("hint: `strata switch data g1` goes on with a branch\n")
+    moved = used.ok("switch", "data", "g1")
+    assert moved.err == "the state before is not kept: it was destroyed outside Strata\n"
+    assert read(used, "data") == "one"
+    assert [row["Name"] for row in used.ok("branch", "ls", "--format", "json", "data").json] == [
+        "g1"
+    ]
+    assert used.ok("snapshot", "ls", "-q", "data").line == "data@mon"
+    used.ok("trash", "empty", "--all", "--force")
+    assert used.ok("system", "check", "--format", "json").json["Problems"] == []
+
+
+def test_a_clone_comes_back_after_what_it_was_cloned_from_was_destroyed_by_hand(
+    used: Store,
+) -> None:
+    used.ok("clone", "data", "data-restored")
+    used.ok("volume", "rm", "data-restored")
+    e = used.engine()
+    used.ok("rm", "web")
+    e.driver.destroy_recursive(get_volume(e, "data")["dataset"])
+    used.ok("undo")
+    assert used.ok("undo").line == "volume data-restored"
+    assert read(used, "data-restored") == "one"
+    used.ok("volume", "rm", "--now", "data-restored")
 
 
 def test_a_removed_snapshot_whose_entry_is_lost_is_seen_again_after_a_rebuild(used: Store) -> None:

@@ -107,8 +107,11 @@ def show_moved(done: dict[str, Any]) -> None:
     lost = ""
     if done["Lost"]:
         lost = f", with {human_size(done['Lost'])} written since its last snapshot"
-    note(f"the state before is kept as the branch {done['Branch']}{lost}: "
-         f"'strata switch {done['Target']} {done['Branch']}' goes back to it")  # fmt: skip
+    if done["Branch"]:
+        note(f"the state before is kept as the branch {done['Branch']}{lost}: "
+             f"'strata switch {done['Target']} {done['Branch']}' goes back to it")  # fmt: skip
+    else:
+        note("the state before is not kept: it was destroyed outside Strata")
     for name in done["Restarted"]:
         note(f"started again: {name}")
 

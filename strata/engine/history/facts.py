@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from strata.storage.driver import Dataset
 
 
-def reconcile(e: Engine, record: Record) -> Record:
+def reconcile(e: Engine, record: Record, *, leaving: bool = False) -> Record:
     """The record in agreement with its datasets, saved when that changed it.
 
-    `NotFound` when the head was destroyed and is nowhere to be found by its GUID.
+    `NotFound` when the head was destroyed and is nowhere to be found by its GUID; not if the
+    target is ``leaving`` its head for a branch, and has one.
     """
     changed = False
     for known in (record, *record["branches"]):
@@ -33,10 +34,10 @@ def reconcile(e: Engine, record: Record) -> Record:
     if not changed:
         return record
     with e.hold(record) as fresh:
-        return reconcile_locked(e, fresh)
+        return reconcile_locked(e, fresh, leaving=leaving)
 
 
-def reconcile_locked(e: Engine, record: Record) -> Record:
+def reconcile_locked(e: Engine, record: Record, *, leaving: bool = False) -> Record:
     """`reconcile` for a caller that has the target's lock; ``record`` is changed in place."""
     kept = []
     for branch in record["branches"]:
@@ -46,7 +47,8 @@ def reconcile_locked(e: Engine, record: Record) -> Record:
     record["branches"] = kept
     head = _find(e, record, record)
     if head is None:
-        _raise_lost(e, record)
+        if not (leaving and kept):
+            _raise_lost(e, record)
     else:
         if head.identity.get("id") != record["id"]:
             own = {f"strata:{key}": value for key, value in identity(record).items()}

@@ -54,13 +54,13 @@ class Freeze:
     def __enter__(self) -> Freeze:
         if not self._files:
             return self
-        os.makedirs(os.path.dirname(self._marker), 0o700, exist_ok=True)
         own = os.getpid()
-        write_json(self._marker, {
-            "files": self._files, "owner": [own, process.find_start_time(own)],
-        }, durable=False)  # fmt: skip
-        trace.point("freeze:announced")
         try:
+            os.makedirs(os.path.dirname(self._marker), 0o700, exist_ok=True)
+            write_json(self._marker, {
+                "files": self._files, "owner": [own, process.find_start_time(own)],
+            }, durable=False)  # fmt: skip
+            trace.point("freeze:announced")
             self._start_guard()
             trace.point("freeze:guarded")
             for path in self._files:

@@ -70,9 +70,10 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
 
 
 def switch(e: Engine, target: str, branch: str, *, stop: bool = True) -> Record:
-    """Make a branch the head; what was the head stays as a branch. See `rollback`."""
+    """Make a branch the head; what was the head stays as a branch, unless it was destroyed by
+    hand (then ``Branch`` is empty). See `rollback`."""
     e.recover()
-    record = facts.reconcile(e, targets.get_target(e, target))
+    record = facts.reconcile(e, targets.get_target(e, target), leaving=True)
     if branch == targets.branch_name(record):
         raise UsageError(f"{record['name']} is on {branch} already",
                          hint=f"`strata branch ls {record['name']}` lists them")  # fmt: skip
@@ -87,7 +88,8 @@ def switch(e: Engine, target: str, branch: str, *, stop: bool = True) -> Record:
         e.driver.set_properties(wanted, {"strata:generation": str(generation)})
         trace.point("switch:generation-set")
         record["branches"] = [b for b in record["branches"] if b is not found]
-        _leave_head(record, "")
+        if e.driver.find(record["dataset"]) is not None:
+            _leave_head(record, "")
         record.update(dataset=wanted, guid=found["guid"], generation=generation,
                       branch=targets.branch_name(found))  # fmt: skip
 
@@ -193,7 +195,7 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
 
 
 def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
-    """Move the pointer; returns the name the old head has as a branch.
+    """Move the pointer; returns the name the old head has as a branch, if it is one now.
 
     The caller has the lock of the target, which nobody uses.
     """
@@ -212,7 +214,7 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
         e.driver.close(old)
     except DatasetNotFound:
         pass  # destroyed by hand
-    return branch
+    return branch if any(known["dataset"] == old for known in record["branches"]) else ""
 
 
 def _measure_unsaved(e: Engine, record: Record) -> int | None:

@@ -20,7 +20,7 @@ from strata.engine.history import branches, snapshots, targets
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetExists
-from strata.store import lifecycle
+from strata.store import lifecycle, trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,14 +49,16 @@ def list_operations(e: Engine) -> list[Record]:
             "Verb": entry["verb"], "Uid": entry.get("uid"), "Removed": entry["deleted"],
             "Objects": [], "Entries": [],
         })  # fmt: skip
-        row["Removed"] = max(row["Removed"], entry["deleted"])
         row["Entries"].append(entry)
-    for row in found.values():
+    rows = sorted(found.values(), key=lambda row: max(map(trash.when, row["Entries"])),
+                  reverse=True)  # fmt: skip
+    for row in rows:
         entries = row.pop("Entries")
-        entries.sort(key=lambda entry: (_ORDER.index(entry["object"]), entry["deleted"]))
+        row["Removed"] = max(entry["deleted"] for entry in entries)
+        entries.sort(key=lambda entry: (_ORDER.index(entry["object"]), trash.when(entry)))
         row["Objects"] = [{"Kind": entry["object"], "Name": show_name(entry), "Id": entry["id"]}
                           for entry in entries]  # fmt: skip
-    return sorted(found.values(), key=lambda row: float(row["Removed"]), reverse=True)
+    return rows
 
 
 def show_name(entry: Record) -> str:
@@ -315,7 +317,7 @@ def describe(e: Engine, entry_id: str) -> Record:
 def choose_entries(e: Engine, which: Sequence[str]) -> list[str]:
     """Ids of the entries a user means by name, id or its beginning, the newest of a name."""
     entries = [entry for entry in e.trash.list_entries() if entry["due"]]
-    entries.sort(key=lambda entry: float(entry["deleted"]), reverse=True)
+    entries.sort(key=trash.when, reverse=True)
     chosen = []
     for text in which:
         found = [entry for entry in entries if text in (entry["name"], show_name(entry))

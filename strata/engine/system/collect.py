@@ -17,7 +17,7 @@ from strata.errors import Busy, StrataError
 from strata.linux import locks
 from strata.linux.detached import run_detached
 from strata.storage.driver import DatasetNotFound
-from strata.store import reserve
+from strata.store import reserve, trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _make_room(e: Engine, done: Collected) -> None:
     if not _is_full(e):
         return
     entries = [e_ for e_ in e.trash.list_entries() if e_["object"] not in _LASTING]
-    for entry in sorted(entries, key=lambda entry: float(entry["deleted"])):
+    for entry in sorted(entries, key=trash.when):
         empty_entry(e, entry, done)
         if wait_room(e, lambda: not _is_full(e)):
             return

@@ -10,6 +10,7 @@ from strata.engine.history import restoring, targets
 from strata.engine.system import collect
 from strata.errors import NotFound
 from strata.storage.driver import DatasetNotFound
+from strata.store import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def list_trash(e: Engine) -> list[Record]:
                 "Name": restoring.show_name(entry),
                 "Removed": entry["deleted"],
                 "Due": time.time() + entry["due"] - now,
-                "Age": now - float(entry.get("removed") or entry["deleted"]),
+                "Age": now - trash.when(entry),
                 "Size": collect.measure_entry(e, entry),
                 "Snapshots": _snapshots(e, entry),
                 "Operation": restoring.get_operation(entry),
@@ -43,7 +44,7 @@ def list_trash(e: Engine) -> list[Record]:
                 "Uid": entry.get("uid"),
             }
         )
-    rows.sort(key=lambda row: float(row["Removed"]), reverse=True)
+    rows.sort(key=lambda row: float(row["Age"]))
     return rows
 
 

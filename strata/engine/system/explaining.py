@@ -13,6 +13,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.history import restoring, targets
 from strata.engine.images import verbs as images
 from strata.storage.driver import DatasetNotFound
+from strata.store import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def list_ways(e: Engine, wanted: int) -> list[Record]:
 
 
 def _trash_ways(e: Engine) -> list[Record]:
-    entries = sorted(e.trash.list_entries(), key=lambda entry: float(entry["deleted"]))
+    entries = sorted(e.trash.list_entries(), key=trash.when)
     return [
         {"Command": f"strata trash empty {entry['id'][:12]}",
          "What": f"removed {entry['object']} {restoring.show_name(entry)}",
