@@ -334,14 +334,19 @@ def measure_waits(strata: Strata) -> list[Row]:
 
 _FILL = """
 from strata.engine import volumes
-from strata.engine.history import snapshots
+from strata.engine.history import clones, moments
 from strata.engine.core import open_engine
 e = open_engine({root!r}, {runroot!r})
 for number in range({datasets}):
     name = f"scale-{{number:05d}}"
     volumes.create(e, name)
     for moment in range({snapshots}):
-        snapshots.take(e, f"volume:{{name}}@s{{moment}}")
+        moments.take(e, [f"volume:{{name}}@s{{moment}}"])
+volumes.create(e, "scale-past")
+for moment in range({past}):
+    moments.take(e, [f"volume:scale-past@s{{moment}}"])
+for number in range({past} // 2):
+    clones.clone(e, f"volume:scale-past@s{{2 * number}}", f"scale-copy-{{number:05d}}")
 """
 
 
@@ -351,17 +356,26 @@ def _read_set_up(launcher: Iterable[str]) -> list[str]:
 
 
 def measure_scale(strata: Strata, repeat: int, datasets: int, snapshots: int) -> list[Row]:
-    """Listing verbs on a store with thousands of datasets and snapshots."""
+    """Listing verbs on a store with thousands of datasets and snapshots.
+
+    Beside them stands one volume with 2,000 snapshots and 1,000 clones, or in the same proportion.
+    """
+    past = datasets * 2 // 5
     with open(strata.launcher, encoding="utf-8") as file:
         paths = _read_set_up(file)
     code = "".join(paths) + _FILL.format(
         root=f"{strata.folder}/root", runroot=f"{strata.folder}/run", datasets=datasets,
-        snapshots=snapshots // datasets,
+        snapshots=snapshots // datasets, past=past,
     )  # fmt: skip
     ask(["/usr/bin/python3", "-IS", "-c", code])
     rows = []
+    held = f"{datasets + past // 2:,} datasets and {snapshots + past:,} snapshots"
     for words in (["ps", "--all"], ["images"], ["volume", "ls"]):
         value = statistics.median(strata.measure(*words).wall for _ in range(max(repeat, 5)))
-        title = f"{' '.join(words)} with {datasets:,} datasets and {snapshots:,} snapshots"
+        rows.append(Row(f"{' '.join(words)} with {held}", {"Strata": value * 1000}, limit=300))
+    for words in (["log", "scale-past"], ["snapshot", "ls", "scale-past"]):
+        value = statistics.median(strata.measure(*words).wall for _ in range(max(repeat, 5)))
+        verb = " ".join(words[:-1])
+        title = f"{verb} of a volume with {past:,} snapshots and {past // 2:,} clones"
         rows.append(Row(title, {"Strata": value * 1000}, limit=300))
     return rows
