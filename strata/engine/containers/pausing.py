@@ -11,7 +11,8 @@ from strata import trace
 from strata.engine import events
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
-from strata.linux import cgroup
+from strata.errors import RuntimeFailure
+from strata.linux import cgroup, process
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 
@@ -43,8 +44,15 @@ def _switch(e: Engine, record: Record, verb: str, status: str) -> None:
 
 def thaw(e: Engine, record: Record) -> None:
     """Let a frozen container go on because it is to end: a frozen process takes no signal."""
-    if cgroup.is_frozen(record["state"]["pid"]):
+    state = record["state"]
+    if not cgroup.is_frozen(state["pid"]):
+        return
+    try:
         runtime.run_runtime(life.get_runtime(e, record), ["resume", record["id"]])
+    except RuntimeFailure:
+        # With cgroup v2 SIGKILL reaches it all the same, and it may be dead by now.
+        if not process.wait_gone(state["pid"], state["pid_start"], 1.0):
+            raise
 
 
 def settle(e: Engine, container_id: str) -> None:
