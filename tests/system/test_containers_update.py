@@ -60,7 +60,7 @@ def test_a_limit_can_be_taken_away(busybox_store: Store, limited: str) -> None:
     found = read_limits(s, limited)
     assert found["quota"] == -1
     assert found["pids"] > 1 << 20
-    assert found["memory"] > 1 << 50
+    assert found["memory"] == -1 or found["memory"] > 1 << 50
 
 
 def test_a_refused_limit_changes_nothing(busybox_store: Store, limited: str) -> None:
@@ -68,6 +68,7 @@ def test_a_refused_limit_changes_nothing(busybox_store: Store, limited: str) -> 
     before = read_limits(s, limited)
     refused = s.strata("update", "--memory", "1k", "--pids-limit", "7", limited)
     assert refused.rc == 125
+    assert s.ok("exec", limited, "echo", "alive").line == "alive"
     assert read_limits(s, limited) == before
     s.ok("restart", "--time", "0", limited)
     assert read_limits(s, limited) == before

@@ -41,8 +41,8 @@ LIMITS = (
 def update(e: Engine, name: str, changes: Mapping[str, Any]) -> str:
     """Change settings of a container (`LIMITS`, ``restart``); return its id.
 
-    `UsageError` for what this host cannot limit, `RuntimeFailure` when the kernel refuses a value;
-    then nothing is changed.
+    `UsageError` for what this host cannot limit and for less memory than is in use,
+    `RuntimeFailure` when the kernel refuses a value; then nothing is changed.
     """
     record = names.get_container(e, name)
     limits.check({**record["config"], **changes}, e.driver.name)
@@ -50,6 +50,8 @@ def update(e: Engine, name: str, changes: Mapping[str, Any]) -> str:
     with e.hold(record) as record:
         config = {**record["config"], **changes}
         live = lifecycle.derive(record) in lifecycle.LIVE
+        if live and changes.get("memory"):
+            check_memory(record["state"]["pid"], changes["memory"])
         with e.journal.begin("update", ["settle-update", record["id"]]):
             if live and any(key in LIMITS for key in changes):
                 _apply(e, {**record, "config": config})
@@ -64,6 +66,29 @@ def update(e: Engine, name: str, changes: Mapping[str, Any]) -> str:
                 supervising.mark(e, record["id"])
     events.emit_container(e, "update", record)
     return str(record["id"])
+
+
+def check_memory(pid: int, limit: int) -> None:
+    """Refuse a limit in bytes below what a running container cannot give back. `UsageError`.
+
+    cgroup v1 refuses it by itself; v2 sets it and ends the container for using more.
+    """
+    folder = cgroup.find_directories(pid).get("")
+    if folder is None:
+        return
+    try:
+        with open(f"{folder}/memory.stat") as file:
+            pairs = (line.split() for line in file)
+            used = {key: int(value) for key, value in pairs}
+    except FileNotFoundError:  # it ended, or nobody counts its memory
+        return
+    held = sum(used.get(key, 0) for key in ("anon", "shmem", "kernel"))
+    held -= used.get("slab_reclaimable", 0)
+    if limit < held:
+        raise UsageError(
+            f"a memory limit of {limit} bytes is less than the {held} that are in use",
+            hint="the kernel would kill the container: stop it first, or choose a higher limit",
+        )
 
 
 def _save(e: Engine, record: Record) -> None:
