@@ -73,9 +73,7 @@ def collect(e: Engine) -> Collected:
     e.allow_reserve()
     e.trash.tick()
     now = e.trash.now()
-    for entry in e.trash.list_entries():
-        if entry["due"] <= now:
-            empty_entry(e, entry, done)
+    _empty_due(e, now, done)
     _destroy_aside(e, now)
     _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
@@ -83,6 +81,17 @@ def collect(e: Engine) -> Collected:
         _remove_stale_locks(e)
     reserve.ensure(e.records.folder, e.driver.get_pool_space().free)
     return done
+
+
+def _empty_due(e: Engine, now: float, done: Collected) -> None:
+    """Destroy what is due, again while that lets something else go: clones pin what they are of."""
+    while due := [entry for entry in e.trash.list_entries() if entry["due"] <= now]:
+        gone = len(done.datasets)
+        done.failed.clear()
+        for entry in due:
+            empty_entry(e, entry, done)
+        if len(done.datasets) == gone:
+            return
 
 
 def _destroy_aside(e: Engine, now: float) -> None:
