@@ -21,12 +21,16 @@ def _is_root() -> bool:
 
 
 def _has_btrfs() -> bool:
+    if os.environ.get("STRATA_TEST_POOL"):
+        return _is_root()  # what these tests need is a store, and they get it there
     with open("/proc/filesystems") as file:
         known = "\tbtrfs\n" in file.read()
     return _is_root() and known and os.path.exists("/dev/loop-control")
 
 
 def _has_fuse() -> bool:
+    if os.environ.get("STRATA_TEST_POOL"):
+        return _is_root()  # OpenZFS itself is better still
     return _is_root() and os.path.exists("/dev/fuse")
 
 

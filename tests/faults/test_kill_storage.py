@@ -75,7 +75,7 @@ SCENARIOS = [
         prepare=[["volume", "create", "v1"], ["snapshot", "v1@a"]], undo=[["volume", "rm", "v1"]],
     ),
     Scenario(
-        "rollback-volume", ["rollback", "v1@a"],
+        "rollback-volume", ["rollback", "v1@a"], telling=["rollback:cloned", "rollback:switched"],
         prepare=[["volume", "create", "v1"], ["snapshot", "v1@a"]], undo=[["volume", "rm", "v1"]],
     ),
     Scenario(

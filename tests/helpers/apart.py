@@ -1,4 +1,5 @@
-"""A store of zfs-fuse in a process and mount namespace of its own, as its daemon needs."""
+"""A store of ZFS: of OpenZFS where the tests have a pool of it, else of zfs-fuse, in a process and
+mount namespace of its own, as its daemon needs."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 import traceback
 from collections.abc import Callable
 
-from helpers.store import Store, get_busybox_tar, open_store
+from helpers.store import POOL, Store, get_busybox_tar, open_store
 from strata.linux import mount
 from strata.linux.syscall import check, libc
 
@@ -16,7 +17,11 @@ FOLDERS = ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs")
 
 
 def apart(act: Callable[[Store], None]) -> None:
-    """Run with a store of zfs-fuse in a process and mount namespace of its own."""
+    """Run with a store of ZFS of its own."""
+    if POOL:
+        with open_store() as store:
+            act(store)
+        return
     get_busybox_tar()  # here, where the end of the process removes it
     read, write = os.pipe()
     pid = os.fork()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from helpers import hosts
-from helpers.store import Outcome, Store, list_processes
+from helpers.store import POOL, Outcome, Store, list_processes, run_zfs
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
 from strata.cli.main import main
@@ -25,7 +25,8 @@ from strata.engine.system import collect
 
 
 def run(
-    store: Store, *args: str, kill_at: int | None = None, points: list[str] | None = None
+    store: Store, *args: str, kill_at: int | None = None, points: list[str] | None = None,
+    input: bytes = b"", env: dict[str, str] | None = None,
 ) -> Outcome:  # fmt: skip
     """Run a command line against a store; ``rc`` is -9 when it was killed.
 
@@ -35,7 +36,8 @@ def run(
     try:
         pid = os.fork()
         if pid == 0:
-            _become(store, list(args), out, err, seen, kill_at)
+            os.environ.update(env or {})
+            _become(store, list(args), input, out, err, seen, kill_at)
         _, status = os.waitpid(pid, 0)
         if points is not None:
             points += _read(seen).split()
@@ -74,12 +76,17 @@ def _read(fd: int) -> str:
 
 
 def _become(
-    store: Store, args: list[str], out: int, err: int, seen: int, kill_at: int | None
+    store: Store, args: list[str], input: bytes, out: int, err: int, seen: int,
+    kill_at: int | None,
 ) -> None:  # fmt: skip
     """Be the command line and end. Runs in the child."""
     try:
-        null = os.open("/dev/null", os.O_RDWR)
-        for source, target in ((null, 0), (out, 1), (err, 2)):
+        given = os.open("/dev/null", os.O_RDWR)
+        if input:
+            given = os.memfd_create("in")
+            os.write(given, input)
+            os.lseek(given, 0, os.SEEK_SET)
+        for source, target in ((given, 0), (out, 1), (err, 2)):
             os.dup2(source, target)
         sys.stdin = open(0, closefd=False)
         sys.stdout = open(1, "w", closefd=False)
@@ -112,18 +119,13 @@ def _become(
 
 def describe(store: Store) -> dict[str, list[str]]:
     """Everything a store holds that a killed command could leave behind, by place."""
-    records = f"{store.pool}/records"
-    found = {
-        name: sorted(os.listdir(f"{store.pool}/{name}"))
-        for name in ("layers", "containers", "volumes/_", "trash", "build", "images", ".staging",
-                     ".snapshots")
-    }  # fmt: skip
+    records, images, found = _list_datasets(store)
     for name in ("downloads", "spool"):
         if name in found["images"]:
             found["images"].remove(name)
-            found[f"images/{name}"] = sorted(os.listdir(f"{store.pool}/images/{name}"))
+            found[f"images/{name}"] = sorted(os.listdir(f"{images}/{name}"))
     for folder, _, names in os.walk(records):
-        found[folder.removeprefix(store.pool)] = sorted(names)
+        found[f"/records{folder.removeprefix(records)}"] = sorted(names)
     for name in ("c", "crun", "runc"):
         path = f"{store.runroot}/{name}"
         found[f"run/{name}"] = sorted(os.listdir(path)) if os.path.isdir(path) else []
@@ -142,6 +144,23 @@ def describe(store: Store) -> dict[str, list[str]]:
     volumes = f"{store.root}/volumes"
     found["mountpoints"] = sorted(os.listdir(volumes)) if os.path.isdir(volumes) else []
     return {place: names for place, names in found.items() if names and place != "/records/damaged"}
+
+
+def _list_datasets(store: Store) -> tuple[str, str, dict[str, list[str]]]:
+    """Where the records lie, where the images, and what the pool holds."""
+    top = store.dataset
+    if not top:
+        names = ("layers", "containers", "volumes/_", "trash", "build", "images", ".staging",
+                 ".snapshots")  # fmt: skip
+        found = {name: sorted(os.listdir(f"{store.pool}/{name}")) for name in names}
+        return f"{store.pool}/records", f"{store.pool}/images", found
+    parents = {"", "/layers", "/containers", "/volumes", "/volumes/_", "/trash", "/build"}
+    listed = run_zfs("list", "-H", "-r", "-t", "filesystem,snapshot", "-o", "name", top)
+    below = (name.removeprefix(top) for name in listed.splitlines())
+    images = f"{store.root}/mnt/images"
+    found = {"datasets": sorted(name for name in below if name not in parents),
+             "images": sorted(os.listdir(images))}  # fmt: skip
+    return f"{store.root}/mnt/records", images, found
 
 
 def make_due(store: Store) -> Engine:
@@ -178,14 +197,17 @@ class Scenario:
     """A verb to kill, what must be there before it, and how to get back.
 
     ``again`` is tried right after the kill, with the exit codes it may give; without one it is
-    the verb itself. ``undo`` runs to the end, whether or not its commands succeed.
+    the verb itself. ``undo`` runs to the end, whether or not its commands succeed. ``telling``
+    names the only points to kill at where programs start slowly, in the virtual machine.
     """
 
     def __init__(
         self, name: str, verb: Sequence[str], *, prepare: Sequence[Sequence[str]] = (),
         undo: Sequence[Sequence[str]] = (), again: Sequence[str] | None = None,
         codes: Sequence[int] = (0,), touch: Callable[[Store], None] | None = None,
+        telling: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self.telling = telling
         self.name = name
         self.verb = verb
         self.prepare = prepare
@@ -246,7 +268,7 @@ def _list_forks() -> list[int]:
 
 
 def kill_everywhere(store: Store, scenario: Scenario) -> int:
-    """Kill the verb at every point it passes; return how many there were.
+    """Kill the verb at every point it passes; return how many there are.
 
     After each kill, in turn, either the next command comes first and then the check, or the other
     way round. At the end of each round the store holds what it held before.
@@ -255,8 +277,12 @@ def kill_everywhere(store: Store, scenario: Scenario) -> int:
     scenario.set_up(store)
     points = list_points(store, *scenario.verb)
     scenario.tear_down(store)
+    numbers: Sequence[int] = range(len(points))
+    if POOL and scenario.telling:
+        assert set(scenario.telling) <= set(points), points
+        numbers = [points.index(name) for name in scenario.telling]
     try:
-        for number in range(len(points)):
+        for number in numbers:
             _kill_once(store, scenario, number, before)
     except BaseException:
         # The next scenario starts from the same state whatever went wrong here.

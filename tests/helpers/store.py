@@ -1,4 +1,7 @@
-"""A throw-away store on btrfs, made and used through the real command line.
+"""A throw-away store, made and used through the real command line.
+
+It is on btrfs, in a pool file; on a host where STRATA_TEST_POOL names a pool of OpenZFS (in the
+virtual machine, see tests/openzfs), it is a dataset there.
 
 In a test module::
 
@@ -24,6 +27,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -36,6 +40,7 @@ from strata.linux import loop, mount, process
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIZE = 512 << 20
 BUSYBOX = "localhost/busybox:latest"
+POOL = os.environ.get("STRATA_TEST_POOL", "")
 _BASE = "/var/tmp"
 _APPLETS = (
     "sh cat cp echo env false grep head hostname id kill ln ls mkdir mount mv ps pwd rm rmdir sed "
@@ -90,11 +95,21 @@ class Store:
         self.netns = netns
         self.root = f"{base}/root"
         self.runroot = f"{base}/run"
+        self._parent = ""
 
     @property
     def pool(self) -> str:
         """Where the pool of a btrfs store is mounted."""
         return f"{self.root}/pool"
+
+    @property
+    def dataset(self) -> str:
+        """The root dataset of a store of ZFS; "" with btrfs or without a store."""
+        try:
+            with open(f"{self.root}/store.json") as file:
+                return json.load(file)["dataset"] or ""
+        except FileNotFoundError:
+            return ""
 
     def words(self, *args: str) -> list[str]:
         """The words of a command line against this store, without the program."""
@@ -110,8 +125,15 @@ class Store:
         self, *args: str, input: str | bytes | None = None, env: dict[str, str] | None = None,
         timeout: float = 120,
     ) -> Outcome:  # fmt: skip
-        """Run the real command line to its end."""
+        """Run the real command line to its end.
+
+        Where programs start slowly, in the virtual machine, in a fork of this process.
+        """
         data = input.encode() if isinstance(input, str) else input
+        if POOL:
+            from helpers import kill
+
+            return kill.run(self, *args, input=data or b"", env=env)
         done = subprocess.run(
             self.argv(*args), input=data, stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True, timeout=timeout, check=False, cwd=TOP,
@@ -145,9 +167,15 @@ class Store:
         """The opened store in this process."""
         return open_engine(self.root, self.runroot)
 
-    def make(self, driver: str = "btrfs", *, size: int = SIZE) -> Store:
-        """Make the store itself, in a pool file."""
+    def make(self, driver: str = "", *, size: int = SIZE, pool: str = POOL) -> Store:
+        """Make the store itself: as a dataset of ``pool``, or in a pool file."""
         os.makedirs(self.root, exist_ok=True)
+        if pool and not driver:
+            self._parent = f"{pool}/test-{uuid.uuid4().hex[:8]}"
+            run_zfs("create", "-o", "mountpoint=none", self._parent)
+            system.init(self.root, self.runroot, driver="zfs", pool=self._parent)
+            return self
+        driver = driver or "btrfs"
         file = f"{self.root}/pool.{driver}"
         system.init(self.root, self.runroot, driver=driver, file=file, size=size)
         return self
@@ -161,6 +189,9 @@ class Store:
         _kill_all(self)
         kill_zfs_daemon(self.root)
         _unmount_all(self.base)
+        if self._parent:
+            _destroy_dataset(self._parent)
+            self._parent = ""
         _release_loops(self.base)
         _remove_cgroups(self)
         shutil.rmtree(self.base, ignore_errors=True)
@@ -191,13 +222,14 @@ def keep_off_links(args: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def open_store(
-    *, size: int = SIZE, make: bool = True, networks: bool = False, netns: str = ""
+    *, size: int = SIZE, make: bool = True, networks: bool = False, netns: str = "",
+    pool: str = POOL,
 ) -> Iterator[Store]:  # fmt: skip
     """A store that is gone when the block ends, however it ends."""
     base = tempfile.mkdtemp(prefix="strata-test-", dir=_BASE)
     store = Store(base, networks=networks, netns=netns)
     try:
-        yield store.make(size=size) if make else store
+        yield store.make(size=size, pool=pool) if make else store
     finally:
         store.close()
 
@@ -265,6 +297,7 @@ def get_busybox_tar() -> str:
 def list_processes(store: Store) -> list[int]:
     """Processes of a store: named by their arguments, or with their root on its pool."""
     pool = mount.find_mount(store.pool)
+    source = pool.source if pool else store.dataset
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
@@ -274,13 +307,16 @@ def list_processes(store: Store) -> list[int]:
                 named = os.fsencode(store.base) in file.read()
         except OSError:
             continue
-        if named or (pool and _has_root_on(name, pool.source)):
+        if named or (source and _has_root_on(name, source)):
             found.append(int(name))
     return found
 
 
 def _has_root_on(pid: str, source: str) -> bool:
-    return any(entry.target == "/" and entry.source == source for entry in mount.list_mounts(pid))
+    return any(
+        entry.target == "/" and (entry.source == source or entry.source.startswith(f"{source}/"))
+        for entry in mount.list_mounts(pid)
+    )
 
 
 def _kill_all(store: Store) -> None:
@@ -331,6 +367,26 @@ def _unmount_all(base: str) -> None:
         for target in reversed(targets):
             with contextlib.suppress(OSError):
                 mount.unmount(target, lazy=True)
+
+
+def run_zfs(*words: str, input: bytes | None = None) -> str:
+    """Run ``zfs``; its output."""
+    done = subprocess.run(["zfs", *words], input=input, capture_output=True, check=False)
+    assert done.returncode == 0, (words, done.stderr.decode(errors="replace"))
+    return done.stdout.decode().rstrip("\n")
+
+
+def _destroy_dataset(name: str) -> None:
+    """The kernel lets go of what was unmounted a little later."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            run_zfs("destroy", "-R", "-f", name)
+            return
+        except AssertionError as error:
+            if "busy" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _release_loops(base: str) -> None:

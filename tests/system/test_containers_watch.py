@@ -76,7 +76,8 @@ def test_top_shows_the_processes_inside(busybox_store: Store, pair: tuple[str, s
     wait_until(lambda: "sleep 77" in s.ok("top", pair[0]).out, "exec's process is seen")
     heading, *rows = s.ok("top", pair[0]).out.splitlines()
     assert heading.split() == ["USER", "PID", "PPID", "%CPU", "ELAPSED", "TTY", "TIME", "COMMAND"]
-    assert rows[0].split()[:4] == ["root", "1", "0", "0.000"]
+    assert rows[0].split()[:3] == ["root", "1", "0"]
+    assert 0 <= float(rows[0].split()[3]) < 50
     assert rows[0].endswith("sleep 1000")
     named = s.ok("top", pair[0], "hpid,user", "%c", "seccomp").out.splitlines()
     assert named[0].split() == ["HPID", "USER", "COMMAND", "SECCOMP"]
