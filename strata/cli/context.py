@@ -81,6 +81,19 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def show_each(
+    context: Context, names: Iterable[str], inspect: Callable[[str], Iterable[object]],
+    format: str | None,
+) -> int:  # fmt: skip
+    """Print what ``inspect`` says of every name, in one document; a code as of `for_each`."""
+    from strata.cli.format import show_objects
+
+    found: list[object] = []
+    code = for_each(context, names, lambda name: found.extend(inspect(name)))
+    show_objects(found, format)
+    return code
+
+
 def for_each(
     context: Context,
     names: Iterable[str],

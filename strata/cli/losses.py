@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from strata.cli.context import Context, note, say
+from strata.cli.context import Context, for_each, note, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from strata.cli.parse import Options
@@ -57,6 +57,40 @@ def confirm(
         return False
     take(context, options)
     return True
+
+
+def remove_each(
+    context: Context, options: Options, wanted: Iterable[str], act: Callable[[str], object],
+    find: Callable[[], Sequence[Row]],
+) -> int:  # fmt: skip
+    """Remove what is named with ``act``, one by one; return the exit code. ``find``: for
+    ``--dry-run``."""
+    if is_dry(options, find):
+        return 0
+    take(context, options)
+    code = for_each(context, wanted, act, classify=True)
+    show_way_back(context)
+    return code
+
+
+def prune(
+    context: Context, options: Options, kind: str, warning: str,
+    act: Callable[[dict[str, list[str]]], object], *, all: bool = False,
+) -> int:  # fmt: skip
+    """Remove with ``act``, which gets the filters, what nobody needs of a kind; return the exit
+    code. Asks before."""
+    from strata.cli.values import parse_filters
+
+    filters = parse_filters(options.list("filter"))
+
+    def find() -> list[Row]:
+        from strata.engine.losses import list_prunable
+
+        return list_prunable(context.engine, kind, filters, all=all)
+
+    if not is_dry(options, find) and confirm(context, options, warning, find):
+        act(filters)
+    return 0
 
 
 def take(context: Context, options: Options) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strata.cli import losses, values
-from strata.cli.context import Context, for_each, note, say
+from strata.cli import losses
+from strata.cli.context import Context, note, say, show_each
 from strata.cli.handlers.choosing import choose
 
 TYPE_CHECKING = False
@@ -15,37 +15,24 @@ if TYPE_CHECKING:
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about containers."""
-    from strata.cli.format import show_objects
     from strata.engine.containers import verbs as containers
 
-    found: list[Any] = []
     size = options.flag("size")
-    code = for_each(
-        context,
-        choose(context, options, arguments),
-        lambda name: found.extend(containers.inspect(context.engine, [name], size=size)),
-    )
-    show_objects(found, options.maybe("format"))
-    return code
+    return show_each(
+        context, choose(context, options, arguments),
+        lambda name: containers.inspect(context.engine, [name], size=size),
+        options.maybe("format"),
+    )  # fmt: skip
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove the containers that do not run."""
     from strata.engine.containers import removal
 
-    filters = values.parse_filters(options.list("filter"))
-
-    def find() -> list[dict[str, Any]]:
-        from strata.engine.losses import list_prunable
-
-        return list_prunable(context.engine, "container", filters)
-
-    if losses.is_dry(options, find):
-        return 0
-    warning = "This will remove all containers that do not run."
-    if losses.confirm(context, options, warning, find):
-        show_pruned(removal.prune(context.engine, filters))
-    return 0
+    return losses.prune(
+        context, options, "container", "This will remove all containers that do not run.",
+        lambda filters: show_pruned(removal.prune(context.engine, filters)),
+    )  # fmt: skip
 
 
 def show_pruned(done: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from strata.cli import losses
-from strata.cli.context import Context, for_each, note, say
+from strata.cli.context import Context, note, say
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -84,17 +84,13 @@ def remove_forks(context: Context, options: Options, arguments: list[str]) -> in
         return [row for name in arguments
                 for row in engine_forks.plan_removal(context.engine, name)]  # fmt: skip
 
-    if losses.is_dry(options, find):
-        return 0
-    context.engine.destroys = options.flag("discard") or options.flag("now")
-
     def act(name: str) -> None:
         for gone in engine_forks.remove(context.engine, name, time=options.number("time")):
             say(gone)
 
-    code = for_each(context, arguments, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    if options.flag("discard"):
+        context.engine.destroys = True
+    return losses.remove_each(context, options, arguments, act, find)
 
 
 def branches(context: Context, options: Options, arguments: list[str]) -> int:
@@ -135,15 +131,11 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     target, *wanted = arguments
 
-    if losses.is_dry(
-        options, lambda: engine_branches.plan_removal(context.engine, target, wanted)
-    ):  # fmt: skip
-        return 0
-
     def act(name: str) -> None:
         for gone in engine_branches.remove(context.engine, target, [name], now=options.flag("now")):
             say(gone)
 
-    code = for_each(context, wanted, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    return losses.remove_each(
+        context, options, wanted, act,
+        lambda: engine_branches.plan_removal(context.engine, target, wanted),
+    )  # fmt: skip

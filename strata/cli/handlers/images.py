@@ -6,7 +6,7 @@ import sys
 import time
 
 from strata.cli import losses, values
-from strata.cli.context import Context, for_each, need_names, note, say
+from strata.cli.context import Context, for_each, need_names, note, say, show_each
 from strata.errors import UsageError
 from strata.times import format_time
 
@@ -235,17 +235,12 @@ def is_named(row: dict[str, Any], wanted: str) -> bool:
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about images."""
-    from strata.cli.format import show_objects
     from strata.engine.images.listing import inspect_images
 
-    found: list[Any] = []
-    code = for_each(
-        context,
-        arguments,
-        lambda name: found.extend(inspect_images(context.engine, [name])),
-    )
-    show_objects(found, options.maybe("format"))
-    return code
+    return show_each(
+        context, arguments, lambda name: inspect_images(context.engine, [name]),
+        options.maybe("format"),
+    )  # fmt: skip
 
 
 def history(context: Context, options: Options, arguments: list[str]) -> int:
@@ -331,10 +326,6 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
         return list_images(context.engine, names, force=force or everything, ignore=ignore)
 
-    if losses.is_dry(options, find):
-        return 0
-    losses.take(context, options)
-
     def act(name: str) -> None:
         for step in engine_images.remove(
             context.engine,
@@ -345,9 +336,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
             for what, which in step.items():
                 say(f"{what.capitalize()}: {which}")
 
-    code = for_each(context, names, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    return losses.remove_each(context, options, names, act, find)
 
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
@@ -385,18 +374,13 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
 
     everything = options.flag("all")
     what = "without at least one container associated to them" if everything else "without a name"
-    filters = values.parse_filters(options.list("filter"))
-
-    def find() -> list[dict[str, Any]]:
-        from strata.engine.losses import list_prunable
-
-        return list_prunable(context.engine, "image", filters, all=everything)
-
-    if losses.is_dry(options, find):
-        return 0
-    if losses.confirm(context, options, f"This will remove all images {what}.", find):
-        show_pruned(engine_images.prune(context.engine, all=everything, filters=filters))
-    return 0
+    return losses.prune(
+        context, options, "image", f"This will remove all images {what}.",
+        lambda filters: show_pruned(
+            engine_images.prune(context.engine, all=everything, filters=filters)
+        ),
+        all=everything,
+    )  # fmt: skip
 
 
 def mount(context: Context, options: Options, arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from strata.linux.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from strata.cli.parse import Options
@@ -183,9 +183,6 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     force = options.flag("force")
     ignore = options.flag("ignore") or options.flag("all")
     wanted = choose(context, options, arguments)
-    if losses.is_dry(options, lambda: _find_losses(context, wanted, options, ignore)):
-        return 0
-    losses.take(context, options)
 
     def act(name: str) -> None:
         gone = removal.remove(
@@ -199,20 +196,14 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         if gone:
             say(name)
 
-    code = for_each(context, wanted, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    def find() -> list[dict[str, Any]]:
+        from strata.engine.losses import list_containers
 
+        return list_containers(
+            context.engine, wanted, force=force, volumes=options.flag("volumes"), ignore=ignore
+        )
 
-def _find_losses(
-    context: Context, wanted: Sequence[str], options: Options, ignore: bool
-) -> list[dict[str, Any]]:  # fmt: skip
-    from strata.engine import losses as engine_losses
-
-    return engine_losses.list_containers(
-        context.engine, wanted, force=options.flag("force"), volumes=options.flag("volumes"),
-        ignore=ignore,
-    )  # fmt: skip
+    return losses.remove_each(context, options, wanted, act, find)
 
 
 def wait(context: Context, options: Options, arguments: list[str]) -> int:

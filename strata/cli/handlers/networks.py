@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.cli import losses, values
-from strata.cli.context import Context, for_each, say
+from strata.cli.context import Context, say, show_each
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -83,15 +83,12 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about networks."""
-    from strata.cli.format import show_objects
     from strata.engine.networks import verbs
 
-    found: list[Any] = []
-    code = for_each(
-        context, arguments, lambda name: found.extend(verbs.inspect(context.engine, [name]))
-    )
-    show_objects(found, options.maybe("format"))
-    return code
+    return show_each(
+        context, arguments, lambda name: verbs.inspect(context.engine, [name]),
+        options.maybe("format"),
+    )  # fmt: skip
 
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
@@ -105,40 +102,26 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
         return list_networks(context.engine, arguments, force=force)
 
-    if losses.is_dry(options, find):
-        return 0
-    losses.take(context, options)
-
     def act(name: str) -> None:
         for gone in removal.remove(
             context.engine, [name], force=force, time=options.number("time")
         ):  # fmt: skip
             say(gone)
 
-    code = for_each(context, arguments, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    return losses.remove_each(context, options, arguments, act, find)
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove networks that no container uses."""
     from strata.engine.networks import removal
 
-    warning = "This will remove all networks not used by at least one container."
-    filters = values.parse_filters(options.list("filter"))
-
-    def find() -> list[dict[str, Any]]:
-        from strata.engine.losses import list_prunable
-
-        return list_prunable(context.engine, "network", filters)
-
-    if losses.is_dry(options, find):
-        return 0
-    if losses.confirm(context, options, warning, find):
+    def act(filters: dict[str, list[str]]) -> None:
         for name in removal.prune(context.engine, filters):
             say(name)
         losses.show_way_back(context)
-    return 0
+
+    warning = "This will remove all networks not used by at least one container."
+    return losses.prune(context, options, "network", warning, act)
 
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.cli import losses
-from strata.cli.context import Context, for_each, note, say
+from strata.cli.context import Context, note, say
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -77,16 +77,14 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         _check(spec)
     from strata.engine.history import snapshots
 
-    if losses.is_dry(options, lambda: snapshots.plan_removal(context.engine, arguments)):
-        return 0
-
     def act(spec: str) -> None:
         for gone in snapshots.remove(context.engine, [spec], now=options.flag("now")):
             say(gone)
 
-    code = for_each(context, arguments, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    return losses.remove_each(
+        context, options, arguments, act,
+        lambda: snapshots.plan_removal(context.engine, arguments),
+    )  # fmt: skip
 
 
 def rollback(context: Context, options: Options, arguments: list[str]) -> int:

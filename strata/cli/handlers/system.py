@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from strata.cli.context import Context, for_each, note, say
+from strata.cli.context import Context, for_each, note, say, show_each
 from strata.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
@@ -143,8 +143,6 @@ def reset(context: Context, options: Options, arguments: list[str]) -> int:
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about objects of any kind."""
-    from strata.cli.format import show_objects
-
     names = list(arguments)
     kind = options.text("type")
     if options.flag("latest"):
@@ -156,14 +154,11 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
         kind = "container"
     if not names:
         raise UsageError("no names or ids specified", hint="name what to inspect, or use --latest")
-    found: list[Any] = []
-
-    def act(name: str) -> None:
-        found.extend(_find_object(context, name, kind, size=options.flag("size")))
-
-    code = for_each(context, names, act)
-    show_objects(found, options.maybe("format"))
-    return code
+    return show_each(
+        context, names,
+        lambda name: _find_object(context, name, kind, size=options.flag("size")),
+        options.maybe("format"),
+    )  # fmt: skip
 
 
 def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.cli import losses, values
-from strata.cli.context import Context, for_each, need_names, note, say
+from strata.cli.context import Context, for_each, need_names, note, say, show_each
 from strata.errors import UsageError
 
 TYPE_CHECKING = False
@@ -99,17 +99,12 @@ def _list_files(context: Context, options: Options, arguments: list[str]) -> int
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about volumes."""
-    from strata.cli.format import show_objects
     from strata.engine import volumes
 
-    found: list[Any] = []
-    code = for_each(
-        context,
-        _choose(context, options, arguments),
-        lambda name: found.extend(volumes.inspect(context.engine, [name])),
-    )
-    show_objects(found, options.maybe("format"))
-    return code
+    return show_each(
+        context, _choose(context, options, arguments),
+        lambda name: volumes.inspect(context.engine, [name]), options.maybe("format"),
+    )  # fmt: skip
 
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
@@ -123,19 +118,13 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
         return list_volumes(context.engine, wanted, force=options.flag("force"))
 
-    if losses.is_dry(options, find):
-        return 0
-    losses.take(context, options)
-
     def act(name: str) -> None:
         for gone in volumes.remove(
             context.engine, [name], force=options.flag("force"), time=options.number("time")
         ):
             say(gone)
 
-    code = for_each(context, wanted, act, classify=True)
-    losses.show_way_back(context)
-    return code
+    return losses.remove_each(context, options, wanted, act, find)
 
 
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
@@ -145,19 +134,12 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
 
     everything = options.flag("all")
     what = "volumes" if everything else "anonymous volumes"
-    warning = f"This will remove all {what} not used by at least one container."
-    filters = values.parse_filters(options.list("filter"))
-
-    def find() -> list[dict[str, Any]]:
-        from strata.engine.losses import list_prunable
-
-        return list_prunable(context.engine, "volume", filters, all=everything)
-
-    if losses.is_dry(options, find):
-        return 0
-    if losses.confirm(context, options, warning, find):
-        show_pruned(volumes.prune(context.engine, filters, all=everything))
-    return 0
+    return losses.prune(
+        context, options, "volume",
+        f"This will remove all {what} not used by at least one container.",
+        lambda filters: show_pruned(volumes.prune(context.engine, filters, all=everything)),
+        all=everything,
+    )  # fmt: skip
 
 
 def exists(context: Context, options: Options, arguments: list[str]) -> int:
