@@ -142,6 +142,19 @@ def test_a_second_host_of_the_same_name_is_refused(nodes: tuple[Node, Node]) -> 
     a.store.ok("network", "update", "--peer-drop", "b", "--peer-add", b.token, "mesh")
 
 
+def test_a_name_with_a_dot_can_be_asked_of_the_other_host(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    join(a, b)
+    a.run("ca")
+    b.run("db", "--network-alias", "db.b")
+    gateway = f"{b.address('db').rpartition('.')[0]}.1"
+    ask = ("exec", "ca", "busybox", "nslookup", "-type=a")
+    assert b.address("db") in a.store.ok(*ask, "db", gateway).out
+    assert b.address("db") not in a.store.strata(*ask, "db").out
+    a.store.ok("network", "update", "--dns-add", gateway, "mesh")
+    assert b.address("db") in a.store.ok(*ask, "db.b").out
+
+
 def test_the_hosts_reach_containers_of_the_other(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     join(a, b)
