@@ -184,7 +184,7 @@ def _check_interface(text: str) -> str:
     bad = any(letter in "/:" or letter.isspace() for letter in text) or text in (".", "..", "lo")
     if bad or len(text) > _LONGEST_INTERFACE:
         raise UsageError(
-            f'invalid interface name "{text}"', hint="use at most 15 letters and digits"
+            f'invalid interface name "{text}"', hint="use at most 15 letters and digits, and not lo"
         )
     return text
 

@@ -220,6 +220,23 @@ def test_a_bridge_is_known_as_ours_when_the_state_of_the_host_was_lost(
     host.ok("ip", "link", "del", "theirs")
 
 
+def test_interfaces_of_one_container_have_names_of_their_own(store: Store) -> None:
+    for name in ("x", "y", "z"):
+        store.ok("network", "create", name)
+    refused = store.strata("run", "--rm", "--network", "x:interface_name=up", "--network", "y",
+                           "--network", "z:interface_name=up", BUSYBOX, "true")  # fmt: skip
+    assert refused.rc == 125
+    assert "the interface name up is given to network x already, and again to network z" in (
+        refused.err
+    )
+    assert store.ok("ps", "-aq").out == ""
+    run_sleeper(store, "c", "--network", "x", "--network", "y:interface_name=eth0")
+    networks = store.ok("exec", "c", "busybox", "ip", "-o", "link").out
+    assert ("eth0@" in networks, "eth1@" in networks) == (True, True)
+    store.ok("network", "connect", "z", "c")
+    assert "eth2" in store.ok("exec", "c", "busybox", "ip", "-o", "link").out
+
+
 def test_a_taken_name_is_refused_or_passed_over(store: Store) -> None:
     store.ok("network", "create", "web")
     refused = store.strata("network", "create", "web")

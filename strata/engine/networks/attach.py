@@ -156,6 +156,8 @@ def lease(
             hint=f"its subnets are {', '.join(s['subnet'] for s in network['subnets'])}",
         )
     taken = {str(attachment["interface"]) for _, attachment in links}
+    # Nor one that another network of the container is to get.
+    taken.update(other.get("interface") or "" for other in record["config"]["networks"])
     # Without an address of ours it comes from elsewhere, and nobody else may have the same.
     first = addresses[0] if addresses else f"::{os.urandom(2).hex()}:{os.urandom(2).hex()}"
     return {

@@ -99,6 +99,7 @@ def settle(e: Engine, config: Record) -> Settled:
             network = get_network(e, item["name"])
             if any(other["id"] == network["id"] for other in chosen):
                 raise UsageError(f"network {network['name']} is given twice")
+            _check_interface(network, item, chosen)
             check_item(network, item)
             chosen.append({"aliases": [], "ips": [], "mac": "", "interface": "", **item,
                            "name": network["name"], "id": network["id"]})  # fmt: skip
@@ -107,6 +108,17 @@ def settle(e: Engine, config: Record) -> Settled:
         held.release()
         raise
     return Settled(held)
+
+
+def _check_interface(network: Record, item: Record, others: list[Record]) -> None:
+    """Refuse a name for two interfaces of one container. `UsageError`."""
+    for other in others:
+        if item.get("interface") and item["interface"] == other["interface"]:
+            raise UsageError(
+                f"the interface name {item['interface']} is given to network {other['name']} "
+                f"already, and again to network {network['name']}",
+                hint="give each its own interface_name, or leave it out",
+            )
 
 
 def check_item(network: Record, item: Record) -> None:
