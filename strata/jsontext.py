@@ -82,3 +82,18 @@ def dumps(value: object) -> str:
     quote = _json.encode_basestring_ascii
     encode = _json.make_encoder({}, _refuse, quote, None, ":", ",", False, False, True)
     return "".join(encode(value, 0))
+
+
+def dumps_foreign(value: object) -> str:
+    """As `dumps`, for a reader that is not Python: U+FFFD for each byte that was not UTF-8, which
+    we carry as half a surrogate pair and C libraries would take for three bytes of their own."""
+    text = dumps(value)
+    return dumps(_replace(value)) if "\\udc" in text else text
+
+
+def _replace(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_replace(key): _replace(item) for key, item in value.items()}
+    return [_replace(item) for item in value] if isinstance(value, list | tuple) else value

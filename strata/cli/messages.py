@@ -17,14 +17,21 @@ def show_error(error: StrataError) -> None:
 
 def show_text(message: str, hint: str = "") -> None:
     """Print ``Error: message`` and a hint on standard error; control characters are shown."""
-    lines = f"Error: {clean(message)}\n"
+    lines = f"Error: {shorten(clean(message))}\n"
     if hint:
-        lines += f"hint: {clean(hint)}\n"
+        lines += f"hint: {shorten(clean(hint))}\n"
     try:
         sys.stderr.write(lines)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         pass
+
+
+def shorten(text: str, most: int = 1500) -> str:
+    """A sentence with its middle left out when somebody gave a word of many thousand letters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 300]} […] {text[-200:]} ({len(text)} characters)"
 
 
 def clean(text: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 
+from strata.engine import events
 from strata.engine.core import Engine, Record
 from strata.engine.filters import make_filter
 from strata.errors import AlreadyExists, NotFound, UsageError
@@ -60,7 +61,14 @@ def create(
         files.write_json(f"{folder}/{secret['id']}.json", secret)
         if old is not None:
             os.unlink(f"{folder}/{old['id']}.json")
+            _emit(e, "remove", old)
+    _emit(e, "create", secret)
     return str(secret["id"])
+
+
+def _emit(e: Engine, status: str, secret: Record) -> None:
+    events.emit(e, events.SECRET, status, id=secret["id"], name=secret["name"],
+                attributes=secret["labels"])  # fmt: skip
 
 
 def list_secrets(e: Engine, filters: Filters | None = None) -> list[Record]:
@@ -95,6 +103,7 @@ def remove(e: Engine, name: str) -> str:
     with locks.lock(f"{e.paths.locks}/4-secrets", what="the secrets"):
         secret = get(e, name)
         os.unlink(f"{_make_folder(e)}/{secret['id']}.json")
+    _emit(e, "remove", secret)
     return str(secret["id"])
 
 

@@ -75,10 +75,10 @@ def _join(document: dict[str, Any], filter_text: str) -> str:
     the object it belongs to, never put in place of a word that an argument could hold too.
     """
     if not filter_text:
-        return jsontext.dumps(document)
+        return jsontext.dumps_foreign(document)
     rest = {key: value for key, value in document.items() if key != "linux"}
-    head = jsontext.dumps(rest)[:-1]
-    linux = jsontext.dumps(document["linux"])[:-1]
+    head = jsontext.dumps_foreign(rest)[:-1]
+    linux = jsontext.dumps_foreign(document["linux"])[:-1]
     return f'{head},"linux":{linux},"seccomp":{filter_text}}}}}'
 
 

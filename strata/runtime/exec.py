@@ -139,7 +139,7 @@ def run(
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            write_all(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
+            write_all(fd, jsontext.dumps_foreign(process).encode(errors="surrogateescape"))
         finally:
             os.close(fd)
         argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)
@@ -165,7 +165,7 @@ def run_captured(
     try:
         fd = os.open(f"{name}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            write_all(fd, jsontext.dumps({**process, "terminal": False}).encode(
+            write_all(fd, jsontext.dumps_foreign({**process, "terminal": False}).encode(
                 errors="surrogateescape"))  # fmt: skip
         finally:
             os.close(fd)

@@ -248,7 +248,12 @@ def _launch(plan: LaunchPlan) -> Launched:
             raise RuntimeFailure(f"mounting the container's root file system: {error}") from error
         _write_config(plan, keeper.root)
         begun = True
-        os.write(start_write, b"\n")
+        try:
+            os.write(start_write, b"\n")
+        except BrokenPipeError:
+            raise RuntimeFailure(
+                f"conmon ended at once: it may be unable to write to {plan.log}"
+            ) from None
         os.close(start_write)
         start_write = -1
         os.waitpid(pid, 0)
@@ -419,6 +424,11 @@ def classify(runtime: str, text: str) -> RuntimeFailure:
     """What a runtime's message means, in Podman's words: 127 not found, 126 not permitted."""
     line = " ".join(text.split())
     low = line.lower()
+    from strata.runtime.failures import explain
+
+    known = explain(line)
+    if known is not None:
+        return known
     if "executable file" in low or "no such file or directory" in low or "not found in" in low:
         return RuntimeFailure(
             f"{runtime}: {line}: OCI runtime attempted to invoke a command that was not found",

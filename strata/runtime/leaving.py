@@ -38,7 +38,7 @@ def run(
     ours = -1
     try:
         try:
-            write_all(fd, jsontext.dumps(process).encode(errors="surrogateescape"))
+            write_all(fd, jsontext.dumps_foreign(process).encode(errors="surrogateescape"))
         finally:
             os.close(fd)
         ours, theirs = os.openpty()

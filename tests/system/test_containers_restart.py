@@ -107,6 +107,22 @@ def test_after_a_reboot_a_filter_starts_what_should_run(own: Store) -> None:
     assert get_row(own, "stays")["State"] == "created"
 
 
+def test_what_somebody_stopped_does_not_start_on_boot_unless_always(own: Store) -> None:
+    for policy in ("always", "unless-stopped", "on-failure"):
+        own.ok("run", "-d", "--network", "none", "--restart", policy, "--name", policy, BUSYBOX,
+               "sleep", "1000")  # fmt: skip
+
+    def list_starting(value: str) -> list[str]:
+        found = own.ok("ps", "-a", "--filter", f"should-start-on-boot={value}", "--format",
+                       "{{.Names}}").out  # fmt: skip
+        return sorted(found.split())
+
+    assert list_starting("true") == ["always", "unless-stopped"]
+    own.ok("stop", "--time", "0", "always", "unless-stopped")
+    assert list_starting("true") == ["always"]
+    assert list_starting("false") == ["on-failure", "unless-stopped"]
+
+
 def test_health_is_watched_and_seen_everywhere(own: Store) -> None:
     own.ok(*FRAGILE, "--health-cmd", "test ! -e /bad", "--health-interval", "50ms",
            "--health-retries", "1", "--name", "sick", BUSYBOX, "sleep", "1000")  # fmt: skip

@@ -225,3 +225,24 @@ def test_ports_and_addresses_are_listed_and_inspected() -> None:
             assert line == "10.89.0.2 10.89.0.1 8080 80/tcp"
         finally:
             store.ok("rm", "--all", "--force", "--time", "0")
+
+
+def test_the_environment_is_what_the_process_has_but_for_secrets(busybox_store: Store) -> None:
+    store = busybox_store
+    store.ok("secret", "create", "hidden", "-", input="nobody sees this")
+    words = ["create", "--name", "envs", "-t", "-e", "A=1", "--secret", "hidden,type=env,target=S",
+             "-h", "here", "busybox", "env"]  # fmt: skip
+    store.ok(*words)
+    [before] = store.ok("inspect", "envs").json
+    assert "A=1" in before["Config"]["Env"]
+    assert before["Config"]["CreateCommand"][0] == "strata"
+    assert before["Config"]["CreateCommand"][-len(words) + 1 :] == words[1:]
+    shown = store.ok("start", "-a", "envs").out.split()
+    [after] = store.ok("inspect", "envs").json
+    assert {"A=1", "HOME=/root", "HOSTNAME=here", "TERM=xterm"} <= set(after["Config"]["Env"])
+    assert set(shown) - set(after["Config"]["Env"]) == {"S=nobody", "sees", "this"}
+    store.ok("rm", "envs")
+    store.ok("secret", "rm", "hidden")
+    out = store.ok("events", "--stream=false", "--filter", "type=secret", "--format",
+                   "{{.Status}} {{.Name}}").out  # fmt: skip
+    assert out.splitlines()[-2:] == ["create hidden", "remove hidden"]

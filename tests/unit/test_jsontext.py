@@ -66,3 +66,12 @@ def test_refuses_cycles() -> None:
     cycle.append(cycle)
     with pytest.raises(ValueError):
         jsontext.dumps(cycle)
+
+
+def test_bytes_that_were_no_text_become_a_sign_for_other_readers() -> None:
+    odd = b"a\xffb \xf0\x9f\x98\x80".decode(errors="surrogateescape")
+    assert json.loads(jsontext.dumps_foreign({odd: [odd, 1, None]})) == {
+        "a\ufffdb \U0001f600": ["a\ufffdb \U0001f600", 1, None]
+    }
+    plain = {"a": "\\udcff \U0001f600"}
+    assert jsontext.dumps_foreign(plain) == jsontext.dumps(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from strata.cli import values
 from strata.cli.context import Context, note, say
@@ -191,10 +192,27 @@ def read_file(path: str) -> str:
         raise UsageError(f"open {path}: {(error.strerror or str(error)).lower()}") from None
 
 
+def read_env_files(paths: list[str], host: Mapping[str, str]) -> list[str]:
+    """The texts of ``--env-file``; `UsageError` names the line that is none."""
+    texts = []
+    for path in paths:
+        text = read_file(path)
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                values.parse_environment((), [line], host)
+            except UsageError as error:
+                raise UsageError(
+                    f'parsing env file "{path}": line {number}: {error.message}', hint=error.hint
+                ) from None
+        texts.append(text)
+    return texts
+
+
 def _read_process(described: Description, options: Options, host: Mapping[str, str]) -> None:
     if options.given("entrypoint"):
         described["entrypoint"] = values.parse_entrypoint(options.text("entrypoint"))
-    files = [read_file(path) for path in options.list("env-file")]
+    described["command_line"] = ["strata", *sys.argv[1:]]
+    files = read_env_files(options.list("env-file"), host)
     described["env"] = [
         *_inherit(options, host),
         *values.parse_environment(options.list("env"), files, host),
@@ -340,8 +358,11 @@ def _settle_labels(mount_options: list[str]) -> list[str]:
 
 def _check(described: Description, options: Options) -> None:
     """Refuse values that contradict each other or that no kernel takes."""
-    if described["cpus"] is not None and described["cpus"] < 0:
-        raise UsageError(f"invalid --cpus {described['cpus']}: must be positive")
+    if described["cpus"] is not None and described["cpus"] < 0.01:
+        raise UsageError(
+            f"invalid --cpus {described['cpus']}: must be 0.01 or more",
+            hint="the kernel divides a CPU no finer",
+        )
     timeout = described["stop_timeout"]
     if timeout is not None and timeout < -1:
         raise UsageError("invalid --stop-timeout: must be -1 (wait for ever) or more")

@@ -44,9 +44,9 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
     """Run a command in a running container; return its exit code."""
     files = []
     if options.list("env-file"):
-        from strata.cli.handlers.create import read_file
+        from strata.cli.handlers.create import read_env_files
 
-        files = [read_file(path) for path in options.list("env-file")]
+        files = read_env_files(options.list("env-file"), os.environ)
     if options.flag("detach") and (options.flag("interactive") or options.flag("tty")):
         raise UsageError("--detach cannot be used with --interactive or --tty")
     preserve = options.number("preserve-fds") or 0

@@ -252,7 +252,7 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
         return past.make(e, options["at"], {**options, "at": ()}, options["changed"])
     image, image_name = find_or_pull(e, options)
     config = plan_config(image, options)
-    if config["log_driver"] not in LOG_FILES and config["log_driver"] != "none":
+    if config["log_path"] or config["log_driver"] not in (*LOG_FILES, "none"):
         from strata.engine.containers import drivers
 
         drivers.check(config)
@@ -316,7 +316,7 @@ def create_planned(
             "image_name": image_name or options["image"], "layer": layer, "dataset": dataset,
             "guid": "", "lineage": container_id, "generation": 1, "branches": [],
             "config": config, "native": native,
-            "state": lifecycle.make_state(),
+            "state": lifecycle.make_state(), "command_line": options.get("command_line") or [],
         }  # fmt: skip
         if not config["log_path"] and config["log_driver"] in LOG_FILES:
             config["log_path"] = f"{e.logs}/{container_id}.log"

@@ -1,4 +1,4 @@
-"""Log drivers other than files: what they need of the host, and how conmon is told of them.
+"""Log drivers, above all others than files: what they need, and how conmon is told of them.
 
 A file belongs to the store. The journal belongs to the host: what is in it outlives the container
 and is not brought back with it. With ``passthrough`` nothing is kept: the process has the
@@ -28,6 +28,10 @@ PASSTHROUGH = ("passthrough", "passthrough-tty")
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work here. `UsageError`, `StateImproper`."""
     driver = config["log_driver"]
+    path = config["log_path"]
+    if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path))):
+        why = "it is a directory" if os.path.isdir(path) else "there is no such directory"
+        raise UsageError(f"cannot write the log {path}: {why}", hint="name a file with path=")
     if driver == JOURNALD:
         from strata.runtime import journal
 

@@ -66,9 +66,17 @@ def make_container_filter(e: Engine, filters: Filters) -> Callable[[Record], boo
         "restart-policy": lambda row, value: row["RestartPolicy"] == _POLICIES.get(value, value),
         "command": lambda row, value: bool(row["Command"]) and matches(value, row["Command"][0]),
         "should-start-on-boot": lambda row, value: (
-            (row["RestartPolicy"] == "always") == is_true(value, "should-start-on-boot")
+            _starts_on_boot(e, row) == is_true(value, "should-start-on-boot")
         ),
     })  # fmt: skip
+
+
+def _starts_on_boot(e: Engine, row: Record) -> bool:
+    """Whether a container is to run after a boot; ``unless-stopped``: unless somebody did."""
+    if row["RestartPolicy"] != "unless-stopped":
+        return bool(row["RestartPolicy"] == "always")
+    record = e.records.find("container", row["Id"])
+    return record is not None and not record["state"].get("by_user")
 
 
 def _find_created(e: Engine, text: str) -> float:

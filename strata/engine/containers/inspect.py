@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from strata import jsontext
 from strata.engine.containers import life
 from strata.engine.containers.hostconfig import (
     describe_bindings,
@@ -81,7 +82,7 @@ def inspect_container(e: Engine, record: Record, *, size: bool = False) -> Recor
         "IsService": False,
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
-        "Config": _describe_config(record),
+        "Config": _describe_config(record) | {"Env": read_environment(record, bundle)},
         "HostConfig": describe_host_config(config),
         "UseImageHosts": bool(config.get("no_hosts")),
         "UseImageHostname": bool(config.get("no_hostname")),
@@ -208,7 +209,7 @@ def _describe_config(record: Record) -> Record:
         "Annotations": config["annotations"],
         "StopSignal": name_signal(config["stop_signal"]),
         "HealthcheckOnFailureAction": (config.get("health") or {}).get("on_failure") or "none",
-        "CreateCommand": list(config.get("create_command") or ()),
+        "CreateCommand": list(record.get("command_line") or ()),
         "Umask": config.get("umask") or "0022",
         "Timeout": config.get("timeout") or 0,
         "StopTimeout": config["stop_timeout"],
@@ -236,6 +237,20 @@ def _describe_config(record: Record) -> Record:
     if ports:
         found["ExposedPorts"] = {key: {} for key in ports}
     return found
+
+
+def read_environment(record: Record, bundle: str) -> list[str]:
+    """The variables of a container: what its last run had of them (with HOME, HOSTNAME, TERM),
+    before the first what it was made with. What a secret gives is not shown."""
+    config = record["config"]
+    try:
+        with open(f"{bundle}/config.json", errors="surrogateescape") as file:
+            found = jsontext.loads(file.read())["process"]["env"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(config["env"])
+    hidden = {item.get("target") or item.get("name") for item in config.get("secrets") or ()
+              if item.get("type") == "env"}  # fmt: skip
+    return [text for text in found if text.partition("=")[0] not in hidden]
 
 
 def name_signal(number: int) -> str:

@@ -14,7 +14,7 @@ from strata import command, trace
 from strata.engine import events, volumes
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.networks import joining as networks
-from strata.errors import NotFound, StateImproper, StrataError, UsageError
+from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS, container_hostname
 from strata.runtime import launch as runtime
@@ -184,7 +184,12 @@ def launch(
             watched = supervising.begin_state(record, revived=revived)
             if supervising.is_needed(record):
                 supervising.mark(e, record["id"])
-        launched = runtime.launch(plan)
+        try:
+            launched = runtime.launch(plan)
+        except RuntimeFailure as error:
+            from strata.engine.containers import failing
+
+            raise failing.explain(e, record, error) from error
         try:
             trace.point("start:created")
             network.wait_names()

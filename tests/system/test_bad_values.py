@@ -1,0 +1,107 @@
+"""Bad values on command lines: one clear line and a hint, nothing stays; odd surroundings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from helpers.store import BUSYBOX, Outcome, Store, open_store
+
+pytestmark = pytest.mark.btrfs
+
+IMAGE = "busybox"
+HUGE = "a" * 130_000
+
+
+def refuse(store: Store, *words: str, code: int = 125) -> Outcome:
+    """A command that must fail, in at most two lines, and leave no container."""
+    before = store.ok("ps", "-aq").out
+    outcome = store.strata(*words)
+    assert outcome.rc == code, repr(outcome)
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") <= 2
+    assert len(outcome.err) < 4000
+    assert store.ok("ps", "-aq").out == before
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--memory", "1"], "the memory limit is too low"),
+        (["--sysctl", "net.nonsense=1", "--network", "none"], "'net.nonsense' is not known"),
+        (["--sysctl", "net.ipv4.ip_forward=abc", "--network", "none"], "does not take that value"),
+        (["--log-opt", "path=/none/dir/log"], "there is no such directory"),
+        (["--log-opt", "path=/tmp"], "it is a directory"),
+        (["--cpus", "0.001"], "must be 0.01 or more"),
+        (["-w", "/etc/passwd"], "is not a directory"),
+        (["-v", "/etc:/etc/passwd"], "one is a directory"),
+        (["-w", f"/{HUGE}"], "File name too long"),
+        (["--hostname", HUGE], "invalid hostname"),
+    ],
+)
+def test_runs_that_cannot_start_say_why(busybox_store: Store, words: list[str], said: str) -> None:
+    outcome = refuse(busybox_store, "run", "--rm", *words, IMAGE, "true")
+    assert said in outcome.err
+    assert "hint: " in outcome.err
+
+
+def test_the_line_of_an_environment_file_is_named(busybox_store: Store) -> None:
+    path = f"{busybox_store.base}/env"
+    with open(path, "wb") as file:
+        file.write(b"# comment\nODD=\xff\xfe\nBAD=\0x\n")
+    outcome = refuse(busybox_store, "run", "--rm", "--env-file", path, IMAGE, "env")
+    assert f'parsing env file "{path}": line 3: ' in outcome.err
+    with open(path, "wb") as file:
+        file.write(b"ODD=\xff\xfe\n")
+    argv = busybox_store.argv("run", "--rm", "--env-file", path, IMAGE, "env")
+    # JSON has no other bytes than UTF-8's, and Podman's container gets the same.
+    assert (
+        "ODD=\ufffd\ufffd\n".encode()
+        in subprocess.run(argv, capture_output=True, check=True).stdout
+    )
+
+
+def test_a_size_below_what_the_image_brings_is_named() -> None:
+    with open_store() as store:
+        store.add_busybox()
+        outcome = refuse(store, "run", "--rm", "--storage-opt", "size=1m", BUSYBOX, "true")
+        assert "has used up its size=1048576" in outcome.err
+        store.ok("run", "--rm", "--storage-opt", "size=30m", BUSYBOX, "true")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", HUGE], ["logs", HUGE], ["exec", HUGE, "true"], ["rm", HUGE], ["start", HUGE],
+        ["volume", "create", HUGE], ["secret", "create", HUGE, "/etc/hostname"], ["tag", HUGE, "x"],
+        ["port", HUGE], ["cp", f"{HUGE}:/x", "/tmp"], [HUGE], ["run", f"--{HUGE}"],
+        ["rename", "\udcff\udcfe", "x"], ["volume", "create", "a\nb"], ["inspect", "\x1b[31m"],
+    ],
+)  # fmt: skip
+def test_huge_and_odd_words_are_answered_shortly(busybox_store: Store, words: list[str]) -> None:
+    outcome = busybox_store.strata(*words)
+    assert outcome.rc in (1, 125), repr(outcome)
+    assert len(outcome.err) < 4000
+    assert "\x1b" not in outcome.err
+    assert "internal error" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ps", "-a"], ["images"], ["info"], ["volume", "ls"], ["events", "--stream=false"],
+     ["system", "df"], ["--help"], ["run", "--help"], ["inspect", IMAGE], ["version"]],
+)  # fmt: skip
+def test_a_closed_standard_output_is_no_crash(busybox_store: Store, words: list[str]) -> None:
+    quoted = " ".join(f"'{word}'" for word in busybox_store.argv(*words))
+    for redirection in (">&-", "2>&- >&-", "<&-"):
+        done = subprocess.run(["sh", "-c", f"{quoted} {redirection}"], capture_output=True,
+                              text=True, check=False, cwd=os.getcwd())  # fmt: skip
+        assert done.returncode in (0, 125, 141)
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+    full = subprocess.run(["sh", "-c", f"{quoted} >/dev/full"], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert full.returncode == 125
+    assert "no space left" in full.stderr
