@@ -98,7 +98,9 @@ def _describe(context: Context, options: Options, arguments: list[str]) -> Descr
     if not arguments:
         raise UsageError("requires at least 1 arg(s), only received 0",
                          hint="usage: strata run IMAGE [COMMAND [ARG...]]")  # fmt: skip
-    return read_options(options, arguments)
+    described = read_options(options, arguments)
+    described["command_line"] = ["strata", *sys.argv[1:]]
+    return described
 
 
 def read_options(
@@ -211,7 +213,6 @@ def read_env_files(paths: list[str], host: Mapping[str, str]) -> list[str]:
 def _read_process(described: Description, options: Options, host: Mapping[str, str]) -> None:
     if options.given("entrypoint"):
         described["entrypoint"] = values.parse_entrypoint(options.text("entrypoint"))
-    described["command_line"] = ["strata", *sys.argv[1:]]
     files = read_env_files(options.list("env-file"), host)
     described["env"] = [
         *_inherit(options, host),
