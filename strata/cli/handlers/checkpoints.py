@@ -74,7 +74,10 @@ def _export(e: Engine, record: Record, wishes: Wishes, options: Options) -> Reco
         rootfs=not options.flag("ignore-rootfs"), volumes=not options.flag("ignore-volumes"),
     ) as archive:  # fmt: skip
         return checkpoints.checkpoint(
-            e, record, wishes, lambda fresh: checkpoint_export.export(e, fresh, archive)
+            e,
+            record,
+            wishes,
+            lambda fresh, go_on: checkpoint_export.export(e, fresh, archive, go_on),
         )
 
 

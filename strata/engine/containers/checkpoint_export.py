@@ -120,10 +120,13 @@ def _make_compressor(kind: str) -> Any:
     return None
 
 
-def export(e: Engine, record: Record, archive: Archive) -> None:
+def export(
+    e: Engine, record: Record, archive: Archive, go_on: Callable[[], None]
+) -> None:  # fmt: skip
     """Write a container's checkpoint, and the files that go with it. The caller has its lock.
 
-    Files are taken as they are at one moment, right after the processes were written down.
+    Files are taken as they are at one moment; then ``go_on`` is called, and a container that
+    stood still for it may run.
     """
     folder = checkpoints.find_folder(e, record)
     with e.journal.begin("checkpoint-export") as operation, Spool(e, operation) as spool:
@@ -138,6 +141,7 @@ def export(e: Engine, record: Record, archive: Archive) -> None:
         e.driver.snapshot(list(moments.values()))
         trace.point("checkpoint-export:frozen")
         try:
+            go_on()
             for name in (checkpoints.CONFIG, checkpoints.SPEC, checkpoints.NETWORKS):
                 archive.add(name, f"{folder}/{name}")
             for part in (checkpoints.PREVIOUS, checkpoints.IMAGES):

@@ -47,7 +47,9 @@ def restore(
         trace.point("restore-import:unpacked")
         old = _read_record(tree)
         config = _adapt(old, ports)
-        image, image_name = create.find_or_pull(e, {"image": old["image_name"]})
+        image, image_name = e.records.find("image", old["image"]), old["image_name"]
+        if image is None:
+            image, image_name = create.find_or_pull(e, {"image": old["image_name"]})
         if image["id"] != old["image"]:
             raise NotFound(
                 f"the archive builds on the image {old['image'][:12]} ({old['image_name']}), and "
@@ -58,9 +60,10 @@ def restore(
             _make_volumes(e, operation, tree, config)
         known = set(e.records.list_ids("volume"))
         options = {"name": name or old["name"], "image": old["image_name"],
-                   "storage": config["storage"]}  # fmt: skip
+                   "storage": config["storage"], "id": new_id()}  # fmt: skip
+        operation.plan(["unimport", options["id"]])
         record = create.create_planned(e, options, image, image_name, config)
-        operation.plan(*_forsake(e, record, known), ["unimport", record["id"]])
+        operation.plan(*_forsake(e, record, known), ["unimport", record["id"]])  # in this order
         trace.point("restore-import:created")
         with e.lock_container(record["id"], name=record["name"]):
             if rootfs:

@@ -24,16 +24,19 @@ from strata import trace
 from strata.engine import events
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
-from strata.errors import StateImproper, StrataError, UsageError
-from strata.linux import cgroup, process
+from strata.errors import StateImproper, UsageError
+from strata.linux import process
 from strata.linux.tree import remove_path
 from strata.runtime import criu
+from strata.runtime import launch as runtime
 from strata.store import files, lifecycle
 from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    Export = Callable[[Record, Callable[[], None]], None]
 
 IMAGES, PREVIOUS = "checkpoint", "pre-checkpoint"
 CONFIG, SPEC, NETWORKS = "config.dump", "spec.dump", "network.status"
@@ -111,48 +114,69 @@ def remove_logs(e: Engine, record: Record) -> None:
 # -- making one ------------------------------------------------------------------------------------
 
 
-def checkpoint(
-    e: Engine, record: Record, wishes: Wishes, export: Callable[[Record], None] | None = None
-) -> Record:
+def checkpoint(e: Engine, record: Record, wishes: Wishes, export: Export | None = None) -> Record:
     """Write a running container's processes down; they end unless ``wishes`` say otherwise.
 
-    ``export`` writes the checkpoint out, while the container is still locked.
+    ``export`` writes the checkpoint out while the container is still locked. One that is to run
+    on stands still until ``export`` calls the function it is given: it has seen the files.
     Returns what was counted: ``runtime_checkpoint_duration`` and ``criu_statistics``, times in
     microseconds. `StateImproper`, `Unable`, `RuntimeFailure`; after these it runs on.
     """
     e.recover()  # before the lock, as it may start this container
-    with e.hold(record, timeout=120) as fresh:
+    removes = bool(record["config"]["remove"]) and not wishes.leave_running
+    _check(e, record, wishes, lasts=export is not None or wishes.pre_checkpoint or not removes)
+    # Begun before the lock is taken, so that an undo finds it free.
+    with (
+        e.journal.begin("checkpoint", ["settle-checkpoint", record["id"]]),
+        e.hold(record, timeout=120) as fresh,
+    ):
         record = fresh
         lifecycle.check("checkpoint", record, lifecycle.derive(record))
-        removes = bool(record["config"]["remove"]) and not wishes.leave_running
-        if removes and export is None and not wishes.pre_checkpoint:
-            raise StateImproper(
-                "cannot checkpoint containers that have been started with '--rm' unless "
-                "'--export' is used", hint="its end would take the checkpoint along",
-            )  # fmt: skip
-        criu.check_able(
-            life.get_runtime(e, record), tracking=wishes.pre_checkpoint or wishes.with_previous
-        )
-        with e.journal.begin("checkpoint", ["settle-checkpoint", record["id"]]):
-            seconds = _dump(e, record, wishes)
-            counted = criu.read_statistics(e.paths.bundle(record["id"]), "stats-dump")
-            if wishes.leave_running or wishes.pre_checkpoint:
-                record["state"]["checkpointed"] = ""
-                e.records.save(record, durable=False)
-            else:
-                record["state"]["held"] = record["state"].get("held", False) or removes
-                _settle(e, record)
-            trace.point("checkpoint:recorded")
+        if export is not None and wishes.leave_running:
+            runtime.run_runtime(life.get_runtime(e, record), ["pause", record["id"]])
+            trace.point("checkpoint:frozen")
+        seconds = _dump(e, record, wishes)
+        counted = criu.read_statistics(e.paths.bundle(record["id"]), "stats-dump")
+        if not wishes.leave_running and not wishes.pre_checkpoint:
+            record["state"]["held"] = record["state"].get("held", False) or removes
+            _settle(e, record)
+        trace.point("checkpoint:recorded")
         events.emit_container(e, "checkpoint", record)
         if export is not None:
-            export(record)
+            export(record, lambda: thaw(e, record))
         if not wishes.keep:
             remove_logs(e, record)
-    if removes:
+    if removes and not wishes.pre_checkpoint:
         from strata.engine.containers.removal import remove_record
 
         remove_record(e, record, force=False, volumes=True, verb="rm-auto", keep=False)
     return {"runtime_checkpoint_duration": int(seconds * 1e6), "criu_statistics": counted}
+
+
+def _check(e: Engine, record: Record, wishes: Wishes, *, lasts: bool) -> None:
+    """Whether a checkpoint can be made and outlives the container's end. `StateImproper`,
+    `Unable`, `UsageError`."""
+    lifecycle.check("checkpoint", record, lifecycle.derive(record))
+    if not lasts:
+        raise StateImproper(
+            "cannot checkpoint containers that have been started with '--rm' unless '--export' "
+            "is used", hint="its end takes the checkpoint along",
+        )  # fmt: skip
+    tracking = wishes.pre_checkpoint or wishes.with_previous
+    criu.check_able(life.get_runtime(e, record), tracking=tracking)
+    if wishes.with_previous and not os.path.exists(f"{find_folder(e, record)}/{PREVIOUS}"):
+        raise UsageError(
+            f"container {record['name']} has no pre-checkpoint",
+            hint="`strata container checkpoint --pre-checkpoint` makes one",
+        )
+
+
+def thaw(e: Engine, record: Record) -> None:
+    """Let a container go on that stood still for its checkpoint. Idempotent."""
+    if lifecycle.is_alive(record["state"]):
+        from strata.engine.containers import pausing
+
+        pausing.thaw(e, record)
 
 
 def _dump(e: Engine, record: Record, wishes: Wishes) -> float:
@@ -162,18 +186,9 @@ def _dump(e: Engine, record: Record, wishes: Wishes) -> float:
         *(["--tcp-established"] if wishes.tcp_established else ()),
         *(["--file-locks"] if wishes.file_locks else ()),
         *(["--leave-running"] if wishes.leave_running else ()),
+        *(["--pre-dump"] if wishes.pre_checkpoint else ()),
+        *(["--parent-path", f"../{PREVIOUS}"] if wishes.with_previous else ()),
     ]
-    target = PREVIOUS if wishes.pre_checkpoint else IMAGES
-    if wishes.pre_checkpoint:
-        options.append("--pre-dump")
-    if wishes.with_previous:
-        if not os.path.exists(f"{folder}/{PREVIOUS}"):
-            raise UsageError(
-                f"container {record['name']} has no pre-checkpoint",
-                hint="`strata container checkpoint --pre-checkpoint` makes one",
-            )
-        options += ["--parent-path", f"../{PREVIOUS}"]
-    before = record["state"].get("checkpointed")
     # Said before it is true: who is killed from here on leaves a reason to look.
     record["state"]["checkpointed"] = ""
     e.records.save(record, durable=False)
@@ -181,25 +196,17 @@ def _dump(e: Engine, record: Record, wishes: Wishes) -> float:
     remove_path(f"{folder}/{IMAGES}")
     if not wishes.with_previous:
         remove_path(f"{folder}/{PREVIOUS}")
-    os.makedirs(f"{folder}/{target}", 0o700)
+    target = f"{folder}/{PREVIOUS if wishes.pre_checkpoint else IMAGES}"
+    os.makedirs(target, 0o700)
     if wishes.with_previous:
-        os.symlink(f"../{PREVIOUS}", f"{folder}/{target}/parent")
+        os.symlink(f"../{PREVIOUS}", f"{target}/parent")
     _describe(e, record, folder)
     begun = time.monotonic()
-    try:
-        criu.dump(
-            life.get_runtime(e, record), record["id"], f"{folder}/{target}",
-            e.paths.bundle(record["id"]), options,
-        )  # fmt: skip
-    except StrataError:
-        remove_path(folder)
-        if before is None:
-            del record["state"]["checkpointed"]
-        e.records.save(record, durable=False)
-        raise
+    logs = e.paths.bundle(record["id"])
+    criu.dump(life.get_runtime(e, record), record["id"], target, logs, options)
     seconds = time.monotonic() - begun
     trace.point("checkpoint:dumped")
-    _sync(f"{folder}/{target}")
+    _sync(target)
     return seconds
 
 
@@ -270,20 +277,18 @@ def settle(e: Engine, container_id: str) -> None:
         if record is None:
             return
         folder = find_folder(e, record)
+        for part in (IMAGES, PREVIOUS):
+            if not os.path.exists(f"{folder}/{part}/{criu.INVENTORY}"):
+                remove_path(f"{folder}/{part}")
         complete = is_complete(folder)
         status = lifecycle.derive(record)
         if status == lifecycle.RUNNING:
-            if cgroup.is_frozen(record["state"]["pid"]):
-                from strata.engine.containers.pausing import thaw
-
-                thaw(e, record)
-            if not complete:
-                remove_path(folder)
-                record["state"].pop("checkpointed", None)
-                e.records.save(record, durable=False)
+            thaw(e, record)
         elif record["state"]["status"] in lifecycle.LIVE and complete:
             _settle(e, record)
-        elif may_have(record) and complete:
+            return
+        if complete and may_have(record):
             written = os.stat(f"{folder}/{IMAGES}/{criu.INVENTORY}").st_mtime
-            record["state"]["checkpointed"] = format_time(written)
+            at = "" if status in lifecycle.LIVE else format_time(written)
+            record["state"]["checkpointed"] = at
             e.records.save(record, durable=False)

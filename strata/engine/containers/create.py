@@ -271,7 +271,10 @@ def create(e: Engine, options: Mapping[str, Any]) -> Record:
 def create_planned(
     e: Engine, options: Mapping[str, Any], image: Record, image_name: str, config: Record
 ) -> Record:
-    """Make a container of an image with these settings, its networks and volumes not yet found."""
+    """Make a container of an image with these settings, its networks and volumes not yet found.
+
+    ``options`` may say which ``id`` it gets, for a caller who plans what becomes of it.
+    """
     if any("O" in mount["options"] for mount in config["mounts"]):
         from strata.engine.containers import overlays
 
@@ -295,7 +298,7 @@ def create_planned(
             f"container id file exists. Ensure another container is not using it or delete "
             f"{cidfile}", hint="remove the file or name another"
         )  # fmt: skip
-    container_id = new_id()
+    container_id = options.get("id") or new_id()
     layer = image["layers"][-1] if image["layers"] else ""
     keep = [*([layer] if layer else ()), *held_layers] or None
     e.recover()  # before the lock of the networks, as it may finish removing one
