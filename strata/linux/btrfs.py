@@ -29,6 +29,7 @@ _INO_LOOKUP = 0xD0009412
 _INO_LOOKUP_USER = 0xD000943E
 _TREE_SEARCH = 0xD0009411
 _SYNC = 0x9408
+_FS_INFO = 0x8400941F
 _QUOTA_CTL = 0xC0109428
 _QUOTA_RESCAN_WAIT = 0x942E
 _QGROUP_LIMIT = 0x8030942B
@@ -98,6 +99,12 @@ def create_snapshot(source: int, dir_fd: int, name: str, *, readonly: bool) -> N
 def destroy_subvolume(dir_fd: int, name: str) -> None:
     """Remove a subvolume; ENOTEMPTY when others are inside. Freeing its space happens later."""
     fcntl.ioctl(dir_fd, _SNAP_DESTROY, bytearray(_VOL_ARGS.pack(0, os.fsencode(name))))
+
+
+def is_readonly(fd: int) -> bool:
+    """Whether a subvolume has the read-only flag."""
+    (flags,) = struct.unpack("=Q", fcntl.ioctl(fd, _SUBVOL_GETFLAGS, bytes(8)))
+    return bool(flags & READONLY)
 
 
 def set_readonly(fd: int, readonly: bool) -> None:
@@ -178,6 +185,13 @@ def find_path(fd: int, uuid: str) -> str | None:
 
     Only subvolumes that lie in the top-level one itself, not inside others, are found.
     """
+    found = find_entry(fd, uuid)
+    return found[1] if found is not None and found[0] == _TOP_LEVEL else None
+
+
+def find_entry(fd: int, uuid: str) -> tuple[int, str] | None:
+    """The tree of the subvolume that the one with this uuid lies in, and where in it; None if
+    there is no such subvolume on the file system."""
     raw = bytes.fromhex(uuid)
     first, second = struct.unpack("<QQ", raw)
     try:
@@ -186,14 +200,19 @@ def find_path(fd: int, uuid: str) -> str | None:
         parent, data = _search(fd, _ROOT_TREE, tree_id, _ROOT_BACKREF_KEY, None)
     except FileNotFoundError:
         return None
-    if parent != _TOP_LEVEL:
-        return None
     directory, _, length = _BACKREF.unpack_from(data)
     name = data[_BACKREF.size : _BACKREF.size + length]
     buffer = bytearray(4096)
     struct.pack_into("=QQ", buffer, 0, parent, directory)
     fcntl.ioctl(fd, _INO_LOOKUP, buffer)
-    return os.fsdecode(bytes(buffer[16:]).split(b"\0", 1)[0] + name)
+    return parent, os.fsdecode(bytes(buffer[16:]).split(b"\0", 1)[0] + name)
+
+
+def get_file_system(fd: int) -> str:
+    """The uuid of the file system, the same for all its subvolumes; OSError when it is no btrfs."""
+    buffer = bytearray(1024)
+    fcntl.ioctl(fd, _FS_INFO, buffer)
+    return bytes(buffer[16:32]).hex()
 
 
 def sync(fd: int) -> None:

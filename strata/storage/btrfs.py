@@ -19,6 +19,10 @@ A snapshot leaves out the subvolumes that a container made inside a dataset (sys
 subvolume that holds others cannot be deleted. So snapshot, clone and destroy look for inner
 subvolumes (one ioctl when there are none) and take them along.
 
+A dataset outside is a subvolume under its absolute path, on whatever btrfs is mounted there. Its
+snapshots and what is not finished lie in a directory ``.strata`` beside it, which is all that
+Strata makes there but the clones of those snapshots.
+
 What is durable: snapshot and clone wait for a transaction; the rename that follows a clone, and
 everything else, is durable after the next one or after `Btrfs.sync`.
 """
@@ -55,16 +59,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from strata.storage.btrfs_outside import BtrfsOutside
+
 MARKER = ".strata-store"
 SNAPSHOTS = ".snapshots"
 STAGING = ".staging"
+BESIDE = ".strata"
+"""Directory beside datasets outside, with ``snapshots/`` and ``staging/``."""
 
 _PREFIX = "trusted.strata."
 _SELF = "trusted.strata.self"
 _GUID = "trusted.strata.guid"
 ORIGIN = "trusted.strata.origin"
 HEADS = "trusted.strata.heads"
-_INTERNAL = frozenset({"self", "guid", "origin"})
+_INTERNAL = frozenset({"self", "guid", "origin", "holder"})
 _COMPRESSION = "btrfs.compression"
 
 FACTS = Facts(
@@ -131,12 +139,12 @@ class Btrfs(Driver):
         self, name: str, identity: Mapping[str, str],
         properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
-        layout.check_dataset(name)
+        layout.check_made(name)
         layout.check_identity(identity)
         with Doing(name):
             self._check_free(name)
-            staging = self.make_staging_path()
-            folder = btrfs.open_directory(f"{self.pool}/{STAGING}")
+            staging = self.make_staging_path(name)
+            folder = btrfs.open_directory(os.path.dirname(staging))
             try:
                 btrfs.create_subvolume(folder, staging.rpartition("/")[2])
             finally:
@@ -147,14 +155,14 @@ class Btrfs(Driver):
         self, snapshot: str, name: str, identity: Mapping[str, str],
         properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
-        layout.check_dataset(name)
+        layout.check_made(name)
         layout.check_identity(identity)
         with Doing(snapshot):
             source = btrfs.open_directory(self.get_snapshot_path(snapshot))
         try:
             with Doing(name):
                 self._check_free(name)
-                staging = self.make_staging_path()
+                staging = self.make_staging_path(name)
                 origin = btrfs.get_info(source).uuid
                 try:
                     self.copy(source, staging, readonly=False)
@@ -167,7 +175,7 @@ class Btrfs(Driver):
 
     def _check_free(self, name: str) -> None:
         """Refuse a taken name before work is done; the rename into place decides a race."""
-        if os.path.lexists(f"{self.pool}/{name}"):
+        if os.path.lexists(self.get_path(name)):
             raise DatasetExists(f"{name}: the name is taken")
 
     def _settle(
@@ -185,7 +193,7 @@ class Btrfs(Driver):
             finally:
                 os.close(fd)
             trace.point("dataset:staged")
-            self._place(staging, f"{self.pool}/{name}")
+            self._place(staging, self.get_path(name))
         except BaseException:
             self.discard(staging)
             raise
@@ -193,7 +201,7 @@ class Btrfs(Driver):
         trace.point("dataset:placed")
         return Dataset(
             name, info.uuid, info.created_in, info.creation,
-            self._find_snapshot_name(origin) if origin else None, dict(identity),
+            self._find_snapshot_name(origin, name) if origin else None, dict(identity),
         )  # fmt: skip
 
     def _place(self, source: str, target: str) -> None:
@@ -244,10 +252,12 @@ class Btrfs(Driver):
             source = self.open_dataset(dataset)
         try:
             with Doing(name):
-                folder = self.get_folder(self.get_guid(source))
+                folder = self.get_folder(self.get_guid(source), dataset)
                 target = f"{folder}/{short}"
                 if os.path.lexists(target):
                     raise DatasetExists(f"{name}: the name is taken")
+                if layout.is_outside(dataset):
+                    self.ensure_beside(dataset)
                 try:
                     os.mkdir(folder, 0o700)
                 except FileExistsError:
@@ -257,7 +267,7 @@ class Btrfs(Driver):
                     return
                 # Inner subvolumes are put in one by one, so the whole appears by a rename.
                 # In the same directory: a read-only subvolume cannot leave its directory.
-                staging = f"{folder}/.{self.make_staging_path().rpartition('/')[2]}"
+                staging = f"{folder}/.{self.make_staging_path(name).rpartition('/')[2]}"
                 try:
                     self.copy(source, staging, readonly=True)
                     trace.point("snapshot:staged")
@@ -286,11 +296,14 @@ class Btrfs(Driver):
         if "@" in name:
             self._rename_snapshot(name, new)
             return
-        layout.check_dataset(new)
+        layout.check_made(name)
+        layout.check_made(new)
+        if layout.is_outside(name) != layout.is_outside(new):
+            raise StorageError(f"{name} cannot become {new}: it would leave its pool")
         with Doing(name):
             os.close(self.open_dataset(name))
         with Doing(new):
-            self._place(f"{self.pool}/{name}", f"{self.pool}/{new}")
+            self._place(self.get_path(name), self.get_path(new))
         self.changes += 1
 
     def _rename_snapshot(self, name: str, new: str) -> None:
@@ -319,6 +332,7 @@ class Btrfs(Driver):
                 destroy_tree(self.get_snapshot_path(name))
             self.changes += 1
             return
+        layout.check_made(name)
         with Doing(name):
             folder = self.find_folder(name)
             names = [entry for entry in self.list_entries(folder) if not entry.startswith(".")]
@@ -328,16 +342,17 @@ class Btrfs(Driver):
                     [f"{name}@{entry}" for entry in sorted(names)],
                     hint="destroy its snapshots first",
                 )
-            destroy_tree(f"{self.pool}/{name}")
+            destroy_tree(self.get_path(name))
             self.remove_folder(folder)
         self.changes += 1
 
     def destroy_recursive(self, name: str) -> None:
+        layout.check_made(name)
         with Doing(name):
             folder = self.find_folder(name)
             # The head first: when this is cut short the name is gone, and what is left has no
             # dataset any more and is found by `collect`.
-            destroy_tree(f"{self.pool}/{name}")
+            destroy_tree(self.get_path(name))
             for entry in self.list_entries(folder):
                 trace.point("destroy:head-gone")
                 destroy_tree(f"{folder}/{entry}")
@@ -420,10 +435,11 @@ class Btrfs(Driver):
     def list_datasets(self, parent: str) -> list[Dataset]:
         found: list[Dataset] = []
         with Doing(parent):
-            with os.scandir(f"{self.pool}/{parent}" if parent else self.pool) as entries:
+            with os.scandir(self.get_path(parent) if parent else self.pool) as entries:
                 names = [entry.name for entry in entries
-                         if entry.inode() == btrfs.ROOT_INODE
-                         or entry.is_dir(follow_symlinks=False)]  # fmt: skip
+                         if entry.name[0] != "." and (
+                             entry.inode() == btrfs.ROOT_INODE
+                             or entry.is_dir(follow_symlinks=False))]  # fmt: skip
             for short in sorted(names):
                 name = f"{parent}/{short}" if parent else short
                 try:
@@ -486,9 +502,9 @@ class Btrfs(Driver):
             return Usage(None, None, None, None)
         return Usage(quota[1], quota[0], None, None)
 
-    def get_pool_space(self) -> PoolSpace:
-        with Doing("pool"):
-            state = os.statvfs(self.pool)
+    def get_pool_space(self, near: str = "") -> PoolSpace:
+        with Doing(near or "pool"):
+            state = os.statvfs(near or self.pool)
         return PoolSpace(state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize)
 
     # -- files ---------------------------------------------------------------------------------
@@ -502,13 +518,21 @@ class Btrfs(Driver):
 
     def open(self, name: str) -> str:
         with Doing(name):
-            path = self.get_snapshot_path(name) if "@" in name else f"{self.pool}/{name}"
+            path = self.get_snapshot_path(name) if "@" in name else self.get_path(name)
             if os.lstat(path).st_ino != btrfs.ROOT_INODE:
                 raise DatasetNotFound(f"{name}: no such dataset")
         return path
 
     def close(self, name: str) -> None:
         """Nothing: the pool is mounted as a whole."""
+
+    # -- outside the root dataset --------------------------------------------------------------
+
+    @property
+    def outside(self) -> BtrfsOutside:
+        from strata.storage.btrfs_outside import BtrfsOutside
+
+        return BtrfsOutside(self)
 
     # -- the store -----------------------------------------------------------------------------
 
@@ -562,7 +586,7 @@ class Btrfs(Driver):
         """A descriptor of a dataset; FileNotFoundError when there is no subvolume there."""
         if not name or name.startswith("."):
             raise FileNotFoundError(2, "no such dataset")
-        fd = btrfs.open_directory(f"{self.pool}/{name}")
+        fd = btrfs.open_directory(self.get_path(name))
         if btrfs.is_subvolume(fd):
             return fd
         os.close(fd)
@@ -573,14 +597,31 @@ class Btrfs(Driver):
             return btrfs.open_directory(self.get_snapshot_path(name))
         return self.open_dataset(name)
 
-    def get_folder(self, guid: str) -> str:
+    def get_path(self, name: str) -> str:
+        """Where a dataset is."""
+        return name if layout.is_outside(name) else f"{self.pool}/{name}"
+
+    def get_folder(self, guid: str, dataset: str = "") -> str:
+        """Where the snapshots of a dataset are, by its GUID."""
+        if layout.is_outside(dataset):
+            return f"{os.path.dirname(dataset)}/{BESIDE}/snapshots/{guid}"
         return f"{self.pool}/{SNAPSHOTS}/{guid}"
+
+    @staticmethod
+    def ensure_beside(dataset: str) -> None:
+        """Make the directories beside a dataset outside. Idempotent."""
+        top = f"{os.path.dirname(dataset)}/{BESIDE}"
+        for folder in (top, f"{top}/snapshots", f"{top}/staging"):
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                continue
 
     def find_folder(self, name: str) -> str:
         """Where a dataset's snapshots are; FileNotFoundError when there is none."""
         fd = self.open_dataset(name)
         try:
-            return self.get_folder(self.get_guid(fd))
+            return self.get_folder(self.get_guid(fd), name)
         finally:
             os.close(fd)
 
@@ -630,7 +671,7 @@ class Btrfs(Driver):
             origin = self.read_attribute(fd, ORIGIN)
         return Dataset(
             name, guid, info.created_in, info.creation,
-            self._find_snapshot_name(origin) if origin else None, identity,
+            self._find_snapshot_name(origin, name) if origin else None, identity,
         )  # fmt: skip
 
     def find_snapshot(self, uuid: str) -> tuple[str, str] | None:
@@ -650,7 +691,9 @@ class Btrfs(Driver):
         finally:
             os.close(top)
 
-    def _find_snapshot_name(self, uuid: str) -> str | None:
+    def _find_snapshot_name(self, uuid: str, near: str) -> str | None:
+        if layout.is_outside(near):
+            return self.outside.find_snapshot_name(uuid, near)
         found = self.find_snapshot(uuid)
         return f"{found[0]}@{found[1]}" if found else None
 
@@ -661,12 +704,16 @@ class Btrfs(Driver):
         except FileNotFoundError:
             return iter(())
 
-    def make_staging_path(self) -> str:
-        """A fresh path in the staging directory that names its owner, so that others can see
-        when the owner is gone."""
+    def make_staging_path(self, near: str = "") -> str:
+        """A fresh path in the staging directory, that of the pool or the one beside a dataset
+        outside. It names its owner, so that others can see when the owner is gone."""
         if not self._owner.startswith(f"{os.getpid()}-"):
             from strata.linux.process import find_start_time
 
             self._owner = f"{os.getpid()}-{find_start_time(os.getpid())}-{os.urandom(3).hex()}"
         self._staging_number += 1
-        return f"{self.pool}/{STAGING}/{self._owner}-{self._staging_number}"
+        folder = f"{self.pool}/{STAGING}"
+        if layout.is_outside(near):
+            self.ensure_beside(near)
+            folder = f"{os.path.dirname(near)}/{BESIDE}/staging"
+        return f"{folder}/{self._owner}-{self._staging_number}"

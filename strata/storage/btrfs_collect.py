@@ -22,7 +22,7 @@ def collect(driver: Btrfs) -> list[str]:
     unwanted = [
         f"{STAGING}/{name}"
         for name in driver.list_entries(f"{driver.pool}/{STAGING}")
-        if _is_abandoned(name)
+        if is_abandoned(name)
     ]
     top = btrfs.open_directory(driver.pool)
     try:
@@ -33,7 +33,7 @@ def collect(driver: Btrfs) -> list[str]:
             orphaned = all(btrfs.find_path(top, head) is None for head in heads)
             for name in driver.list_entries(folder):
                 staged = name.startswith(".")
-                if orphaned or (staged and _is_abandoned(name[1:])):
+                if orphaned or (staged and is_abandoned(name[1:])):
                     unwanted.append(f"{SNAPSHOTS}/{guid}/{name}")
                 elif not staged:
                     _freeze(f"{folder}/{name}")
@@ -47,7 +47,7 @@ def collect(driver: Btrfs) -> list[str]:
     return removed
 
 
-def _is_abandoned(name: str) -> bool:
+def is_abandoned(name: str) -> bool:
     """Whether the process named in a staged name (pid, start time) is gone."""
     pid, _, rest = name.partition("-")
     start = rest.partition("-")[0]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def rollback(driver: Btrfs, snapshot: str) -> None:
     """Swap a copy of the newest snapshot for the head; GUID and identity stay."""
     dataset, short = layout.check_snapshot(snapshot)
+    layout.check_made(dataset)
     known = driver.list_snapshots(dataset)
     if short not in [entry.name for entry in known]:
         raise DatasetNotFound(f"{snapshot}: no such snapshot")
@@ -31,7 +32,7 @@ def rollback(driver: Btrfs, snapshot: str) -> None:
         newer = [f"{dataset}@{entry.name}" for entry in known if entry.name != short]
         raise HasDependants(f"{snapshot} is not the newest snapshot of {dataset}", newer,
                             hint="destroy the newer ones, or clone it")  # fmt: skip
-    staging = driver.make_staging_path()
+    staging = driver.make_staging_path(dataset)
     head = driver.open_dataset(dataset)
     try:
         old, guid = btrfs.get_info(head).uuid, driver.get_guid(head)
@@ -49,9 +50,9 @@ def rollback(driver: Btrfs, snapshot: str) -> None:
         finally:
             os.close(fd)
         # Whoever looks for orphaned snapshots must know either head in between.
-        os.setxattr(driver.get_folder(guid), HEADS, f"{new} {old}".encode())
+        os.setxattr(driver.get_folder(guid, dataset), HEADS, f"{new} {old}".encode())
         trace.point("rollback:staged")
-        exchange(staging, f"{driver.pool}/{dataset}")
+        exchange(staging, driver.get_path(dataset))
         trace.point("rollback:exchanged")
         driver.changes += 1
     finally:
@@ -61,6 +62,7 @@ def rollback(driver: Btrfs, snapshot: str) -> None:
 
 def promote(driver: Btrfs, name: str) -> None:
     """Move the origin snapshot and older ones to a clone, and turn the origin around."""
+    layout.check_inside(name)
     head = driver.open_dataset(name)
     try:
         origin = driver.read_attribute(head, ORIGIN)

@@ -24,6 +24,9 @@ Laws, asserted by the contract suite for every driver:
 - What differs between drivers is a fact in `Facts` and both answers have a defined behaviour.
 - Parents of a new name are made as needed; they have no identity of their own.
 - Names were checked by `strata.storage.layout` before they come here.
+- A name that begins with ``/`` lies outside the root dataset (see there). It is snapshotted,
+  cloned, listed, opened and measured like any other; only what Strata made out there is renamed or
+  destroyed. A clone lies in the pool of its snapshot.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from strata.linux.mount import MountStep
+    from strata.storage.outside import Outside
 
 
 class DatasetNotFound(NotFound):
@@ -333,8 +337,8 @@ class Driver:
         dry run; None where there is none, or something needs it."""
         return None
 
-    def get_pool_space(self) -> PoolSpace:
-        """Size and free space of the pool."""
+    def get_pool_space(self, near: str = "") -> PoolSpace:
+        """Size and free space of the store's pool, or of the one a dataset outside lies in."""
         raise NotImplementedError
 
     # -- files ---------------------------------------------------------------------------------
@@ -355,6 +359,13 @@ class Driver:
 
     def close(self, name: str) -> None:
         """Undo `open` (and what `prepare_mount` mounted at home). Idempotent."""
+        raise NotImplementedError
+
+    # -- outside the root dataset --------------------------------------------------------------
+
+    @property
+    def outside(self) -> Outside:
+        """Datasets that lie outside the root dataset: adopting them, places for volumes."""
         raise NotImplementedError
 
     # -- moving --------------------------------------------------------------------------------

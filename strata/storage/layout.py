@@ -7,6 +7,11 @@ Names are relative to the store's root dataset (``POOL/strata`` or the top of a 
     records  images  logs             the engine's own files
     build/…  trash/…
 
+A name that begins with ``/`` is *outside*: on ZFS the full name of a dataset, in whatever pool
+(``/tank/photos``), on btrfs the path of a subvolume. What Strata itself makes outside lies beside
+what it was made from and ends in `MADE` with digits (``/tank/photos.strata-1f3a9c2e``); nothing
+else out there is ever renamed or destroyed.
+
 The readable part is a convenience that may lag behind a rename; objects are found by id and GUID.
 The rules for names are those of the ZFS kernel (``zfs_namecheck.c``) without the space, which no
 mount table likes, and with a letter, digit or ``_`` first, which leaves dotted names to drivers.
@@ -40,6 +45,9 @@ FILE_SYSTEMS = ("records", "images", "logs")
 """Datasets with the engine's own files, mounted as long as the store is in use."""
 UNSHIPPED = ("layers", "build", "trash")
 """Parents that other people's snapshot and replication tools should pass over."""
+MADE = ".strata-"
+"""With eight digits after it, the end of the name of every dataset that Strata makes outside."""
+OUTSIDE_LIMIT = 1024
 BASE_SNAPSHOT = "layer"
 """The snapshot every layer has and every clone of it starts from."""
 
@@ -59,7 +67,10 @@ def check_component(text: str, what: str = "name") -> str:
 
 
 def check_dataset(name: str) -> str:
-    """Return a dataset name relative to the root dataset; `UsageError` when it is bad."""
+    """Return a dataset name relative to the root dataset, or an outside one; `UsageError` when it
+    is bad."""
+    if name[:1] == "/":
+        return check_outside(name)
     for component in name.split("/"):
         if not component or component[0] not in _FIRST or not ALLOWED.issuperset(component):
             raise UsageError(f"invalid dataset name {name!r}", hint=_NAME_HINT)
@@ -69,6 +80,53 @@ def check_dataset(name: str) -> str:
     return name
 
 
+def is_outside(name: str) -> bool:
+    """Whether a dataset or snapshot lies outside the store's root dataset."""
+    return name[:1] == "/"
+
+
+def check_outside(name: str) -> str:
+    """Return the name of a dataset outside the root dataset; `UsageError` when it is bad.
+
+    It may hold what ZFS or a file system allows, but no ``@``, which divides off snapshots.
+    """
+    parts = name.split("/")[1:]
+    if any(part in {"", ".", ".."} for part in parts) or "@" in name or not name.isprintable():
+        raise UsageError(
+            f"the name {name!r} cannot be used for a dataset",
+            hint="it may hold neither @ nor line breaks, nor empty parts",
+        )
+    if len(os.fsencode(name)) > OUTSIDE_LIMIT:
+        raise UsageError(f"dataset name {name!r} is longer than {OUTSIDE_LIMIT} bytes",
+                         hint="choose a shorter name")  # fmt: skip
+    return name
+
+
+def is_made(name: str) -> bool:
+    """Whether a dataset is one that Strata made, by its name: inside, or outside with `MADE`."""
+    if not is_outside(name):
+        return True
+    _, separator, digits = name.rpartition("/")[2].rpartition(MADE)
+    return bool(separator) and len(digits) == 8 and set("0123456789abcdef").issuperset(digits)
+
+
+def check_made(name: str) -> str:
+    """Return the name of a dataset that may be made, renamed or destroyed; `UsageError`."""
+    check_dataset(name)
+    if not is_made(name):
+        raise UsageError(f"the dataset {name} was not made by Strata: it stays as it is",
+                         hint="change it with the tools it was made with")  # fmt: skip
+    return name
+
+
+def check_inside(name: str) -> str:
+    """Return the name of a dataset of the store; `UsageError` for one outside."""
+    if is_outside(name):
+        raise UsageError(f"the dataset {name} lies outside the store: it stays as it is",
+                         hint="change it with the tools it was made with")  # fmt: skip
+    return check_dataset(name)
+
+
 def check_snapshot(name: str) -> tuple[str, str]:
     """Split ``dataset@snapshot``; `UsageError` when either part is bad."""
     dataset, separator, snapshot = name.partition("@")
@@ -76,7 +134,7 @@ def check_snapshot(name: str) -> tuple[str, str]:
         raise UsageError(f"{name!r} names no snapshot", hint="write it as DATASET@SNAPSHOT")
     check_dataset(dataset)
     check_component(snapshot, "snapshot name")
-    if len(name) > RELATIVE_LIMIT:
+    if len(name) > RELATIVE_LIMIT and not is_outside(name):
         raise UsageError(f"snapshot name {name!r} is longer than {RELATIVE_LIMIT} bytes",
                          hint="choose a shorter name")  # fmt: skip
     return dataset, snapshot
@@ -143,8 +201,16 @@ def volume(name: str, project: str = NO_PROJECT) -> str:
 
 def successor(dataset: str) -> str:
     """A fresh name beside ``dataset`` for the head that a rollback puts in its place."""
+    if is_outside(dataset):
+        parent, _, base = dataset.rpartition("/")
+        return beside(parent, base.rpartition(MADE)[0] if is_made(dataset) else base)
     base, _, suffix = dataset.rpartition(".")
     return f"{base or dataset}.{os.urandom(max(4, len(suffix) // 2)).hex()}"
+
+
+def beside(parent: str, name: str) -> str:
+    """A fresh name outside, below ``parent``, for what is called ``name``."""
+    return f"{parent}/{name[:READABLE_LIMIT]}{MADE}{os.urandom(4).hex()}"
 
 
 def build(build_id: str, step: int) -> str:

@@ -3,7 +3,8 @@
 Identity is given in the creating command as user properties ``strata:KEY``. User properties are
 inherited by children and copied by no one, so they are believed only with source ``local`` (set
 here) or ``received``. Each changing command waits for a transaction group; `Zfs.changes` counts
-them. Names given and returned are relative to the root dataset.
+them. Names given and returned are relative to the root dataset; ``/tank/photos`` is the dataset
+``tank/photos``, outside.
 
 On OpenZFS datasets have ``mountpoint=legacy`` and are mounted with mount(2), in whatever namespace
 wants them. zfs-fuse mounts in its daemon's namespace, below ``<root>/fuse``, and is bound from
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from strata.command import Result
+    from strata.storage.zfs_outside import ZfsOutside
 
 STORE_PROPERTY = "strata:store"
 FORMAT_PROPERTY = "strata:format"
@@ -85,6 +87,8 @@ class Zfs(Driver):
     # -- running -------------------------------------------------------------------------------
 
     def full_name(self, name: str) -> str:
+        if name[:1] == "/":
+            return name[1:]
         return f"{self.dataset}/{name}" if name else self.dataset
 
     def _relative(self, full: str) -> str:
@@ -156,8 +160,10 @@ class Zfs(Driver):
         self, name: str, identity: Mapping[str, str],
         properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
-        layout.check_dataset(name)
+        layout.check_made(name)
         options = self._options(identity, properties, unfinished)
+        if layout.is_outside(name):
+            options += self.outside.list_options(name)
         self._with_parents(name, "create", *options, self.full_name(name))
         return self.get(name)
 
@@ -165,9 +171,12 @@ class Zfs(Driver):
         self, snapshot: str, name: str, identity: Mapping[str, str],
         properties: Mapping[str, str] | None = None, *, unfinished: bool = False,
     ) -> Dataset:  # fmt: skip
-        layout.check_snapshot(snapshot)
-        layout.check_dataset(name)
+        dataset, _ = layout.check_snapshot(snapshot)
+        layout.check_made(name)
         options = self._options(identity, properties, unfinished)
+        if layout.is_outside(name):
+            options[:0] = self.outside.list_inherited(dataset)
+            options += self.outside.list_options(name)
         self._with_parents(name, "clone", *options, self.full_name(snapshot), self.full_name(name))
         return self.get(name)
 
@@ -183,6 +192,8 @@ class Zfs(Driver):
             self.change(*arguments)
 
     def _make_parents(self, name: str) -> None:
+        if layout.is_outside(name):
+            raise DatasetNotFound(f"{name}: what it would lie in is not there")
         parts = name.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             parent = "/".join(parts[:depth])
@@ -196,14 +207,15 @@ class Zfs(Driver):
             layout.check_snapshot(name)
         if not names:
             return
-        if self.facts.atomic_set:
-            self.change("snapshot", *(self.full_name(name) for name in names))
-            return
+        groups: dict[str, list[str]] = {}
+        for name in names:  # one transaction is of one pool
+            pool = self.full_name(name).partition("/")[0]
+            groups.setdefault(pool if self.facts.atomic_set else name, []).append(name)
         made: list[str] = []
         try:
-            for name in names:
-                self.change("snapshot", self.full_name(name))
-                made.append(name)
+            for group in groups.values():
+                self.change("snapshot", *(self.full_name(name) for name in group))
+                made += group
         except BaseException:
             for name in reversed(made):
                 self.change("destroy", self.full_name(name))
@@ -211,6 +223,7 @@ class Zfs(Driver):
 
     def rollback(self, snapshot: str) -> None:
         dataset, _ = layout.check_snapshot(snapshot)
+        layout.check_made(dataset)
         if not self.dialect.kernel:
             self.close(dataset)  # the daemon would unmount it below our bind
         self.change_settled(dataset, "rollback", self.full_name(snapshot))
@@ -221,7 +234,10 @@ class Zfs(Driver):
                 raise StorageError(f"{name} cannot become {new}: a snapshot keeps its dataset")
             self._rename_snapshot(name, new)
             return
-        layout.check_dataset(new)
+        layout.check_made(name)
+        layout.check_made(new)
+        if layout.is_outside(name) != layout.is_outside(new):
+            raise StorageError(f"{name} cannot become {new}: it would leave its pool")
         # Where a dataset in use can be renamed, our own mount is no reason against it either.
         self._close_with_snapshots(name, lazy=self.facts.rename_busy)
         verb = self.dialect.rename
@@ -241,6 +257,7 @@ class Zfs(Driver):
                 raise
 
     def promote(self, name: str) -> None:
+        layout.check_inside(name)
         self.change("promote", self.full_name(name))
 
     def finish(
@@ -260,11 +277,11 @@ class Zfs(Driver):
             self.close(name)
             self.change("destroy", self.full_name(name))
             return
-        self.close(layout.check_dataset(name))
+        self.close(layout.check_made(name))
         self.change_settled(name, "destroy", self.full_name(name))
 
     def destroy_recursive(self, name: str) -> None:
-        self._close_with_snapshots(layout.check_dataset(name))
+        self._close_with_snapshots(layout.check_made(name))
         try:
             self.change_settled(name, "destroy", "-r", self.full_name(name))
         except HasDependants:
@@ -348,6 +365,9 @@ class Zfs(Driver):
     def _find_clones(self, snapshots: list[Snapshot]) -> None:
         """zfs-fuse counts clones but does not name them: look where the store keeps datasets."""
         parents = [self.full_name(parent) for parent in layout.PARENTS]
+        dataset = snapshots[0].dataset
+        if layout.is_outside(dataset):
+            parents = [self.full_name(dataset).rpartition("/")[0]]
         result = command.run(
             ["zfs", "list", "-H", "-d", "1", "-o", "name,origin", "-t", "filesystem", *parents],
             classify=classify,
@@ -396,8 +416,9 @@ class Zfs(Driver):
                 return int(value)
         return None
 
-    def get_pool_space(self) -> PoolSpace:
-        values = self._values("used,available", self.dataset)[self.dataset]
+    def get_pool_space(self, near: str = "") -> PoolSpace:
+        full = self.full_name(near)
+        values = self._values("used,available", full)[full]
         used, free = int(values["used"][0]), int(values["available"][0])
         return PoolSpace(used + free, free)
 
@@ -495,6 +516,14 @@ class Zfs(Driver):
                 self._leave(target, lazy=True)
             else:
                 self.close(target)
+
+    # -- outside the root dataset --------------------------------------------------------------
+
+    @property
+    def outside(self) -> ZfsOutside:
+        from strata.storage.zfs_outside import ZfsOutside
+
+        return ZfsOutside(self)
 
     # -- moving --------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from strata import command
 from strata.errors import NotFound, StorageError, StoreMissing
 from strata.linux import cgroup, mount, process
 from strata.linux.locks import Lock, lock
-from strata.storage.driver import DatasetBusy, DatasetExists
+from strata.storage import layout
+from strata.storage.driver import DatasetBusy, DatasetExists, DatasetNotFound
 from strata.storage.zfs import is_mounted
 
 TYPE_CHECKING = False
@@ -56,7 +57,7 @@ def open_dataset(driver: Zfs, name: str, target: str) -> None:
                 driver.clone(name, source, {"kind": "view", "name": name})
             except DatasetExists:
                 pass
-        path = f"{get_mountpoint(driver.root)}/{source}"
+        path = _get_path(driver, source)
         if not is_mounted(path):
             try:
                 driver.change_settled(source, "mount", driver.full_name(source))
@@ -79,31 +80,49 @@ def close_dataset(driver: Zfs, name: str) -> None:
         return
     source = _view_of(driver, name) if view else name
     with _lock_mounts(driver.root):
-        path = f"{get_mountpoint(driver.root)}/{source}"
-        while is_mounted(path):
+        path = _get_path(driver, source)
+        # A mount of the owner's is left alone.
+        while path.startswith(f"{get_mountpoint(driver.root)}/") and is_mounted(path):
             try:
                 mount.unmount(path)
             except OSError as error:
                 if error.errno == 16:
                     raise DatasetBusy(f"{name}: files of it are open") from error
                 raise
-        try:
-            os.rmdir(path)
-        except OSError:
-            pass
+        if not layout.is_outside(source) or layout.is_made(source):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
         if view and driver.find(source) is not None:
             driver.change_settled(source, "destroy", driver.full_name(source))
 
 
 def _view_of(driver: Zfs, snapshot: str) -> str:
-    return f"{_VIEW}{driver.get(snapshot).guid}"
+    guid = driver.get(snapshot).guid
+    if layout.is_outside(snapshot):
+        parent = snapshot.partition("@")[0].rpartition("/")[0]
+        return f"{parent}/view-{guid}{layout.MADE}{int(guid) & 0xFFFFFFFF:08x}"
+    return f"{_VIEW}{guid}"
+
+
+def _get_path(driver: Zfs, name: str) -> str:
+    """Where the daemon mounts a dataset: below the root dataset's mount, or where it says."""
+    if not layout.is_outside(name):
+        return f"{get_mountpoint(driver.root)}/{name}"
+    if layout.is_made(name):
+        return f"{get_mountpoint(driver.root)}/{layout.flatten(name)}"
+    try:
+        return driver.get_properties(name, ["mountpoint"]).get("mountpoint", "")
+    except DatasetNotFound:
+        return ""
 
 
 def close_views(driver: Zfs, dataset: str) -> bool:
     """Close the views of a dataset's snapshots; whether there was one."""
     found = False
     for snapshot in driver.list_snapshots(dataset):
-        if any(clone.startswith(_VIEW) for clone in snapshot.clones):
+        if any(clone.startswith(_VIEW) or "/view-" in clone for clone in snapshot.clones):
             driver.close(snapshot.full_name)
             found = True
     return found
