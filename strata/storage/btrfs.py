@@ -332,7 +332,8 @@ class Btrfs(Driver):
                 destroy_tree(self.get_snapshot_path(name))
             self.changes += 1
             return
-        layout.check_made(name)
+        if layout.is_outside(name):
+            layout.check_made(name)
         with Doing(name):
             folder = self.find_folder(name)
             names = [entry for entry in self.list_entries(folder) if not entry.startswith(".")]
@@ -347,7 +348,8 @@ class Btrfs(Driver):
         self.changes += 1
 
     def destroy_recursive(self, name: str) -> None:
-        layout.check_made(name)
+        if layout.is_outside(name):
+            layout.check_made(name)
         with Doing(name):
             folder = self.find_folder(name)
             # The head first: when this is cut short the name is gone, and what is left has no
