@@ -42,7 +42,7 @@ def is_dry(options: Options, find: Callable[[], Sequence[Row]]) -> bool:
     if not options.flag("dry-run"):
         return False
     for row in find():
-        say(f"would remove {describe(row)}")
+        say(f"would {row.get('Act') or 'remove'} {describe(row)}")
     return True
 
 

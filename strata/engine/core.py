@@ -190,6 +190,10 @@ class Engine:
 
             secrets.forget_for(self, object_id)
         self.records.delete(kind, object_id)
+        if kind == "volume" and layout.is_outside(record["dataset"]):
+            from strata.engine import adoption
+
+            adoption.drop_copy(self, object_id)
 
     @property
     def origin(self) -> Record:
@@ -224,7 +228,11 @@ class Engine:
     # -- datasets --------------------------------------------------------------------------------
 
     def destroy_dataset(self, name: str) -> None:
-        """Destroy a dataset with its snapshots and our mounts of it. Idempotent."""
+        """Destroy a dataset with its snapshots and our mounts of it. Idempotent.
+
+        `PlaceMissing` when its pool is not there now, so that it is not taken for gone."""
+        if layout.is_outside(name):
+            self.driver.outside.check_place(name)
         self.driver.close(name)
         try:
             self.driver.destroy_recursive(name)
@@ -269,8 +277,8 @@ class Engine:
 
     def _rename_into_trash(self, entry: Record) -> None:
         for index, dataset in enumerate(entry["datasets"]):
-            if dataset.startswith("trash/"):
-                continue
+            if dataset.startswith("trash/") or layout.is_outside(dataset):
+                continue  # where it is, or in a pool of its own: the entry says that it is removed
             new = layout.trash(dataset)
             self.trash.save({**entry, "datasets": [*entry["datasets"], new]})
             trace.point("trash:announced")

@@ -12,10 +12,11 @@ import os
 
 from strata.engine.core import Engine
 from strata.linux import mount
+from strata.storage import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 
 class Holder:
@@ -32,9 +33,13 @@ class Holder:
         return f"process {self.pid} ({self.command}) at {self.target}"
 
 
-def find_holders(e: Engine, datasets: Iterable[str], known_pids: Iterable[int]) -> list[Holder]:
+def find_holders(e: Engine, datasets: Collection[str], known_pids: Collection[int]) -> list[Holder]:
     """Processes outside ``known_pids``' namespaces that have one of the datasets mounted."""
-    wanted = set(datasets)
+    wanted = {name for name in datasets if not layout.is_outside(name)}
+    outside = [name for name in datasets if layout.is_outside(name)]
+    if not wanted and not outside:
+        return []
+    here = mount.list_mounts() if outside else []
     seen = {_namespace(pid) for pid in known_pids}
     seen.add(None)
     ours = (f"{e.paths.root}/", f"{e.paths.runroot}/")
@@ -47,10 +52,10 @@ def find_holders(e: Engine, datasets: Iterable[str], known_pids: Iterable[int]) 
         if namespace in seen:
             continue
         seen.add(namespace)
-        for entry in mount.list_mounts(name):
-            if entry.target.startswith(ours):
-                continue
-            if _dataset_of(e, entry, pool.source if pool else "") in wanted:
+        mounts = [m for m in mount.list_mounts(name) if not m.target.startswith(ours)]
+        shown = e.driver.outside.find_shown(outside, here, mounts) if outside else []
+        for entry in mounts:
+            if entry in shown or _dataset_of(e, entry, pool.source if pool else "") in wanted:
                 found.append(Holder(int(name), _command(name), entry.target))
     return found
 

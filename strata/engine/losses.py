@@ -35,6 +35,10 @@ def describe(e: Engine, record: Record, *, anonymous: bool = False) -> Record:
     if record["kind"] == "network":
         row["With"] = [f"subnet {subnet['subnet']}" for subnet in record["subnets"]]
         return row
+    if record.get("adopted"):
+        row.update(Act="forget", With=[f"{volumes.show_dataset(e, known)} staying as it is"
+                                       for known in (record, *record["branches"])])  # fmt: skip
+        return row
     sizes = [e.driver.get_usage(name).used for name in _list_present(e, record)]
     row["Size"] = None if None in sizes or not sizes else sum(size or 0 for size in sizes)
     row["Snapshots"] = [s.name for s in targets.list_snapshots(e, record)

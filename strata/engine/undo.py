@@ -12,6 +12,8 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``unclaim KIND NAME ID``                   the name, unless the object was recorded after all
 ``drop-name KIND NAME ID``                 the name, if it stands for that object
 ``abandon KIND ID DATASET``                what was made for an object that is not used yet
+``unadopt ID DATASET``                     the marks and record of an adoption that was broken off
+``settle-forgetting ID``                   finish forgetting an adopted volume
 ``unswitch KIND ID DATASET``               a new head, unless the record points to it
 ``settle-names KIND ID NAME…``             keep the name the record says, drop the others
 ``settle-removal ID``                      finish removing what has a trash entry
@@ -49,6 +51,7 @@ from strata.engine.images import verbs as images
 from strata.engine.networks import joining
 from strata.errors import Busy, StrataError
 from strata.linux.tree import remove_path
+from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
 
 
@@ -80,6 +83,14 @@ def perform(e: Engine, step: list[str]) -> None:
             record = e.records.find(kind, object_id)
             if record is None or record["dataset"] != dataset:
                 e.destroy_dataset(dataset)
+        case ["unadopt", volume_id, dataset]:
+            from strata.engine import adoption
+
+            adoption.undo(e, volume_id, dataset)
+        case ["settle-forgetting", volume_id]:
+            from strata.engine import adoption
+
+            adoption.settle(e, volume_id)
         case ["settle-names", kind, object_id, *names]:
             _settle_names(e, kind, object_id, names)
         case ["settle-removal", object_id]:
@@ -165,6 +176,10 @@ def _abandon(e: Engine, kind: str, object_id: str, dataset: str) -> None:
         e.remove_mountpoint(record["name"])
         e.records.drop_name(kind, record["name"], object_id)
         e.records.delete(kind, object_id)
+    if layout.is_outside(dataset):
+        from strata.engine import adoption
+
+        adoption.drop_copy(e, object_id)
     e.destroy_dataset(dataset)
 
 

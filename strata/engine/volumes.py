@@ -100,21 +100,26 @@ def make(
     e: Engine, operation: Operation, held: Held, name: str, *,
     native: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None,
     profile: str = "", anonymous: bool = False, options: Mapping[str, str] | None = None,
-    origin: str | None = None, cloned: Record | None = None,
+    origin: str | None = None, cloned: Record | None = None, place: str = "",
 ) -> Record:  # fmt: skip
     """Make a volume's dataset and record under a running operation.
 
     With ``origin`` (``dataset@snapshot``) it starts as a clone of that, and ``cloned`` says whose
-    snapshot it was. Who finds the name taken can wait for us by the volume's lock.
+    snapshot it was. It lies in the store, or outside in ``place`` or beside its origin. Who finds
+    the name taken can wait for us by the volume's lock.
     """
     volume_id = new_id()
     dataset = layout.volume(name)
+    if origin is not None and layout.is_outside(origin):
+        place = origin.partition("@")[0].rpartition("/")[0]
+    if place:
+        dataset = layout.beside(place, layout.readable(name))
     record: Record = {
         "schema": SCHEMA, "kind": "volume", "id": volume_id, "name": name, "project": "_",
         "created": format_time(time.time()), "dataset": dataset, "guid": "",
         "lineage": volume_id, "generation": 1, "branches": [], "labels": dict(labels or {}),
         "options": dict(options or {}), "native": dict(native or {}), "profile": profile,
-        "anonymous": anonymous, "fresh": origin is None, "cloned": cloned,
+        "anonymous": anonymous, "fresh": origin is None, "cloned": cloned, "adopted": "",
     }  # fmt: skip
     held.take(volume_id, name)
     operation.plan(
@@ -132,6 +137,10 @@ def make(
         made = e.driver.clone(origin, dataset, identity(record), native)
     trace.point("volume:dataset-made")
     record["guid"] = made.guid
+    if place:
+        from strata.engine import adoption
+
+        adoption.save_copy(e, record)
     e.records.save(record)
     trace.point("volume:recorded")
     events.emit(e, events.VOLUME, "create", id=volume_id, name=name, attributes=record["labels"])
@@ -202,6 +211,22 @@ def mount_locked(e: Engine, record: Record) -> str:
     return target
 
 
+def unmount(e: Engine, record: Record) -> None:
+    """Take a volume that lies outside the store from its mountpoint, so that its pool can be
+    exported or unmounted; others stay mounted. `InUse` while a container that uses it runs."""
+    if not layout.is_outside(record["dataset"]):
+        return
+    from strata.engine.history.heads import list_live_users
+
+    with e.hold(record) as record:
+        users = ", ".join(user["name"] for user in list_live_users(e, record))
+        if users:
+            raise InUse(f"volume {record['name']} is in use by running container(s): {users}",
+                        hint="stop them first")  # fmt: skip
+        e.unmount_volume(record["name"])
+        e.driver.close(record["dataset"])
+
+
 def describe(e: Engine, record: Record) -> Record:
     """A volume in Podman's shape, plus its dataset and branches."""
     mountpoint = ensure_mounted(e, record)
@@ -219,13 +244,20 @@ def describe(e: Engine, record: Record) -> Record:
         "NeedsCopyUp": bool(record.get("fresh")),
         "Anonymous": record["anonymous"],
         "Profile": record["profile"],
-        "Dataset": record["dataset"],
+        "Dataset": show_dataset(e, record),
+        "Adopted": bool(record.get("adopted")),
         "Generation": record["generation"],
         "Branches": record["branches"],
         "Used": usage.used,
         "Referenced": usage.referenced,
         "CompressRatio": usage.compressratio,
     }
+
+
+def show_dataset(e: Engine, known: Record) -> str:
+    """The dataset of a record or branch: below the root dataset, or as its owner calls it."""
+    dataset = str(known["dataset"])
+    return e.driver.outside.show(dataset) if layout.is_outside(dataset) else dataset
 
 
 def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
@@ -258,7 +290,8 @@ def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
             "Options": record["options"],
             "Anonymous": record["anonymous"],
             "Profile": record["profile"],
-            "Dataset": record["dataset"],
+            "Dataset": show_dataset(e, record),
+            "Adopted": bool(record.get("adopted")),
             "MountCount": used.get(record["id"], 0),
         }
         for record in found
@@ -299,10 +332,10 @@ def _count_uses(e: Engine) -> dict[str, int]:
 
 def remove(
     e: Engine, which: Sequence[str], *, force: bool = False, all: bool = False,
-    time: int | None = None,
+    time: int | None = None, report: Callable[[str], None] = lambda text: None,
 ) -> list[str]:  # fmt: skip
     """Move volumes to the trash; return their names. In use: refused with the list, or with
-    ``force`` the containers go first."""
+    ``force`` the containers go first. ``report`` is told which datasets were only forgotten."""
     wanted = [r["name"] for r in e.records.list_records("volume")] if all else list(which)
     gone = []
     for record in names.get_each(e, names.get_volume, wanted, ignore=force, exit_code=1):
@@ -310,24 +343,29 @@ def remove(
             from strata.engine.containers.removal import remove_record
 
             remove_record(e, user, force=True, volumes=False, verb="volume-rm", time=time)
-        discard(e, record, verb="volume-rm", keep=True)
+        kept = discard(e, record, verb="volume-rm", keep=True)
+        if kept:
+            stays = "stays as it is" if len(kept) == 1 else "stay as they are"
+            report(f"{record['name']} is forgotten: {', '.join(kept)} {stays}")
         gone.append(record["name"])
     if gone:
         collect.collect_detached(e)
     return gone
 
 
-def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
+def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> list[str]:
     """Move one unused volume to the trash (or, without ``keep``, to immediate collection).
 
-    `InUse` when a container has it among its mounts.
+    An adopted one is only forgotten: returns its datasets, which stay. `InUse` when a container has
+    it among its mounts.
     """
+    kept: list[str] = []
     e.allow_reserve()
     e.recover()  # here, as it may start containers, whose locks come before ours
     trace.point(f"{verb}:unused")
     with e.hold_if_there(record) as fresh:
         if fresh is None:
-            return
+            return kept
         record = fresh
         users = users_of(e, record["id"])
         if users:
@@ -338,16 +376,26 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
                 hint="remove those containers first, or use --force to remove them too",
                 exit_code=2,
             )
-        with e.journal.begin(verb, ["settle-removal", record["id"]]):
-            datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
-            entry = e.bury("volume", record, datasets, verb=verb, keep=keep)
-            trace.point(f"{verb}:trashed")
-            e.unmount_volume(record["name"])
-            e.settle_removal(record["id"])
-            e.remove_mountpoint(record["name"])
-            e.move_to_trash(entry)
+        if record.get("adopted"):
+            from strata.engine import adoption
+
+            kept = adoption.forget(e, record, verb=verb)
+        else:
+            _bury(e, record, verb=verb, keep=keep)
     events.emit(e, events.VOLUME, "remove", id=record["id"], name=record["name"],
                 attributes=record["labels"])  # fmt: skip
+    return kept
+
+
+def _bury(e: Engine, record: Record, *, verb: str, keep: bool) -> None:
+    with e.journal.begin(verb, ["settle-removal", record["id"]]):
+        datasets = [record["dataset"], *(branch["dataset"] for branch in record["branches"])]
+        entry = e.bury("volume", record, datasets, verb=verb, keep=keep)
+        trace.point(f"{verb}:trashed")
+        e.unmount_volume(record["name"])
+        e.settle_removal(record["id"])
+        e.remove_mountpoint(record["name"])
+        e.move_to_trash(entry)
 
 
 def prune(
@@ -366,12 +414,14 @@ def prune(
 
 
 def choose_prunable(e: Engine, filters: Filters | None, all: bool) -> list[Record]:
-    """The volumes that `prune` removes, unless they come into use meanwhile."""
+    """The volumes that `prune` removes, unless they come into use meanwhile. Never adopted ones:
+    forgetting frees nothing."""
     used = _count_uses(e)
     passes = _make_filter(e, filters, used)
     return [
         record for record in e.records.list_records("volume")
-        if record["id"] not in used and (record["anonymous"] or all) and passes(record)
+        if record["id"] not in used and (record["anonymous"] or all)
+        and not record.get("adopted") and passes(record)
     ]  # fmt: skip
 
 

@@ -49,6 +49,13 @@ def _is_on_btrfs(path: str) -> bool:
     return True
 
 
+def _is_subvolume(path: str) -> bool:
+    try:
+        return os.lstat(path).st_ino == btrfs.ROOT_INODE and _is_on_btrfs(path)
+    except FileNotFoundError:
+        return False
+
+
 def check_folder(path: str) -> None:
     """Refuse a directory in which somebody else than root could put things in place of ours."""
     while True:
@@ -133,8 +140,9 @@ class BtrfsOutside(Outside):
         from another file system mounted there."""
         if not layout.is_outside(name):
             return
-        folder = os.path.dirname(name.partition("@")[0])
-        if not os.path.isdir(f"{folder}/{BESIDE}/snapshots"):
+        dataset = name.partition("@")[0]
+        folder = os.path.dirname(dataset)
+        if not os.path.isdir(f"{folder}/{BESIDE}/snapshots") and not _is_subvolume(dataset):
             raise PlaceMissing(
                 f"the file system of the dataset {name} is not mounted at {folder}",
                 hint="mount it: see /etc/fstab for what belongs there",
@@ -207,6 +215,7 @@ class BtrfsOutside(Outside):
         try:
             kept = {"self", "guid", "origin"}
             folder = self._driver.get_folder(self._driver.get_guid(fd), name)
+            self._driver.remove_folder(folder)
             if not layout.is_made(name) and not os.path.isdir(folder):
                 kept = set()
             for key in os.listxattr(fd):

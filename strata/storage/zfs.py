@@ -175,7 +175,7 @@ class Zfs(Driver):
         layout.check_made(name)
         options = self._options(identity, properties, unfinished)
         if layout.is_outside(name):
-            options[:0] = self.outside.list_inherited(dataset)
+            options[:0] = self.outside.list_inherited(dataset, properties or {})
             options += self.outside.list_options(name)
         self._with_parents(name, "clone", *options, self.full_name(snapshot), self.full_name(name))
         return self.get(name)

@@ -20,7 +20,7 @@ from strata.storage.zfs_dialect import classify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from strata.linux.mount import MountInfo
     from strata.storage.driver import Dataset
@@ -76,13 +76,14 @@ class ZfsOutside(Outside):
         path = f"{zfs_fuse.get_mountpoint(self._driver.root)}/{layout.flatten(name)}"
         return ["-o", f"mountpoint={path}"]
 
-    def list_inherited(self, dataset: str) -> list[str]:
-        """The settings of a clone's origin that the clone would not have where it lies."""
+    def list_inherited(self, dataset: str, given: Container[str]) -> list[str]:
+        """The settings of a clone's origin that the clone would not have where it lies, except
+        those that are ``given`` otherwise."""
         values = _read(self._driver.full_name(dataset))
         options = []
         for key in _INHERITED:
             value, source = values.get(key, ("", ""))
-            if source in _OWN and value not in {"", "-", "0"}:
+            if key not in given and source in _OWN and value not in {"", "-", "0"}:
                 options += ["-o", f"{key}={value}"]
         return options
 

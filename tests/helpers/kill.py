@@ -141,6 +141,11 @@ def describe(store: Store) -> dict[str, list[str]]:
     if store.netns:
         found["links"] = hosts.list_links(store.netns)
         found["rules"] = sorted(hosts.run(store.netns, "nft", "list", "ruleset").stdout.split())
+    disk = f"{store.base}/disk"
+    for folder, names, _ in os.walk(disk) if os.path.isdir(disk) else ():
+        found[folder.removeprefix(store.base)] = sorted(names)
+        marks = sorted(key for key in os.listxattr(folder) if key.startswith("trusted.strata."))
+        found[f"{folder.removeprefix(store.base)} marks"] = marks
     volumes = f"{store.root}/volumes"
     found["mountpoints"] = sorted(os.listdir(volumes)) if os.path.isdir(volumes) else []
     return {place: names for place, names in found.items() if names and place != "/records/damaged"}

@@ -25,6 +25,13 @@ COMMANDS = (
         1,
         (
             Option(
+                "--dataset",
+                "string",
+                "Adopt a dataset that exists, and only ever forget it",
+                "DATASET",
+                complete="dir",
+            ),
+            Option(
                 "--driver -d", "string", "Driver", "DRIVER", "local", choices=("local", "strata")
             ),
             Option("--ignore", "flag", "Do nothing when the volume exists"),
@@ -43,7 +50,10 @@ COMMANDS = (
                 complete="profile",
             ),
         ),
-        examples=("strata volume create --profile postgres -o size=20g data",),
+        examples=(
+            "strata volume create --profile postgres -o size=20g data",
+            "strata volume create --dataset tank/photos photos",
+        ),
     ),
     Command(
         ("volume ls", "volume list"),
@@ -90,7 +100,8 @@ COMMANDS = (
             Option("--time -t", "int", "Seconds to wait for such containers", "SECONDS"),
             *REMOVING,
         ),
-        text="Exits with 1 when a volume does not exist, 2 when one is in use, else 125.",
+        text="Exits with 1 when a volume does not exist, 2 when one is in use, else 125.\n"
+        "An adopted volume is only forgotten: its dataset stays as it is.",
         complete="volume",
     ),
     Command(
@@ -156,14 +167,15 @@ COMMANDS = (
     ),
     Command(
         ("volume unmount",),
-        "Answer scripts that unmount volumes",
+        "Unmount volumes that lie outside the store; answer for others",
         "volumes:unmount",
         "VOLUME [VOLUME...]",
         1,
         None,
-        text="A volume stays mounted on the host until it is removed.",
+        text="A volume of the store stays mounted on the host until it is removed. One that is\n"
+        "adopted or in another pool is unmounted, so that its pool can be exported.",
         complete="volume",
-        differs="the mountpoint on the host stays",
+        differs="the mountpoint on the host stays, but for volumes outside the store",
     ),
     Command(
         ("volume reload",),

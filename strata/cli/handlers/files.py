@@ -95,7 +95,7 @@ def _show_changes(context: Context, options: Options, arguments: list[str], kind
         arguments = [choose_one(context, options, arguments)]
     if not arguments:
         raise UsageError("you must provide the name or id of a container or image")
-    if kind != "image" and "@" in arguments[0] and ":" not in arguments[0].partition("@")[2]:
+    if kind != "image" and "@" in arguments[0] and not _has_digest(arguments[0]):
         return _show_past(context, arguments, format)
     found = list_changes(context.engine, *arguments, kind=kind)
     if format == "json":
@@ -107,6 +107,11 @@ def _show_changes(context: Context, options: Options, arguments: list[str], kind
     else:
         write_lines([f"{what} {clean(path)}" for what, path in found])
     return 0
+
+
+def _has_digest(text: str) -> bool:
+    """Whether what follows the @ is an image's digest, not a snapshot's name."""
+    return text.partition("@")[2].partition(":")[0] in ("sha256", "sha384", "sha512")
 
 
 def _show_past(context: Context, arguments: list[str], format: str) -> int:

@@ -105,6 +105,8 @@ def show_moved(done: dict[str, Any]) -> None:
     lost = ""
     if done["Lost"]:
         lost = f", with {human_size(done['Lost'])} written since its last snapshot"
+    if done["Dataset"]:
+        note(f"the volume is {done['Dataset']} now; what it was stays where it is")
     if done["Branch"]:
         note(f"the state before is kept as the branch {done['Branch']}{lost}: "
              f"'strata switch {done['Target']} {done['Branch']}' goes back to it")  # fmt: skip

@@ -20,6 +20,8 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine.names import check_name
 
     name = check_name(arguments[0], "volume") if arguments else None
+    if options.given("dataset"):
+        return _adopt(context, options, name)
     made = volumes.create(
         context.engine,
         name,
@@ -30,6 +32,27 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     )
     for text in made.get("Notes") or ():
         note(text)
+    say(made["Name"])
+    return 0
+
+
+def _adopt(context: Context, options: Options, name: str | None) -> int:
+    """Make a volume of a dataset that exists and print its name."""
+    from strata.engine import adoption, names
+
+    for word in ("opt", "profile"):
+        if options.given(word):
+            raise UsageError(
+                f"--{word} cannot be used together with --dataset",
+                hint="an adopted dataset keeps the settings it has",
+            )
+    if name is not None and options.flag("ignore") and names.exists(context.engine, "volume", name):
+        say(name)
+        return 0
+    made = adoption.adopt(
+        context.engine, options.text("dataset"), name,
+        labels=values.parse_pairs(options.list("label"), "--label"),
+    )  # fmt: skip
     say(made["Name"])
     return 0
 
@@ -120,8 +143,9 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     def act(name: str) -> None:
         for gone in volumes.remove(
-            context.engine, [name], force=options.flag("force"), time=options.number("time")
-        ):
+            context.engine, [name], force=options.flag("force"), time=options.number("time"),
+            report=note,
+        ):  # fmt: skip
             say(gone)
 
     return losses.remove_each(context, options, wanted, act, find)
@@ -195,11 +219,13 @@ def mount(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def unmount(context: Context, options: Options, arguments: list[str]) -> int:
-    """Print the names of volumes that exist: they stay mounted."""
-    from strata.engine import volumes
+    """Print the names of volumes; only those outside the store are unmounted."""
+    from strata.engine import names, volumes
 
     def act(name: str) -> None:
-        say(volumes.inspect(context.engine, [name])[0]["Name"])
+        record = names.get_volume(context.engine, name)
+        volumes.unmount(context.engine, record)
+        say(record["name"])
 
     return for_each(context, arguments, act)
 

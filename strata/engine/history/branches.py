@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strata import trace
+from strata.engine import adoption, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.history.heads import get_branch
@@ -30,7 +31,7 @@ def list_branches(e: Engine, target: str) -> list[Record]:
             "Name": targets.branch_name(known), "Head": head, "Target": record["name"],
             "Kind": record["kind"], "Generation": known["generation"],
             "Left": None if head else parse_time(known["created"]),
-            "Dataset": known["dataset"],
+            "Dataset": volumes.show_dataset(e, known), "Adopted": adoption.is_owned(record, known),
             "Snapshots": [s.name for s in e.driver.list_snapshots(known["dataset"])
                           if not s.name.startswith(targets.REMOVED_PREFIX)],
             "Used": e.driver.get_usage(known["dataset"]).used,
@@ -61,7 +62,7 @@ def plan_removal(e: Engine, target: str, names: Sequence[str]) -> list[Record]:
     record = facts.reconcile(e, targets.get_target(e, target))
     rows = []
     for name in names:
-        branch = _get_idle(record, name)
+        branch = _get_idle(e, record, name)
         rows.append({
             "Kind": "branch", "Name": f"{record['name']} {targets.branch_name(branch)}",
             "Id": branch["guid"], "Size": e.driver.get_usage(branch["dataset"]).used,
@@ -70,13 +71,16 @@ def plan_removal(e: Engine, target: str, names: Sequence[str]) -> list[Record]:
     return rows
 
 
-def _get_idle(record: Record, name: str) -> Record:
+def _get_idle(e: Engine, record: Record, name: str) -> Record:
     if name == targets.branch_name(record):
         raise InUse(
             f"{name} is the head of {targets.describe(record)}",
             hint=f"switch to another branch first: `strata branch ls {record['name']}`",
         )
-    return get_branch(record, name)
+    branch = get_branch(record, name)
+    if adoption.is_owned(record, branch):
+        raise adoption.refuse_branch(e, branch, name)
+    return branch
 
 
 def remove(e: Engine, target: str, names: Sequence[str], *, now: bool = False) -> list[str]:
@@ -86,7 +90,7 @@ def remove(e: Engine, target: str, names: Sequence[str], *, now: bool = False) -
     gone = []
     for name in names:
         with e.begin("branch-rm") as operation, e.hold(record) as record:
-            branch = _get_idle(record, name)
+            branch = _get_idle(e, record, name)
             if now:
                 _destroy(e, record, branch)
             else:

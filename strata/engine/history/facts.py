@@ -9,10 +9,12 @@ identity. Only a head that is gone is an error, and a branch of it the way out.
 
 from __future__ import annotations
 
+from strata.engine import adoption, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.identity import identity
 from strata.errors import NotFound
+from strata.storage import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def reconcile(e: Engine, record: Record, *, leaving: bool = False) -> Record:
 
 def reconcile_locked(e: Engine, record: Record, *, leaving: bool = False) -> Record:
     """`reconcile` for a caller that has the target's lock; ``record`` is changed in place."""
+    e.driver.outside.check_place(record["dataset"])  # else all that is there seems to be gone
     kept = []
     for branch in record["branches"]:
         found = _find(e, record, branch)
@@ -50,10 +53,15 @@ def reconcile_locked(e: Engine, record: Record, *, leaving: bool = False) -> Rec
         if not (leaving and kept):
             _raise_lost(e, record)
     else:
-        if head.identity.get("id") != record["id"]:
-            own = {f"strata:{key}": value for key, value in identity(record).items()}
-            e.driver.set_properties(head.name, own)
+        if adoption.is_owned(record, record):
+            record["adopted"] = head.guid
         record["dataset"], record["guid"] = head.name, head.guid
+        if head.identity.get("id") != record["id"]:
+            if adoption.is_owned(record, record):
+                e.driver.outside.adopt(head.name, identity(record), adoption.get_holder(e))
+            else:
+                own = {f"strata:{key}": value for key, value in identity(record).items()}
+                e.driver.set_properties(head.name, own)
     targets.save(e, record)
     return record
 
@@ -66,6 +74,8 @@ def _find(e: Engine, record: Record, known: Record) -> Dataset | None:
     found = e.driver.find(known["dataset"])
     if found is not None and found.guid == known["guid"]:
         return found
+    if found is None and layout.is_outside(known["dataset"]):
+        e.driver.outside.check_place(known["dataset"])
     parent = known["dataset"].rpartition("/")[0]
     for dataset in e.driver.list_datasets(parent):
         if dataset.guid == known["guid"]:
@@ -79,7 +89,9 @@ def _raise_lost(e: Engine, record: Record) -> None:
     branches = [targets.branch_name(branch) for branch in record["branches"]]
     rescue = f"`strata switch {name} {branches[-1]}` goes on with a branch" if branches else ""
     verb = "volume rm" if record["kind"] == "volume" else "rm"
+    what = "renamed or destroyed" if layout.is_outside(record["dataset"]) else "destroyed"
     raise NotFound(
-        f"the dataset {record['dataset']} of {targets.describe(record)} is gone: it was destroyed "
-        "outside Strata", hint=rescue or f"`strata {verb} {name}` forgets what is left of it",
-    )  # fmt: skip
+        f"the dataset {volumes.show_dataset(e, record)} of {targets.describe(record)} is gone: it "
+        f"was {what} outside Strata",
+        hint=rescue or f"`strata {verb} {name}` forgets what is left of it",
+    )

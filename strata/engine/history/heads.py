@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import volumes
+from strata.engine import adoption, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.holders import find_holders
@@ -44,8 +44,9 @@ def rollback(e: Engine, spec: str, *, stop: bool = True) -> Record:
     Running containers that use it are stopped and started again, or with ``stop`` false the
     rollback is refused with their list. A process outside Strata that holds it always refuses.
     Returns ``Target``, ``Snapshot``, ``Generation``, ``Branch`` (what the old head is called),
-    ``Lost`` (bytes written since the newest snapshot, which only the branch has now; None where
-    the driver cannot tell) and ``Restarted`` (names).
+    ``Dataset`` (the head's, where it lies outside the store), ``Lost`` (bytes written since the
+    newest snapshot, which only the branch has now; None where the driver cannot tell) and
+    ``Restarted`` (names).
     """
     e.recover()  # what a killed rollback stopped runs again, and is a user again
     target, name = targets.split(spec)
@@ -151,7 +152,9 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
     users = list_live_users(e, record)
     if users and not stop:
         raise _in_use(record, users)
-    held = find_holders(e, [record["dataset"]], [int(u["state"]["pid"]) for u in users])
+    # An adopted dataset stays as its owner mounted it: that is nobody in the way.
+    wanted = [] if adoption.is_owned(record, record) else [record["dataset"]]
+    held = find_holders(e, wanted, [int(u["state"]["pid"]) for u in users])
     if held:
         raise InUse(
             f"{record['name']} is mounted outside Strata: {'; '.join(map(str, held))}",
@@ -186,6 +189,7 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
             ) from error  # fmt: skip
     return {
         "Target": record["name"],
+        "Dataset": volumes.show_dataset(e, record) if layout.is_outside(record["dataset"]) else "",
         "Generation": record["generation"],
         "Head": targets.branch_name(record),
         "Branch": branch,

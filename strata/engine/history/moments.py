@@ -14,6 +14,7 @@ from strata import trace
 from strata.engine.core import Engine, Record
 from strata.engine.history import heads, quiescing, snapshots, targets
 from strata.errors import UsageError
+from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
 from strata.store import lifecycle
 
@@ -52,7 +53,7 @@ def take(
         for record, name in moment:
             operation.plan(["settle-snapshot", record["kind"], record["id"], name])
         names = [f"{record['dataset']}@{name}" for record, name in moment]
-        with hold_still(e, users, len(names), quiesce=quiesce, report=report) as quiesced:
+        with hold_still(e, users, names, quiesce=quiesce, report=report) as quiesced:
             snapshots.freeze(e, operation, moment)
             try:
                 quiesced.check()
@@ -70,10 +71,10 @@ def take(
 
 @contextlib.contextmanager
 def hold_still(
-    e: Engine, users: Sequence[Record], datasets: int, *, quiesce: str = "",
+    e: Engine, users: Sequence[Record], datasets: Sequence[str], *, quiesce: str = "",
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[quiescing.Quiesced]:  # fmt: skip
-    """Keep running containers consistent while snapshots of ``datasets`` datasets are taken.
+    """Keep running containers consistent while the snapshots of ``datasets`` are taken.
 
     The caller has the containers' locks.
     """
@@ -86,12 +87,30 @@ def hold_still(
         modes.append((record, mode))
         if mode != "none" and reason:
             report(f"{record['name']}: {mode} ({reason})")
-    still = datasets > 1 and bool(running) and not e.driver.facts.atomic_set and quiesce != "none"
+    several = len(datasets) > 1 and len(set(_list_pools(e, datasets))) > 1
+    alone = len(datasets) < 2 or (e.driver.facts.atomic_set and not several)
+    still = bool(running) and not alone and quiesce != "none"
     if still:
         names = ", ".join(record["name"] for record in running)
-        report(f"{names} held still: this pool takes one snapshot after another")
+        why = "this pool takes one snapshot after another"
+        if several:
+            why = "the snapshots are of different pools, one after another"
+        report(f"{names} held still: {why}")
     with quiescing.Quiesced(e, modes, still=still, report=report) as quiesced:
         yield quiesced
+
+
+def _list_pools(e: Engine, datasets: Sequence[str]) -> list[str]:
+    """The pools of datasets, where some of them lie outside the store."""
+    if not any(map(layout.is_outside, datasets)):
+        return []
+    found = []
+    for name in datasets:
+        try:
+            found.append(e.driver.outside.get_pool(name))
+        except DatasetNotFound:
+            found.append(name)  # moved by hand, perhaps to another pool
+    return found
 
 
 def list_volumes(e: Engine, record: Record) -> list[Record]:

@@ -79,11 +79,17 @@ class View:
 
 
 def split_path(text: str) -> tuple[str, str] | None:
-    """``TARGET@NAME:PATH`` as spec and path; None when it is no such thing."""
-    spec, colon, path = text.partition(":")
-    if spec in targets.KINDS and colon:
-        name, colon, path = path.partition(":")
-        spec = f"{spec}:{name}"
+    """``TARGET@NAME:PATH`` as spec and path; None when it is no such thing.
+
+    NAME may hold colons, as sanoid's do: PATH begins after the last one before the first slash.
+    """
+    target, at, rest = text.partition("@")
+    kind, colon, _ = target.partition(":")
+    if not at or "/" in target or (colon and kind not in targets.KINDS):
+        return None
+    before, slash, after = rest.partition("/")
+    name, colon, path = before.rpartition(":")
+    spec, path = f"{target}@{name}", f"{path}{slash}{after}"
     if not colon or "@" not in spec or "/" in spec or spec.startswith("."):
         return None
     return spec, path or "/"
@@ -94,7 +100,10 @@ def split_path(text: str) -> tuple[str, str] | None:
 
 def list_files(e: Engine, text: str) -> list[Record]:
     """The files in a directory of ``TARGET[@NAME][:PATH]``, by name; a file is listed alone."""
-    spec, path = split_path(text) or _split_now(text)
+    if "/" not in text and ":" in text and _is_snapshot(e, text):
+        spec, path = text, "/"
+    else:
+        spec, path = split_path(text) or _split_now(text)
     with View(e, spec) as view:
         try:
             fd = open_in_root(view.path, path, os.O_PATH | os.O_NOFOLLOW)
@@ -115,6 +124,17 @@ def list_files(e: Engine, text: str) -> list[Record]:
             return [_describe(folder, name) for name in names]
         finally:
             os.close(folder)
+
+
+def _is_snapshot(e: Engine, text: str) -> bool:
+    """Whether the whole text is TARGET@NAME; a NAME may hold colons."""
+    target, at, name = text.rpartition("@")
+    if not at:
+        return False
+    try:
+        return targets.find_snapshot(e, targets.get_target(e, target), name) is not None
+    except StrataError:
+        return False
 
 
 def _split_now(text: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ one after the other; what a killed ``undo`` did not come to is still in the tras
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import events, names, volumes
+from strata.engine import adoption, events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import branches, snapshots, targets
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
@@ -177,7 +177,13 @@ def put_back(
 def find_places(e: Engine, entry: Record) -> dict[str, Dataset]:
     """Where the datasets of an entry lie now, by GUID."""
     places: dict[str, Dataset] = {}
-    for name in dict.fromkeys(entry["datasets"]):
+    names = [*entry["datasets"]]
+    if entry["object"] == "volume" and layout.is_outside(entry["record"]["dataset"]):
+        adoption.check_restorable(e, entry["record"])
+        names += targets.list_lineage(entry["record"])
+    elif entry["object"] == "branch":
+        e.driver.outside.check_place(entry["record"]["dataset"])
+    for name in dict.fromkeys(names):
         found = e.driver.find(name)
         if found is not None:
             places[found.guid] = found
@@ -257,6 +263,10 @@ def finish(e: Engine, entry_id: str) -> None:
     if entry is None or "restoring" not in entry:
         return
     record = entry["restoring"]
+    if record["kind"] == "volume" and layout.is_outside(record["dataset"]):
+        if record.get("adopted"):
+            adoption.mark(e, record)
+        adoption.save_copy(e, record)
     if record["kind"] == "network":
         from strata.engine.networks import verbs
 

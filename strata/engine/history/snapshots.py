@@ -199,6 +199,8 @@ def find_removed(e: Engine, kind: str, object_id: str, guid: str) -> Snapshot | 
     record = e.records.find(kind, object_id)
     entry = e.trash.find(object_id) if record is None else None
     datasets = targets.list_lineage(record) if record else entry["datasets"] if entry else []
+    if entry is not None and entry["record"].get("adopted"):
+        datasets = targets.list_lineage(entry["record"])  # only forgotten
     for dataset in datasets:
         try:
             snapshots = e.driver.list_snapshots(dataset)

@@ -15,7 +15,7 @@ import os
 import time
 
 from strata import trace
-from strata.engine import volumes
+from strata.engine import adoption, volumes
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.history import targets
@@ -28,6 +28,7 @@ from strata.errors import RecordError, StrataError
 from strata.linux import mount
 from strata.linux.tree import remove_path
 from strata.runtime import launch as runtime
+from strata.storage import layout
 from strata.store import files, lifecycle
 from strata.store.paths import SHORT_ID
 
@@ -63,7 +64,7 @@ def check(e: Engine, repair: bool = False) -> Record:
                 break
             world, problems = _look_twice(e)
         if repair:
-            found.update({problem.key: problem for problem in _tidy(e)})
+            found.update({problem.key: problem for problem in _tidy(e, world)})
         left = {problem.key for problem in problems}
         found.update({problem.key: problem for problem in problems})
     return {
@@ -136,7 +137,8 @@ def _find_trash(e: Engine, w: World) -> Iterator[Problem]:
         if entry["id"] in w.records.get(kind, ()):
             yield Problem("removal-unfinished", where, "it was removed and still has its record",
                           functools.partial(_settle, e, entry))  # fmt: skip
-        gone = [name for name in entry["datasets"] if w.find_dataset(name) is None]
+        gone = [name for name in entry["datasets"]
+                if w.find_dataset(name) is None and name not in w.away]  # fmt: skip
         if gone and entry["due"]:
             yield Problem("trash-stale", where, f"its dataset {', '.join(gone)} is gone",
                           functools.partial(_drop_from_trash, e, entry["id"]))  # fmt: skip
@@ -147,6 +149,8 @@ def _settle(e: Engine, entry: Record) -> None:
         images.settle_removal(e, entry["id"])
     elif entry["object"] == "network":
         networks.settle(e, entry["id"])
+    elif entry["record"].get("adopted"):
+        adoption.settle(e, entry["id"])
     else:
         e.settle_removal(entry["id"])
 
@@ -156,6 +160,8 @@ def _drop_from_trash(e: Engine, object_id: str) -> None:
     entry = e.trash.find(object_id)
     if entry is None:
         return
+    for name in entry["datasets"]:
+        e.driver.outside.check_place(name)
     entry["datasets"] = [name for name in entry["datasets"] if e.driver.find(name) is not None]
     if entry["datasets"]:
         e.trash.save(entry)
@@ -378,7 +384,7 @@ def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
     """Temporary files whose writers are gone."""
     folders = [e.paths.runroot, *(path for path, _, _ in os.walk(e.records.folder))]
     folders += [f"{e.images_folder}/{image_id}" for image_id in w.records["image"]]
-    folders += [f"{e.images_folder}/networks", e.paths.bundles]
+    folders += [f"{e.images_folder}/networks", f"{e.images_folder}/volumes", e.paths.bundles]
     folders += [f"{e.paths.bundles}/{short}" for short in os.listdir(e.paths.bundles)]
     found: list[str] = []
     for folder in folders:
@@ -402,11 +408,14 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _tidy(e: Engine) -> list[Problem]:
+def _tidy(e: Engine, w: World) -> list[Problem]:
     """Collect what nothing needs and finish what is only unfinished, which is no problem."""
     found = [_leftover(path) for path in e.driver.collect()]
+    parents = {name.rpartition("/")[0] for name in w.claimed if layout.is_outside(name)}
+    for parent in sorted(parents):
+        found += [_leftover(path) for path in e.driver.outside.collect(f"{parent}/_")]
     for entry in e.trash.list_entries():
-        if any(not dataset.startswith("trash/") for dataset in entry["datasets"]):
+        if any(not dataset.startswith(("trash/", "/")) for dataset in entry["datasets"]):
             e.move_to_trash(entry)
     collect.collect(e)
     collect.remove_old_downloads(e)

@@ -182,7 +182,11 @@ def empty_entry(e: Engine, entry: Record, done: Collected) -> None:
         found = e.trash.find(entry["id"])
         if found is None or "restoring" in found:
             return
-        if kind not in ("snapshot", "branch"):
+        if found["record"].get("adopted"):
+            from strata.engine import adoption
+
+            adoption.settle(e, entry["id"])
+        elif kind not in ("snapshot", "branch"):
             e.settle_removal(entry["id"])
         if not _destroy_content(e, found, done):
             return
@@ -229,6 +233,14 @@ def _destroy_content(e: Engine, entry: Record, done: Collected) -> bool:
             done.failed.append((entry["name"], error.message))
             return False
     complete = True
+    if entry["record"].get("adopted"):
+        from strata.engine import adoption
+
+        try:
+            return adoption.destroy_removed(e, entry["id"])
+        except StrataError as error:
+            done.failed.append((entry["name"], error.message))
+            return False
     for dataset in entry["datasets"]:
         try:
             gone = e.try_destroy(dataset)

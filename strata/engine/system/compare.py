@@ -84,6 +84,9 @@ def find_moved(e: Engine, w: World) -> Iterator[Problem]:
         for record in w.records[kind].values():
             if w.is_busy(record["id"], record["name"], record["dataset"]):
                 continue
+            if record["dataset"] in w.away:
+                yield Problem("place-missing", show(record), w.away[record["dataset"]].message)
+                continue
             head = w.datasets[kind].get(record["dataset"]) or w.datasets["trash"].get(
                 record["dataset"]
             )
@@ -135,6 +138,11 @@ def _compare_head(e: Engine, w: World, record: Record, head: Dataset | None) -> 
                 functools.partial(_point_to, e, record, newest),
             )  # fmt: skip
             return
+        if record.get("adopted"):
+            yield Problem("dataset-lost", where,
+                          f"its dataset {record['dataset']} was renamed or destroyed; "
+                          f"`strata volume rm {record['name']}` forgets it")  # fmt: skip
+            return
         yield Problem(
             "dataset-lost", where,
             f"its dataset {record['dataset']} and what was in it are gone",
@@ -147,6 +155,8 @@ def _point_to(e: Engine, record: Record, dataset: Dataset) -> None:
     with e.hold_if_there(record) as fresh:
         if fresh is None or fresh["dataset"] != record["dataset"]:
             return
+        if fresh.get("adopted") == fresh["guid"]:
+            fresh["adopted"] = dataset.guid
         fresh["dataset"], fresh["guid"] = dataset.name, dataset.guid
         for branch in fresh["branches"]:
             if branch["dataset"] == dataset.name:

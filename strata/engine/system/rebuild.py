@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
+from strata.engine import adoption
 from strata.engine.core import Engine, Record, get_roots
 from strata.engine.history import targets
 from strata.engine.images import verbs as images
@@ -28,6 +29,7 @@ from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
 from strata.storage import layout, setup
 from strata.storage.driver import DatasetNotFound, Driver
+from strata.storage.outside import PlaceMissing
 from strata.store.paths import Paths
 from strata.store.records import Records
 
@@ -61,8 +63,9 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
         trace.point("rebuild:images")
         networks.restore(e)
         _rebuild_trash(e)
+        counts["Volumes"] = _rebuild_away(e)
         for kind, title in (("volume", "Volumes"), ("container", "Containers")):
-            counts[title] = _rebuild_objects(e, kind, skipped)
+            counts[title] += _rebuild_objects(e, kind, skipped)
             trace.point(f"rebuild:{kind}")
         from strata.engine.history import snapshots
 
@@ -212,6 +215,21 @@ def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:
     return len(missing)
 
 
+def _rebuild_away(e: Engine) -> int:
+    """Take the records of volumes whose pool is not there now from their copies; how many."""
+    count = 0
+    for record in adoption.list_copies(e):
+        if e.records.find("volume", record["id"]) or e.trash.find(record["id"]):
+            continue
+        try:
+            e.driver.outside.check_place(record["dataset"])
+        except PlaceMissing:
+            claim_name(e, record)
+            e.records.save(record)
+            count += 1
+    return count
+
+
 def adopt(e: Engine, lineage: restore.Lineage) -> str:
     """Write the record and name of a container or volume from its datasets.
 
@@ -220,7 +238,7 @@ def adopt(e: Engine, lineage: restore.Lineage) -> str:
     if lineage.kind == "container":
         record = restore.make_container(e, lineage)
     else:
-        record = restore.make_volume(lineage)
+        record = restore.make_volume(e, lineage)
     note = claim_name(e, record)
     targets.save(e, record)
     return note

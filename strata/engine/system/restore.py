@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 
+from strata.engine import adoption
 from strata.engine.containers.create import DEFAULTS, LOG_FILES, OPTIONAL
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import layers
@@ -204,15 +205,17 @@ def _name_of(dataset: Dataset) -> str:
 # -- volumes ---------------------------------------------------------------------------------------
 
 
-def make_volume(lineage: Lineage) -> Record:
+def make_volume(e: Engine, lineage: Lineage) -> Record:
     """A volume's record from its datasets. It is a named one with neither labels nor options."""
     head = lineage.head
+    copy = adoption.find_copy(e, lineage.id) or {}
     return {
         "schema": SCHEMA, "kind": "volume", "id": lineage.id, "name": _name_of(head),
         "project": "_", "created": format_time(head.creation), "dataset": head.name,
         "guid": head.guid, "lineage": head.identity.get("lineage") or lineage.id,
-        "generation": get_generation(head), "branches": make_branches(lineage), "labels": {},
-        "options": {}, "native": {}, "profile": "", "anonymous": False, "fresh": False,
+        "generation": get_generation(head), "branches": make_branches(lineage),
+        "labels": copy.get("labels") or {}, "options": copy.get("options") or {}, "native": {},
+        "profile": "", "anonymous": False, "fresh": False, "adopted": copy.get("adopted") or "",
     }  # fmt: skip
 
 
@@ -323,9 +326,10 @@ def _find_layer(e: Engine, layer_id: str, chain_id: str) -> Record | None:
 
 def make_trash_record(e: Engine, lineage: Lineage) -> Record:
     """The record of a removed container or volume whose trash entry was lost."""
-    return make_container(e, lineage) if lineage.kind == "container" else make_volume(lineage)
+    return make_container(e, lineage) if lineage.kind == "container" else make_volume(e, lineage)
 
 
 def list_found(e: Engine, kind: str) -> list[Dataset]:
-    """The datasets below the parent of a kind."""
-    return e.driver.list_datasets(PARENTS[kind])
+    """The datasets below the parent of a kind, and those of volumes that lie outside."""
+    found = e.driver.list_datasets(PARENTS[kind])
+    return [*found, *adoption.list_datasets(e)] if kind == "volume" else found

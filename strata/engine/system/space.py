@@ -128,7 +128,8 @@ def _volume_rows(e: Engine, containers: Sequence[Record]) -> list[Record]:
     for record in sorted(e.records.list_records("volume"), key=lambda r: str(r["name"])):
         usage = _get_usage(e, _datasets(record))
         rows.append({
-            "VolumeName": record["name"], "Links": links.get(record["id"], 0),
+            "VolumeName": record["name"], "Adopted": bool(record.get("adopted")),
+            "Links": links.get(record["id"], 0),
             "Size": usage.used, "Referenced": usage.referenced,
             "CompressRatio": usage.compressratio,
         })  # fmt: skip
@@ -136,7 +137,9 @@ def _volume_rows(e: Engine, containers: Sequence[Record]) -> list[Record]:
 
 
 def _summarize(kind: str, rows: Sequence[Record], active: Sequence[bool]) -> Record:
-    idle = [row["Size"] for row, busy in zip(rows, active, strict=True) if not busy]
+    # Forgetting an adopted volume frees nothing.
+    idle = [row["Size"] for row, busy in zip(rows, active, strict=True)
+            if not busy and not row.get("Adopted")]  # fmt: skip
     return {
         "Type": kind, "Total": len(rows), "Active": sum(active),
         "Size": _sum(row["Size"] for row in rows), "Reclaimable": _sum(idle),

@@ -12,7 +12,9 @@ import os
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect, restore
 from strata.errors import RecordError
+from strata.storage import layout
 from strata.storage.driver import Dataset
+from strata.storage.outside import PlaceMissing
 from strata.store import files
 from strata.store.records import KINDS, NAME_KINDS
 from strata.store.trash import RETENTION
@@ -45,7 +47,7 @@ class World:
     """Records, names, datasets, trash and running operations of a store."""
 
     __slots__ = (
-        "busy", "by_guid", "claimed", "damaged", "datasets", "names", "needed", "records",
+        "away", "busy", "by_guid", "claimed", "damaged", "datasets", "names", "needed", "records",
         "trash", "trash_damaged",
     )  # fmt: skip
 
@@ -83,6 +85,11 @@ class World:
         for entry in self.trash:
             for dataset in entry["datasets"]:
                 self.claimed.setdefault(dataset, []).append(entry["id"])
+        #: datasets outside whose pool is not there -> the sentence that says so
+        self.away: dict[str, PlaceMissing] = {}
+        for name in self.claimed:
+            if layout.is_outside(name) and name not in self.datasets["volume"]:
+                self._read_outside(e, name)
         self.needed = collect.find_needed_layers(e)
 
     def _read_record(self, e: Engine, kind: str, object_id: str) -> None:
@@ -98,6 +105,16 @@ class World:
         else:
             text = f"the record {e.records.path(kind, object_id)} is not that of a {kind}"
             self.damaged.append((kind, object_id, RecordError(text)))
+
+    def _read_outside(self, e: Engine, name: str) -> None:
+        found = e.driver.find(name)
+        if found is not None:
+            self.datasets["volume"][name] = self.by_guid[found.guid] = found
+            return
+        try:
+            e.driver.outside.check_place(name)
+        except PlaceMissing as error:
+            self.away[name] = error
 
     def _read_trash(self, e: Engine) -> None:
         known = set()
