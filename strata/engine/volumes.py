@@ -218,13 +218,13 @@ def unmount(e: Engine, record: Record) -> None:
         return
     from strata.engine.history.heads import list_live_users
 
-    with e.hold(record) as record:
-        users = ", ".join(user["name"] for user in list_live_users(e, record))
+    with e.hold(record) as fresh:
+        users = ", ".join(user["name"] for user in list_live_users(e, fresh))
         if users:
-            raise InUse(f"volume {record['name']} is in use by running container(s): {users}",
+            raise InUse(f"volume {fresh['name']} is in use by running container(s): {users}",
                         hint="stop them first")  # fmt: skip
-        e.unmount_volume(record["name"])
-        e.driver.close(record["dataset"])
+        e.unmount_volume(fresh["name"])
+        e.driver.close(fresh["dataset"])
 
 
 def describe(e: Engine, record: Record) -> Record:
