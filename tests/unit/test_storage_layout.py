@@ -16,7 +16,7 @@ def test_good_names_pass(name: str) -> None:
     assert layout.check_dataset(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "/", "a/", "/a", "a//b", "a/../b", "a/./b", ".a", "-a", "a b",
+@pytest.mark.parametrize("name", ["", "/", "a/", "/a/", "/a/../b", "/a@b", "/a\nb", "a//b", "a/../b", "a/./b", ".a", "-a", "a b",
                                   "a@b", "a#b", "a%b", "a\tb", "ä", "x" * 192])  # fmt: skip
 def test_bad_names_have_a_hint(name: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -28,6 +28,26 @@ def test_bad_names_have_a_hint(name: str) -> None:
 def test_bad_snapshot_names(name: str) -> None:
     with pytest.raises(UsageError):
         layout.check_snapshot(name)
+
+
+@pytest.mark.parametrize("name", ["/tank/photos", "/mnt/my photos", "/a/b.c/ä"])
+def test_what_lies_outside_is_named_as_its_owner_named_it(name: str) -> None:
+    assert layout.check_dataset(name) == name
+    assert layout.check_snapshot(f"{name}@a") == (name, "a")
+    assert not layout.is_made(name)
+    with pytest.raises(UsageError):
+        layout.check_made(name)
+    made = layout.successor(name)
+    assert made.startswith(f"{name}.strata-")
+    assert layout.check_made(made) == made
+    assert layout.successor(made).startswith(f"{name}.strata-")
+    assert layout.successor(made) != made
+
+
+@pytest.mark.parametrize("name", ["/a/b.strata-", "/a/b.strata-1234567", "/a/b.strata-1234567g",
+                                  "/a.strata-12345678/b"])  # fmt: skip
+def test_only_what_ends_as_ours_was_made_by_us(name: str) -> None:
+    assert not layout.is_made(name)
 
 
 def test_snapshot_names_are_split() -> None:
