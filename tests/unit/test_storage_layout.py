@@ -16,7 +16,8 @@ def test_good_names_pass(name: str) -> None:
     assert layout.check_dataset(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "/", "a/", "/a/", "/a/../b", "/a@b", "/a\nb", "a//b", "a/../b", "a/./b", ".a", "-a", "a b",
+@pytest.mark.parametrize("name", ["", "/", "a/", "/a/", "/a/../b", "/a@b", "/a\nb", "a//b",
+                                  "a/../b", "a/./b", ".a", "-a", "a b",
                                   "a@b", "a#b", "a%b", "a\tb", "ä", "x" * 192])  # fmt: skip
 def test_bad_names_have_a_hint(name: str) -> None:
     with pytest.raises(UsageError) as caught:
