@@ -76,7 +76,11 @@ def open_inside(
             done.release()
 
     _thread.start_new_thread(work, ())
-    done.acquire()
+    try:
+        done.acquire()
+    except BaseException:  # a signal: what it does meanwhile would be known to nobody
+        done.acquire()
+        raise
     if failed:
         raise failed[0]
     return found[0]
