@@ -120,14 +120,14 @@ def list_prunable(
 ) -> list[Record]:  # fmt: skip
     """What a ``prune`` of containers, networks, volumes or images would take.
 
-    ``without``: ids of containers that are taken for gone already, for networks.
+    ``without``: ids of containers that are taken for gone already.
     """
     if kind == "container":
         chosen = removal.choose_prunable(e, filters)
     elif kind == "network":
         chosen = networks.choose_prunable(e, filters, without)
     elif kind == "volume":
-        chosen = volumes.choose_prunable(e, filters, all)
+        chosen = volumes.choose_prunable(e, filters, all, without)
     else:
-        chosen = images.choose_prunable(e, all=all, filters=filters)
+        chosen = images.choose_prunable(e, all=all, filters=filters, without=without)
     return [describe(e, record) for record in chosen]

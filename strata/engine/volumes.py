@@ -25,7 +25,7 @@ from strata.times import format_time, parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from strata.engine.filters import Filters
     from strata.store.journal import Operation
@@ -320,10 +320,12 @@ def _make_filter(
     })  # fmt: skip
 
 
-def _count_uses(e: Engine) -> dict[str, int]:
-    """How many containers have each volume, by id."""
+def _count_uses(e: Engine, without: Collection[str] = ()) -> dict[str, int]:
+    """How many containers have each volume, by id; those in ``without`` do not count."""
     used: dict[str, int] = {}
     for container in e.records.list_records("container"):
+        if container["id"] in without:
+            continue
         for item in container["config"].get("mounts", ()):
             if item.get("volume"):
                 used[item["volume"]] = used.get(item["volume"], 0) + 1
@@ -413,10 +415,15 @@ def prune(
     return collect.report(e, gone, before)
 
 
-def choose_prunable(e: Engine, filters: Filters | None, all: bool) -> list[Record]:
+def choose_prunable(
+    e: Engine, filters: Filters | None, all: bool, without: Collection[str] = ()
+) -> list[Record]:  # fmt: skip
     """The volumes that `prune` removes, unless they come into use meanwhile. Never adopted ones:
-    forgetting frees nothing."""
-    used = _count_uses(e)
+    forgetting frees nothing.
+
+    ``without``: ids of containers that are taken for gone already.
+    """
+    used = _count_uses(e, without)
     passes = _make_filter(e, filters, used)
     return [
         record for record in e.records.list_records("volume")

@@ -6,7 +6,8 @@ import os
 import shutil
 
 import pytest
-from helpers.store import BUSYBOX, Store
+from helpers.hosts import open_hosts
+from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -42,6 +43,26 @@ def test_volumes_and_unused_images_go_only_when_asked(store: Store) -> None:
     store.ok("system", "prune", "--force", "--volumes", "--all")
     assert store.ok("volume", "ls", "-q").line == "kept"
     assert store.strata("image", "exists", BUSYBOX).rc == 0, "its container still needs it"
+
+
+def test_what_is_said_before_is_what_goes() -> None:
+    with open_hosts("a") as (host,), open_store(netns=host.netns) as store:
+        store.add_busybox()
+        assert_says_what_goes(store)
+
+
+def assert_says_what_goes(store: Store) -> None:
+    store.ok("network", "create", "--subnet", "10.77.5.0/24", "back")
+    store.ok("create", "--name", "idle", "-v", "data:/d", "--network", "back", BUSYBOX, "true")
+    words = ("system", "prune", "--all", "--volumes")
+    planned = [line.partition(" (")[0] for line in store.ok(*words, "--dry-run").out.splitlines()]
+    image = store.ok("images", "--format", "{{.Repository}}:{{.Tag}}").line
+    assert planned == ["would remove container idle", "would remove network back",
+                       "would remove volume data", f"would remove image {image}"]  # fmt: skip
+    done = store.ok(*words, "--force").out
+    for title in ("Containers", "Networks", "Volumes", "Images"):
+        assert f"Deleted {title}" in done
+    assert store.ok(*words, "--dry-run").out == ""
 
 
 def test_without_a_terminal_it_asks_nobody(store: Store) -> None:

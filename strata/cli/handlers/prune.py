@@ -27,10 +27,15 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     def find() -> list[dict[str, Any]]:
         found = list_prunable(context.engine, "container", filters)
         gone = {row["Id"] for row in found}
-        found += list_prunable(context.engine, "network", filters, without=gone)
+
+        def add(kind: str, *, all: bool = False) -> None:
+            found.extend(list_prunable(context.engine, kind, filters, all=all, without=gone))
+
+        add("network")
         if options.flag("volumes"):
-            found += list_prunable(context.engine, "volume", filters, all=everything)
-        return [*found, *list_prunable(context.engine, "image", filters, all=everything)]
+            add("volume", all=everything)
+        add("image", all=everything)
+        return found
 
     if losses.is_dry(options, find):
         return 0

@@ -27,7 +27,7 @@ from strata.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from strata.engine.filters import Filters
 
@@ -288,14 +288,20 @@ def prune(
     return collect.report(e, removed, before)
 
 
-def choose_prunable(e: Engine, *, all: bool, filters: Filters | None = None) -> list[Record]:
-    """The images that `prune` removes, unless they come into use or get a name meanwhile."""
+def choose_prunable(
+    e: Engine, *, all: bool, filters: Filters | None = None, without: Collection[str] = ()
+) -> list[Record]:  # fmt: skip
+    """The images that `prune` removes, unless they come into use or get a name meanwhile.
+
+    ``without``: ids of containers that are taken for gone already.
+    """
     passes = make_filter("prune", filters, {
         "until": lambda image, value: is_before(image["added"], value),
         "label": lambda image, value: has_label(image["config"].get("Labels"), value),
         "label!": lambda image, value: not has_label(image["config"].get("Labels"), value),
     })  # fmt: skip
-    used = {image for c in e.records.list_records("container") for image in _images_of(c)}
+    used = {image for c in e.records.list_records("container") if c["id"] not in without
+            for image in _images_of(c)}  # fmt: skip
     return [
         image for image in e.records.list_records("image")
         if image["id"] not in used and (all or not image["names"]) and passes(image)
