@@ -135,13 +135,8 @@ def run(
     if detach and process.get("terminal"):
         # Nobody would ever look at it, and the runtimes need someone to hold its other side.
         process = {**process, "terminal": False}
-    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    name = write_process(bundle, process)
     try:
-        try:
-            write_all(fd, jsontext.dumps_foreign(process).encode(errors="surrogateescape"))
-        finally:
-            os.close(fd)
         argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)
         if detach:
             return _run_detached(runtime, argv)
@@ -153,6 +148,20 @@ def run(
         os.unlink(name)
 
 
+def write_process(bundle: str, process: Mapping[str, Any]) -> str:
+    """Write a process for the runtime to read; the file's path. The caller removes it."""
+    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, jsontext.dumps_foreign(process).encode(errors="surrogateescape"))
+    except BaseException:
+        os.unlink(name)
+        raise
+    finally:
+        os.close(fd)
+    return name
+
+
 def run_captured(
     runtime: Runtime, container_id: str, bundle: str, process: Mapping[str, Any], *,
     timeout: float, limit: int,
@@ -160,22 +169,17 @@ def run_captured(
     """Run a process in a running container without input; its exit code, and the first ``limit``
     bytes of both its outputs. It is killed, and the code None, when it takes longer than
     ``timeout`` seconds."""
-    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}"
+    name = write_process(bundle, {**process, "terminal": False})
+    pid_file = f"{name.removesuffix('.json')}.pid"
     output = os.memfd_create("output", os.MFD_CLOEXEC)
     try:
-        fd = os.open(f"{name}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(fd, jsontext.dumps_foreign({**process, "terminal": False}).encode(
-                errors="surrogateescape"))  # fmt: skip
-        finally:
-            os.close(fd)
-        argv = exec_argv(runtime, container_id, f"{name}.json", pid_file=f"{name}.pid")
+        argv = exec_argv(runtime, container_id, name, pid_file=pid_file)
         pid = command.spawn(argv, stdout=output, stderr=output, new_session=True)
-        code = wait_or_kill(pid, f"{name}.pid", timeout)
+        code = wait_or_kill(pid, pid_file, timeout)
         return code, os.pread(output, limit, 0)
     finally:
         os.close(output)
-        for path in (f"{name}.json", f"{name}.pid"):
+        for path in (name, pid_file):
             try:
                 os.unlink(path)
             except FileNotFoundError:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import select
 
-from strata import command, jsontext
+from strata import command
 from strata.linux import signals
 from strata.linux.terminal import RawMode, find_size, set_size
 from strata.linux.write import write_all
 from strata.runtime.attach import DetachFilter, Signals
-from strata.runtime.exec import exec_argv, set_size_of
+from strata.runtime.exec import exec_argv, set_size_of, write_process
 from strata.runtime.launch import Runtime
 
 TYPE_CHECKING = False
@@ -33,14 +33,9 @@ def run(
 ) -> int | None:
     """Run a process with a terminal on descriptors 0 and 1, of which 0 is a terminal; its exit
     code, None when it was left."""
-    name = f"{bundle}/exec.{os.getpid()}.{os.urandom(4).hex()}.json"
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    name = write_process(bundle, process)
     ours = -1
     try:
-        try:
-            write_all(fd, jsontext.dumps_foreign(process).encode(errors="surrogateescape"))
-        finally:
-            os.close(fd)
         ours, theirs = os.openpty()
         try:
             # Before the runtime does it, so that nothing typed earlier is echoed.
