@@ -18,6 +18,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.filters import make_filter
 from strata.errors import AlreadyExists, NotFound, UsageError
 from strata.linux import locks
+from strata.linux.tree import remove_file
 from strata.store import files
 from strata.store.records import new_id
 from strata.times import format_time
@@ -155,10 +156,7 @@ def read_for(e: Engine, record: Record) -> dict[str, bytes]:
 
 def forget_for(e: Engine, container_id: str) -> None:
     """Remove a container's copies. Idempotent."""
-    try:
-        os.unlink(f"{e.records.folder}/secrets/containers/{container_id}.json")
-    except FileNotFoundError:
-        pass
+    remove_file(f"{e.records.folder}/secrets/containers/{container_id}.json")
 
 
 def _make_folder(e: Engine) -> str:

@@ -194,6 +194,14 @@ def remove_tree(directory: int, name: str) -> None:
     os.rmdir(name, dir_fd=directory)
 
 
+def remove_file(path: str) -> None:
+    """Remove a file, but no directory. Idempotent."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
 def remove_path(path: str) -> None:
     """Remove a directory and all below it; its parent is one of ours. Idempotent."""
     folder, name = os.path.split(path)

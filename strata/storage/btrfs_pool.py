@@ -7,6 +7,7 @@ import os
 from strata import command, trace
 from strata.errors import AlreadyExists, InUse, StorageError, StoreMissing
 from strata.linux import loop, mount
+from strata.linux.tree import remove_file
 from strata.storage import layout, setup
 from strata.storage.btrfs import MARKER, SNAPSHOTS, STAGING, Btrfs
 from strata.storage.marker import read_marker_fields, write_marker
@@ -86,7 +87,7 @@ def create(root: str, file: str | None, size: int | None) -> setup.StoreConfig:
         return _make(root, path, pool, size)
     except BaseException:
         _unmount(pool)
-        _forget(f"{path}.new")
+        remove_file(f"{path}.new")
         setup.unshare_root(root)
         raise
 
@@ -116,7 +117,7 @@ def _is_btrfs(path: str) -> bool:
 
 def _make(root: str, path: str, pool: str, size: int) -> setup.StoreConfig:
     staging = f"{path}.new"
-    _forget(staging)
+    remove_file(staging)
     fd = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.ftruncate(fd, size)
@@ -144,13 +145,6 @@ def _furnish(driver: Btrfs) -> None:
     for name in layout.FILE_SYSTEMS:
         if driver.find(name) is None:
             driver.create(name, layout.store_identity(name))
-
-
-def _forget(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def destroy(config: setup.StoreConfig) -> None:

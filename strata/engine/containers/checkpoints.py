@@ -26,7 +26,7 @@ from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.errors import StateImproper, UsageError
 from strata.linux import process
-from strata.linux.tree import remove_path
+from strata.linux.tree import remove_file, remove_path
 from strata.runtime import criu
 from strata.runtime import launch as runtime
 from strata.store import files, lifecycle
@@ -105,10 +105,7 @@ def forget(e: Engine, record: Record) -> None:
 def remove_logs(e: Engine, record: Record) -> None:
     """Remove what CRIU left of its last work on a container."""
     for name in _LEFT:
-        try:
-            os.unlink(f"{e.paths.bundle(record['id'])}/{name}")
-        except FileNotFoundError:
-            continue
+        remove_file(f"{e.paths.bundle(record['id'])}/{name}")
 
 
 # -- making one ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
 from strata.errors import InUse
-from strata.linux.tree import remove_path
+from strata.linux.tree import remove_file, remove_path
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -103,10 +103,7 @@ def remove_logs(record: Record) -> None:
     if not path:
         return
     for name in (path, f"{path}.1"):
-        try:
-            os.unlink(name)
-        except FileNotFoundError:
-            continue
+        remove_file(name)
 
 
 def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:

@@ -17,6 +17,7 @@ from strata.engine.containers import life
 from strata.engine.core import Engine, Record
 from strata.errors import StateImproper
 from strata.linux import cgroup, locks
+from strata.linux.tree import remove_file
 from strata.store import lifecycle
 
 _UNENDING = ("always", "unless-stopped")
@@ -89,10 +90,7 @@ def mark(e: Engine, container_id: str) -> None:
 
 def unmark(e: Engine, container_id: str) -> None:
     """Nobody needs to watch a container any more. Idempotent."""
-    try:
-        os.unlink(f"{find_marks(e)}/{container_id}")
-    except FileNotFoundError:
-        return
+    remove_file(f"{find_marks(e)}/{container_id}")
 
 
 def list_marks(e: Engine) -> list[str]:

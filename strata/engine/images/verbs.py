@@ -19,7 +19,7 @@ from strata.engine.filters import has_label, is_before, make_filter
 from strata.engine.images import layers, mounting
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
-from strata.linux.tree import remove_path
+from strata.linux.tree import remove_file, remove_path
 from strata.oci import reference as references
 from strata.store.files import read_bytes, write_bytes, write_json
 from strata.store.records import SCHEMA
@@ -260,10 +260,7 @@ def settle_removal(e: Engine, image_id: str) -> None:
         e.records.drop_name("image", name, image_id)
     e.records.delete("image", image_id)
     # Kept for undo with the entry; `rebuild` must not resurrect a removed image.
-    try:
-        os.unlink(f"{folder_of(e, image_id)}/record.json")
-    except FileNotFoundError:
-        pass
+    remove_file(f"{folder_of(e, image_id)}/record.json")
 
 
 def forget_documents(e: Engine, image_id: str) -> None:

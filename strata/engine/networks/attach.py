@@ -15,6 +15,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import host
 from strata.errors import AlreadyExists, NetworkError, NotFound, UsageError
 from strata.linux import network as kernel
+from strata.linux.tree import remove_file
 from strata.network import act, leases, nft, plan
 from strata.network.addresses import V4, V6, get_family, parse_address, parse_subnet
 from strata.store import files, lifecycle
@@ -305,15 +306,9 @@ def detach(e: Engine, record: Record) -> None:
                                     port["host_port"] + offset, container_id)  # fmt: skip
         host.close_idle_tunnels(e, [one["id"] for one in state["networks"].values()])
     trace.point("detach:released")
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+    remove_file(path)
     # The sign goes last.
-    try:
-        os.unlink(pin)
-    except FileNotFoundError:
-        pass
+    remove_file(pin)
 
 
 def _close_ports(e: Engine, path: str, state: Record) -> None:

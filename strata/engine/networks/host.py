@@ -14,6 +14,7 @@ from strata import trace
 from strata.engine.core import Engine, Record
 from strata.errors import NetworkError, RecordError, StrataError
 from strata.linux import network as kernel
+from strata.linux.tree import remove_file
 from strata.network import act, dns, nft, plan
 from strata.network.addresses import V6, get_family
 from strata.store import files
@@ -187,7 +188,7 @@ def _write_mark(e: Engine, network_id: str, text: str) -> None:
     folder = os.path.dirname(mark)
     os.makedirs(folder, 0o700, exist_ok=True)
     temporary = f"{folder}/.new"  # the caller has the links' lock alone
-    _unlink(temporary)
+    remove_file(temporary)
     os.symlink(text, temporary)
     os.rename(temporary, mark)
 
@@ -198,13 +199,6 @@ def _list_host_ends(e: Engine, network_id: str) -> list[str]:
         for attachment in state["networks"].values() if attachment["id"] == network_id
     ]  # fmt: skip
     return [name for name in ends if kernel.find_link(name) is not None]
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
 
 
 def take_down(e: Engine, network: Record) -> None:
@@ -222,7 +216,7 @@ def _forget_up(e: Engine, network_id: str, interface: str) -> None:
     if kernel.find_link(interface) is not None and _is_own(e, network_id, interface):
         act.run(act.IP, plan.link_down(interface))
     trace.point("network:link-removed")
-    _unlink(mark)
+    remove_file(mark)
     remove_path(lease_folder(e, network_id))
     close_tunnel(network_id)
 

@@ -15,6 +15,7 @@ from strata import trace
 from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import UsageError
+from strata.linux.tree import remove_file
 from strata.network import overlay as plans
 from strata.network.addresses import V6, Subnet
 from strata.network.plan import is_overlay
@@ -202,10 +203,7 @@ def save_key(e: Engine, network_id: str, private_key: str) -> None:
 
 def drop_key(e: Engine, network_id: str) -> None:
     """Remove the private key of a network that is gone. Idempotent."""
-    try:
-        os.unlink(key_path(e, network_id))
-    except FileNotFoundError:
-        return
+    remove_file(key_path(e, network_id))
     trace.point("overlay:key-gone")
 
 

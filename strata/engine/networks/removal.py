@@ -8,8 +8,6 @@ The way back is `strata.engine.networks.restoring`.
 
 from __future__ import annotations
 
-import os
-
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
@@ -18,6 +16,7 @@ from strata.engine.networks import host, joining, overlay
 from strata.engine.networks.joining import find_network
 from strata.engine.system import collect
 from strata.errors import InUse, NotFound, UsageError
+from strata.linux.tree import remove_file
 from strata.times import parse_time
 
 TYPE_CHECKING = False
@@ -105,7 +104,7 @@ def settle(e: Engine, network_id: str) -> None:
     record = entry["record"]
     e.records.drop_name("network", record["name"], network_id)
     e.records.delete("network", network_id)
-    _unlink(copy_path(e, network_id))
+    remove_file(copy_path(e, network_id))
     trace.point("network-rm:forgotten")
     host.take_down(e, record)
     if not entry["due"]:
@@ -176,10 +175,3 @@ def choose_prunable(
         ),
         key=lambda record: str(record["name"]),
     )  # fmt: skip
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return

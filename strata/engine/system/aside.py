@@ -14,6 +14,7 @@ import time
 from strata import trace
 from strata.engine.core import Record
 from strata.errors import AlreadyExists, NotFound, RecordError, StrataError
+from strata.linux.tree import remove_file
 from strata.storage import aside, setup
 from strata.store import files
 from strata.store.records import new_id
@@ -63,7 +64,7 @@ def put(config: setup.StoreConfig) -> Record:
     aside.move(config, entry["place"])
     trace.point("reset:moved")
     with setup.lock_root(config.root):
-        _unlink(f"{config.root}/{setup.CONFIG}")
+        remove_file(f"{config.root}/{setup.CONFIG}")
     setup.unshare_root(config.root)
     return entry
 
@@ -103,15 +104,8 @@ def destroy(root: str, *, due: float | None = None) -> list[str]:
 
 
 def _forget(root: str, entry: Record) -> None:
-    _unlink(f"{_folder(root)}/{entry['id']}.json")
+    remove_file(f"{_folder(root)}/{entry['id']}.json")
     try:
         os.rmdir(_folder(root))
     except OSError:
-        return
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
         return

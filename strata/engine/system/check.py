@@ -26,7 +26,7 @@ from strata.engine.system import collect, compare, overlays, rebuild, restore
 from strata.engine.system.world import Problem, World
 from strata.errors import RecordError, StrataError
 from strata.linux import mount
-from strata.linux.tree import remove_path
+from strata.linux.tree import remove_file, remove_path
 from strata.runtime import launch as runtime
 from strata.storage import layout
 from strata.store import files, lifecycle
@@ -392,20 +392,13 @@ def _find_leftovers(e: Engine, w: World) -> Iterator[Problem]:
             found += files.list_leftovers(folder)
     for path in found:
         yield Problem(
-            "leftover", path, "a killed command left it", functools.partial(_unlink, path)
+            "leftover", path, "a killed command left it", functools.partial(remove_file, path)
         )
 
 
 def _leftover(path: str) -> Problem:
-    fix = functools.partial(_unlink, path)
+    fix = functools.partial(remove_file, path)
     return Problem("leftover", path, "a killed command left it", fix)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _tidy(e: Engine, w: World) -> list[Problem]:
@@ -419,5 +412,5 @@ def _tidy(e: Engine, w: World) -> list[Problem]:
             e.move_to_trash(entry)
     collect.collect(e)
     collect.remove_old_downloads(e)
-    _unlink(f"{e.paths.root}/store.json.new")
+    remove_file(f"{e.paths.root}/store.json.new")
     return found

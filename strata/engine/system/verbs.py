@@ -20,6 +20,7 @@ from strata.engine.core import Engine, Record, get_roots, open_engine
 from strata.engine.system import aside
 from strata.errors import InUse, StoreMissing, StrataError, UsageError
 from strata.linux import mount
+from strata.linux.tree import remove_file
 from strata.storage import setup
 from strata.storage.driver import Driver
 from strata.store import lifecycle, reserve
@@ -170,10 +171,7 @@ def reset(
         shutil.rmtree(f"{paths.runroot}/{name}", ignore_errors=True)
     for path in (f"{paths.root}/.attach.lock", f"{paths.root}/.mount.lock",
                  f"{paths.runroot}/ps.summary", f"{paths.runroot}/{settings.CACHE}"):  # fmt: skip
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
+        remove_file(path)
     for folder in (*(f"{paths.root}/{name}" for name in ("mnt", "fuse", "mounts", "pool", "past")),
                    paths.volumes):  # fmt: skip
         _remove_empty(folder)
