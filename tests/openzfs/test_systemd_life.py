@@ -216,6 +216,30 @@ def test_a_foreground_container_ends_with_its_service(strata: Store) -> None:
     strata("rm", "front")
 
 
+# -- output and overlays ---------------------------------------------------------------------------
+
+
+def test_the_systems_journal_keeps_output_and_gives_it_back(strata: Store) -> None:
+    strata("run", "--name", "told", "--network", "none", "--log-driver", "journald", IMAGE, "sh",
+           "-c", "echo first; echo second; printf third")  # fmt: skip
+    assert strata("logs", "--tail", "2", "told") == "second\nthird"
+    kept = systemd("journalctl", "-q", "-o", "cat", "CONTAINER_NAME=told", "PRIORITY=6")
+    assert kept.split() == ["first", "second", "third"]
+    strata("rm", "told")
+
+
+def test_an_overlay_has_its_changes_in_the_containers_dataset(strata: Store) -> None:
+    lower = strata.folder / "lower"
+    lower.mkdir()
+    (lower / "old").write_text("old\n")
+    strata("create", "--name", "over", "--network", "none", "-v", f"{lower}:/m:O", IMAGE, "sh",
+           "-c", "ls /m; rm /m/old; echo new >/m/new; mkdir /m/dir; ls /m")  # fmt: skip
+    for _ in range(2):
+        assert strata("start", "-a", "over").split() == ["old", "dir", "new"]
+    assert os.listdir(lower) == ["old"]
+    strata("rm", "over")
+
+
 def test_nothing_stays_behind(strata: Store) -> None:
     eventually(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
     assert [entry for entry in os.listdir(CGROUPS / "strata") if len(entry) == 64] == []
