@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from strata.errors import UsageError
+from strata.oci.cdi import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,25 +28,31 @@ _UTS_SYSCTLS = frozenset(("kernel.domainname",))
 def read(described: Description, options: Options, host: Mapping[str, str]) -> None:
     """Add what the options say under the names of the record's config."""
     if options.list("device"):
-        described["devices"] = [parse_device(text) for text in options.list("device")]
+        texts = options.list("device")
+        described["cdi"] = [text for text in texts if is_name(text)]
+        described["devices"] = [parse_device(text) for text in texts if not is_name(text)]
     if options.list("device-cgroup-rule"):
         described["device_rules"] = [parse_rule(t) for t in options.list("device-cgroup-rule")]
     if options.list("sysctl"):
         described["sysctls"] = parse_sysctls(options.list("sysctl"))
-    if options.given("gpus"):
-        raise _no_cdi("--gpus")
+    for text in options.list("gpus"):
+        name = f"nvidia.com/gpu={text}"
+        if not is_name(name):
+            raise UsageError(
+                f"invalid --gpus {text}", hint="all, or a device as `nvidia-ctk cdi list` has it"
+            )
+        described["cdi"] = [*described.get("cdi", ()), name]
 
 
 def parse_device(text: str) -> dict[str, str]:
     """Read ``HOST[:CONTAINER][:PERMISSIONS]``: ``{"source", "destination", "permissions"}``."""
-    if "=" in text and not text.startswith("/"):
-        raise _no_cdi(f"the device {text!r}")
     parts = text.split(":")
     source = parts[0]
     destination, permissions = source, "rwm"
     if len(parts) > 3 or not source.startswith("/"):
         raise UsageError(
-            f"invalid device specification: {text}", hint="give /dev/NAME[:/dev/OTHER][:rwm]"
+            f"invalid device specification: {text}",
+            hint="give /dev/NAME[:/dev/OTHER][:rwm], or vendor.com/class=name",
         )
     rest = parts[1:]
     if rest and rest[-1] and not rest[-1].startswith("/"):
@@ -63,13 +70,6 @@ def parse_device(text: str) -> dict[str, str]:
         "destination": posixpath.normpath(destination),
         "permissions": permissions,
     }
-
-
-def _no_cdi(what: str) -> UsageError:
-    return UsageError(
-        f"{what} needs the Container Device Interface, which this version lacks",
-        hint="name the device nodes themselves, as in --device /dev/dri",
-    )
 
 
 def parse_rule(text: str) -> str:

@@ -52,6 +52,10 @@ def make_config(
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
     )
+    if config.get("cdi"):
+        from strata.runtime import cdi
+
+        cdi.apply(document, config["cdi"])
     filter_text = ""
     choice = spec.wants_seccomp(config)
     if choice is not None:

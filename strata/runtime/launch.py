@@ -45,12 +45,14 @@ _CREATE_LIMIT_MS = 10_000
 class Runtime:
     """An OCI runtime and where it keeps its state."""
 
-    __slots__ = ("name", "options", "program", "root")
+    __slots__ = ("hooked", "name", "options", "program", "root")
 
     def __init__(self, name: str, program: str, root: str, options: Sequence[str] = ()) -> None:
         #: ``crun``, ``runc`` …, for messages and for what only one of them needs
         self.name = name
         self.program = program
+        #: whether the container may have hooks, which only the program itself runs
+        self.hooked = False
         #: directory for ``--root``
         self.root = root
         #: further global options
@@ -442,7 +444,11 @@ def classify(runtime: str, text: str) -> RuntimeFailure:
 def start(launched: Launched) -> None:
     """Run the created container's process. `RuntimeFailure`."""
     runtime = launched.runtime
-    if not runtime.is_crun or not _release(f"{runtime.root}/{launched.id}/exec.fifo"):
+    if (
+        runtime.hooked
+        or not runtime.is_crun
+        or not _release(f"{runtime.root}/{launched.id}/exec.fifo")
+    ):
         run_runtime(runtime, ["start", launched.id])
 
 
@@ -518,7 +524,7 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     # and its directory; when the cgroups can be removed, the processes are gone.
     status = _read_status(state)
     group = str(status.get("cgroup-path") or group)
-    if runtime.is_crun and _is_over(status) and cgroup.remove(group):
+    if not runtime.hooked and runtime.is_crun and _is_over(status) and cgroup.remove(group):
         tree.remove_path(state)
         return
     try:

@@ -91,10 +91,9 @@ CONTAINER_OPTIONS = (
     Option(
         "--device",
         "csv",
-        "Give a device, or all of a directory",
-        "HOST[:CONTAINER][:rwm]",
+        "Give a device, all of a directory, or one that a vendor describes (CDI)",
+        "HOST[:CONTAINER][:rwm]|VENDOR/CLASS=NAME",
         complete="file",
-        differs="names of the Container Device Interface are refused",
     ),
     Option("--device-cgroup-rule", "csv", "Allow devices by number", "'TYPE MAJOR:MINOR MODE'"),
     Option(
@@ -153,10 +152,9 @@ CONTAINER_OPTIONS = (
     ),
     Option(
         "--gpus",
-        "string",
-        "GPUs by the Container Device Interface (refused)",
+        "csv",
+        "Give an NVIDIA GPU that /etc/cdi describes, or all",
         "NAME",
-        differs="refused: the Container Device Interface is missing; --device takes nodes",
     ),
     Option(
         "--group-add", "csv", "Additional group, or keep-groups for those of the caller", "GROUP"

@@ -65,7 +65,8 @@ OPTIONAL: Record = {
     # inside, first on the host, how many
     "userns": "", "uid_map": [], "gid_map": [],
     # -- devices: {"source", "destination", "permissions"}; rules as in "c 189:* rwm"
-    "devices": [], "device_rules": [], "sysctls": {},
+    # cdi: names as in vendor.com/class=name
+    "devices": [], "device_rules": [], "sysctls": {}, "cdi": [],
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
     # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
     "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",

@@ -32,6 +32,10 @@ def resolve(e: Engine, config: Record, image: Record) -> locks.Lock | None:
     limits.check(config, e.driver.name)
     if "requires" in config:
         config["requires"] = [names.get_container(e, text)["id"] for text in config["requires"]]
+    if "cdi" in config:
+        from strata.runtime import cdi
+
+        cdi.resolve(config["cdi"])
     for item in config.get("secrets", ()):
         secrets.get(e, item["name"])
     for key in (NAMESPACE_KEYS & config.keys()) - {"userns"}:

@@ -185,6 +185,10 @@ def exec_in(
         from strata.engine.containers import given
 
         env = [*given.make_environment(e, record), *env]
+    if "cdi" in record["config"]:
+        from strata.runtime import cdi
+
+        env = [*cdi.list_environment(record["config"]["cdi"]), *env]
     root = executing.open_root(record["state"]["pid"])
     try:
         process_spec = executing.make_process(

@@ -51,6 +51,7 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
     chosen = runtime.get_runtime(record["config"]["runtime"], e.paths.runroot)
     if record["config"].get("cgroups") == "disabled":
         chosen.options.append("--cgroup-manager=disabled")
+    chosen.hooked = "cdi" in record["config"]
     return chosen
 
 
