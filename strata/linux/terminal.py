@@ -36,20 +36,6 @@ def _put_back(fd: int, modes: list[object] | None) -> None:
             raise
 
 
-class KeptModes:
-    """What a terminal does with bytes, for putting it back. Without effect on anything else."""
-
-    __slots__ = ("_before", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._before = termios.tcgetattr(fd) if os.isatty(fd) else None
-
-    def restore(self) -> None:
-        """Put back what was found, after what is being written; what was typed is kept."""
-        _put_back(self.fd, self._before)
-
-
 class RawMode:
     """A context in which the terminal passes every byte on and changes none.
 

@@ -1,8 +1,8 @@
-"""A further process in a running container: ``crun exec`` on the caller's own descriptors.
+"""A further process in a running container: ``crun exec`` on the caller's own descriptors, or with
+a terminal (`strata.runtime.console`).
 
-In the foreground the runtime itself passes bytes and sets the terminal; nothing of ours stands
-between but for the terminal's size when it changes. Its own failures are told from the process's
-by looking for the program first and by its log.
+The runtime's own failures are told from the process's by looking for the program first and by its
+log.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import select
 from strata import command, jsontext
 from strata.errors import RuntimeFailure
 from strata.linux import signals
-from strata.linux.process import copy_descriptor, open_pidfd
+from strata.linux.process import open_pidfd
 from strata.linux.resolve import open_in_root
-from strata.linux.terminal import KeptModes, RawMode, find_size, set_size
 from strata.linux.write import write_all
 from strata.oci import capabilities, spec
 from strata.runtime import users
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 #: what a runtime ends with when it could not start the process
 _FAILED = 255
-#: bytes of input passed on at once; a terminal's queue holds 4096
-_TYPED = 1024
 
 
 def open_root(pid: int) -> int:
@@ -124,26 +121,41 @@ def exec_argv(
 def run(
     runtime: Runtime, container_id: str, bundle: str, process: Mapping[str, Any], *,
     stdin: int | None = None, stdout: int | None = 1, stderr: int | None = 2,
-    detach: bool = False, preserve_fds: int = 0, foreground: bool = True,
-) -> int:  # fmt: skip
+    detach: bool = False, preserve_fds: int = 0, foreground: bool = True, keys: bytes = b"",
+) -> int | None:  # fmt: skip
     """Run a process in a running container; its exit code, 128+n for a signal, 126 or 127 when it
     could not be run (the runtime then has said why on ``stderr``). Detached: 0 once it runs.
 
     None as a descriptor is /dev/null. ``foreground``: the caller is a command line; while waiting
-    it leaves Ctrl-C to the process, which has the same terminal.
+    it leaves Ctrl-C to the process, which has the same terminal. ``keys`` typed at a terminal
+    leave the process running; then None.
     """
     if detach and process.get("terminal"):
         # Nobody would ever look at it, and the runtimes need someone to hold its other side.
         process = {**process, "terminal": False}
+    ends = None
+    if process.get("terminal"):
+        from strata.runtime import console
+
+        here = stdin is not None and os.isatty(stdin)
+        ends = console.Ends(stdin, stdout, keys=keys if here else b"", follows=here and foreground)
+        size = ends.find_size()
+        if size is not None:
+            process = {**process, "consoleSize": {"height": size[0], "width": size[1]}}
     name = write_process(bundle, process)
     try:
         argv = exec_argv(runtime, container_id, name, detach=detach, preserve_fds=preserve_fds)
         if detach:
             return _run_detached(runtime, argv)
-        if process.get("terminal") and (stdin is None or not os.isatty(stdin)):
-            return _run_in_terminal(argv, stdin, stdout, preserve_fds, foreground)
-        terminal = stdin if foreground and process.get("terminal") else None
-        return _run_here(argv, stdin, stdout, stderr, preserve_fds, foreground, terminal=terminal)
+
+        def act(words: list[str], passed: Sequence[int]) -> int | None:
+            if ends is not None:
+                return console.run(runtime, words, bundle, ends, stderr=stderr, pass_fds=passed)
+            return command.wait(
+                command.spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
+            )
+
+        return _run_here(argv, act, preserve_fds, foreground)
     finally:
         os.unlink(name)
 
@@ -220,80 +232,30 @@ def _run_detached(runtime: Runtime, argv: Sequence[str]) -> int:
 
 
 def _run_here(
-    argv: list[str], stdin: int | None, stdout: int | None, stderr: int | None,
-    preserve_fds: int, foreground: bool, relay: Callable[[], None] | None = None,
-    terminal: int | None = None,
-) -> int:  # fmt: skip
-    """Run the runtime and wait. ``relay`` returns when it has passed on all output; ``terminal``
-    is the one whose size the process's is to follow."""
+    argv: list[str], act: Callable[[list[str], Sequence[int]], int | None], preserve_fds: int,
+    foreground: bool,
+) -> int | None:  # fmt: skip
+    """Let ``act`` run the runtime, by a command line and descriptors to pass to it."""
     # The log tells the runtime's own failures; the process never sees this pipe, nor does it take
     # a number that the caller preserves.
     read, write = (_move_up(fd, 3 + preserve_fds) for fd in os.pipe())
     try:
         os.set_blocking(read, False)
         words = [argv[0], "--log-format=json", "--log", f"/proc/self/fd/{write}", *argv[1:]]
-        passed = [write, *range(3, 3 + preserve_fds)]
         before = _ignore_interrupts() if foreground else None
-        # crun 1.8 leaves it raw.
-        modes = KeptModes(-1 if terminal is None else terminal)
         try:
-            pid = command.spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
-            if relay is not None:
-                relay()
-            code = command.wait(pid) if terminal is None else _wait_sized(pid, terminal)
+            code = act(words, [write, *range(3, 3 + preserve_fds)])
         finally:
-            modes.restore()
             if before is not None:
                 before()
+        if code is None:
+            return None
         if code < 0:
             return 128 - code
         return _failure_code(read) or code if code == _FAILED else code
     finally:
         os.close(read)
         os.close(write)
-
-
-def _wait_sized(pid: int, terminal: int) -> int:
-    """Wait for the runtime; while it runs, the process's terminal follows the size of ours.
-
-    crun 1.8 sets the first size, and later only passes SIGWINCH on. So the new size is set on the
-    side of the process's terminal that the runtime holds.
-    """
-
-    def follow(*_: object) -> None:
-        size = find_size(terminal)
-        if size is not None:
-            set_size_of(pid, *size)
-
-    before = signals.set_handler(signals.SIGWINCH, follow)
-    try:
-        return command.wait(pid)
-    finally:
-        signals.set_handler(signals.SIGWINCH, before)
-
-
-def set_size_of(pid: int, rows: int, columns: int) -> None:
-    """Set the size of the terminal whose other side a runtime holds. Nothing when it is gone."""
-    try:
-        pidfd = open_pidfd(pid)
-    except ProcessLookupError:
-        return
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                if os.path.basename(os.readlink(f"/proc/{pid}/fd/{name}")) != "ptmx":
-                    continue
-                fd = copy_descriptor(pidfd, int(name))
-            except OSError:
-                continue
-            try:
-                set_size(fd, rows, columns)
-            finally:
-                os.close(fd)
-    except FileNotFoundError:
-        return
-    finally:
-        os.close(pidfd)
 
 
 def _move_up(fd: int, least: int) -> int:
@@ -305,59 +267,6 @@ def _move_up(fd: int, least: int) -> int:
     number = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
     os.close(fd)
     return number
-
-
-def _run_in_terminal(
-    argv: list[str], stdin: int | None, stdout: int | None, preserve_fds: int, foreground: bool
-) -> int:
-    """For a process with a terminal while our input is none: the runtime wants one to follow, so
-    it gets a pseudo terminal of ours."""
-    ours, theirs = (_move_up(fd, 3 + preserve_fds) for fd in os.openpty())
-    # Before the runtime does it, so that nothing typed earlier is echoed or taken as a control.
-    RawMode(theirs).__enter__()
-    size = find_size(stdout) if stdout is not None else None
-    if size is not None:
-        set_size(theirs, *size)
-    try:
-
-        def relay() -> None:
-            nonlocal theirs
-            os.close(theirs)
-            theirs = -1
-            _relay(ours, stdin, stdout)
-
-        return _run_here(argv, theirs, theirs, theirs, preserve_fds, foreground, relay)
-    finally:
-        os.close(ours)
-        if theirs >= 0:
-            os.close(theirs)
-
-
-def _relay(terminal: int, stdin: int | None, stdout: int | None) -> None:
-    """Pass bytes until the other side of the terminal is closed."""
-    poll = select.poll()
-    poll.register(terminal, select.POLLIN)
-    if stdin is not None:
-        poll.register(stdin, select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if terminal in ready:
-            try:
-                data = os.read(terminal, 1 << 16)
-            except OSError:  # EIO: nobody has the other side open
-                return
-            if stdout is not None:
-                try:
-                    write_all(stdout, data)
-                except BrokenPipeError:
-                    stdout = None
-        if stdin is not None and stdin in ready:
-            data = os.read(stdin, _TYPED)
-            # The end of input as a terminal says it: VEOF, termios(3).
-            write_all(terminal, data or b"\4")
-            if not data:
-                poll.unregister(stdin)
-                stdin = None
 
 
 def _failure_code(read: int) -> int:

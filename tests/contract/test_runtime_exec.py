@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,6 +104,35 @@ def test_a_terminal_is_made_when_our_input_is_none(running: Container) -> None:
     assert code == 0
     assert "got word" in text
     assert run(running, ["true"], tty=True, detach=True)[0] == 0
+    assert [name for name in os.listdir(running.bundle) if name.startswith("exec.")] == []
+
+
+def test_what_a_process_writes_last_on_its_terminal_is_not_lost(running: Container) -> None:
+    """Also when nobody has a processor free for whoever passes it on."""
+    script = "seq 3000; printf last; exit 3"
+    busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(3)]
+    try:
+        for _ in range(10):
+            code, text = run(running, ["sh", "-c", script], tty=True)
+            # How lines end is not asked here: runc changes that on the way.
+            lines = text.replace("\r", "").splitlines()
+            assert (code, lines) == (3, [*map(str, range(1, 3001)), "last"])
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_a_terminal_ends_with_its_process_and_not_with_what_that_left(running: Container) -> None:
+    begun = time.monotonic()
+    code, text = run(running, ["sh", "-c", "setsid sleep 30 & echo left"], tty=True)
+    assert (code, text) == (0, "left\r\n")
+    assert time.monotonic() - begun < 20
+
+
+def test_what_cannot_run_in_a_terminal_has_its_code(running: Container) -> None:
+    code, _ = run(running, ["true"], tty=True, workdir="/no/where")
+    assert code == 127
 
 
 def test_a_stopped_container_is_said_to_be_one(running: Container) -> None:

@@ -198,20 +198,13 @@ def exec_in(
     finally:
         os.close(root)
     events.emit_container(e, "exec", record)
-    if detach_keys and interactive and tty and not (detach or preserve_fds) and os.isatty(0):
-        from strata.runtime import leaving
-
-        found = leaving.run(
-            life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
-            detach_keys,
-        )  # fmt: skip
-        if found is not None:
-            events.emit_container(e, "exec_died", record, exit_code=found)
-        return found or 0
     code = executing.run(
         life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process_spec,
         stdin=0 if interactive else None, detach=detach, preserve_fds=preserve_fds,
+        keys=detach_keys,
     )  # fmt: skip
+    if code is None:
+        return 0
     if not detach:
         events.emit_container(e, "exec_died", record, exit_code=code)
     return code
