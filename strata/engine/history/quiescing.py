@@ -268,19 +268,13 @@ class _Session:
     """
 
     def __init__(self, e: Engine, record: Record) -> None:
-        import json
-
         process = _prepare(e, record, ["sh", "-c", _MYSQL], "mysql", ())
         self._name = record["name"]
-        self._file = f"{e.paths.bundle(record['id'])}/exec.{os.getpid()}.{os.urandom(4).hex()}"
-        with open(
-            os.open(f"{self._file}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-        ) as file:
-            json.dump(process, file)
+        self._file = executing.write_process(e.paths.bundle(record["id"]), process)
+        self._pid_file = f"{self._file.removesuffix('.json')}.pid"
         argv = executing.exec_argv(
-            life.get_runtime(e, record), record["id"], f"{self._file}.json",
-            pid_file=f"{self._file}.pid",
-        )  # fmt: skip
+            life.get_runtime(e, record), record["id"], self._file, pid_file=self._pid_file
+        )
         stdin, self._in = os.pipe()
         self._out, stdout = os.pipe()
         try:
@@ -334,7 +328,7 @@ class _Session:
         """End the session, and with it the lock."""
         os.close(self._in)
         os.close(self._out)
-        executing.wait_or_kill(self._pid, f"{self._file}.pid", _END)
-        for path in (f"{self._file}.json", f"{self._file}.pid"):
+        executing.wait_or_kill(self._pid, self._pid_file, _END)
+        for path in (self._file, self._pid_file):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
