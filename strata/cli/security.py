@@ -6,7 +6,6 @@ Pure functions; each raises `UsageError` with Podman's wording.
 from __future__ import annotations
 
 from strata.cli.parse import parse_bool
-from strata.cli.values import parse_size
 from strata.errors import UsageError
 from strata.oci.spec import ULIMITS
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 UNLIMITED = (1 << 64) - 1
-_STORAGE = ("size", "compression")
 
 
 def parse_ulimit(text: str) -> dict[str, Any]:
@@ -103,17 +101,17 @@ def parse_security(items: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def parse_storage(items: Iterable[str]) -> dict[str, Any]:
-    """Read ``--storage-opt size=BYTES|compression=NAME``; return native properties."""
-    found: dict[str, Any] = {}
+def parse_storage(items: Iterable[str]) -> dict[str, str]:
+    """Read every ``--storage-opt NAME=VALUE``; return native properties as they were written."""
+    from strata.engine.limits import check_options
+
+    found: dict[str, str] = {}
     for item in items:
         key, equals, value = item.partition("=")
-        if not equals or key not in _STORAGE or not value:
-            raise UsageError(
-                f'unknown storage option "{item}"',
-                hint=f"known: {', '.join(f'{name}=' for name in _STORAGE)}",
-            )
-        found[key] = parse_size(value) if key == "size" else value
+        if not equals or not key or not value:
+            raise UsageError(f'invalid storage option "{item}"', hint="write it as size=10G")
+        found[key] = value
+    check_options(found)
     return found
 
 

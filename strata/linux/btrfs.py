@@ -28,9 +28,11 @@ _GET_SUBVOL_ROOTREF = 0xD000943D
 _INO_LOOKUP = 0xD0009412
 _INO_LOOKUP_USER = 0xD000943E
 _TREE_SEARCH = 0xD0009411
+_TREE_SEARCH_V2 = 0xC0709411
 _SYNC = 0x9408
 _FS_INFO = 0x8400941F
 _QUOTA_CTL = 0xC0109428
+_QUOTA_RESCAN = 0x4040942C
 _QUOTA_RESCAN_WAIT = 0x942E
 _QGROUP_LIMIT = 0x8030942B
 
@@ -40,18 +42,28 @@ _SEARCH_KEY = struct.Struct("=7Q4I32x")
 _SEARCH_HEADER = struct.Struct("=QQQII")
 _BACKREF = struct.Struct("<QQH")
 _QGROUP_INFO = struct.Struct("<5Q")
+_QGROUP_STATUS = struct.Struct("<3Q")
+_QGROUP_LIMITS = struct.Struct("<5Q")
+_EXTENT = struct.Struct("<QQBBHB")  # generation, unpacked bytes, …, kind
+_EXTENT_PLACE = struct.Struct("<QQ")
 
 _ROOT_TREE = 1
 _TOP_LEVEL = 5
 _QUOTA_TREE = 8
 _UUID_TREE = 9
 _ROOT_BACKREF_KEY = 144
+_EXTENT_DATA_KEY = 108
+_QGROUP_STATUS_KEY = 240
 _QGROUP_INFO_KEY = 242
+_QGROUP_LIMIT_KEY = 244
 _UUID_KEY_SUBVOL = 251
 _ANY = (1 << 64) - 1
 
 _QUOTA_ENABLE = 1
+_QUOTA_DISABLE = 2
 _LIMIT_REFERENCED = 1
+_STATUS_INCONSISTENT = 4
+_SEARCH_BUFFER = 1 << 20
 
 
 class SubvolumeInfo:
@@ -234,6 +246,140 @@ def set_limit(fd: int, tree_id: int, limit: int | None) -> None:
     value = _ANY if limit is None else limit  # (u64)-1 clears, see btrfs_limit_qgroup()
     fcntl.ioctl(fd, _QGROUP_LIMIT,
                 struct.pack("=QQQQQQ", tree_id, _LIMIT_REFERENCED, value, 0, 0, 0))  # fmt: skip
+
+
+def disable_quota(fd: int) -> None:
+    """Switch quota groups off; all limits and counts end. Idempotent."""
+    fcntl.ioctl(fd, _QUOTA_CTL, bytearray(struct.pack("=QQ", _QUOTA_DISABLE, 0)))
+
+
+def rescan_quota(fd: int) -> None:
+    """Count all anew and wait for the end."""
+    try:
+        fcntl.ioctl(fd, _QUOTA_RESCAN, bytes(64))
+    except OSError as error:
+        if error.errno != 115:  # EINPROGRESS: somebody else began it
+            raise
+    fcntl.ioctl(fd, _QUOTA_RESCAN_WAIT, 0)
+
+
+def has_quota(fd: int) -> bool:
+    """Whether quota groups are on."""
+    try:
+        _search(fd, _QUOTA_TREE, 0, _QGROUP_STATUS_KEY, 0)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_quota_consistent(fd: int) -> bool:
+    """Whether the counts can be relied on; the kernel gives them up after some removals."""
+    try:
+        _, data = _search(fd, _QUOTA_TREE, 0, _QGROUP_STATUS_KEY, 0)
+    except FileNotFoundError:
+        return True
+    return not _QGROUP_STATUS.unpack_from(data)[2] & _STATUS_INCONSISTENT
+
+
+def find_limit(fd: int, tree_id: int) -> int | None:
+    """The bytes a subvolume may refer to; None without a limit."""
+    try:
+        _, data = _search(fd, _QUOTA_TREE, 0, _QGROUP_LIMIT_KEY, tree_id)
+    except FileNotFoundError:
+        return None
+    return _parse_limit(data)
+
+
+def has_limits(fd: int) -> bool:
+    """Whether a limit is set on any subvolume that there is."""
+    low = 0
+    while True:
+        key = _SEARCH_KEY.pack(
+            _QUOTA_TREE, 0, 0, low, _ANY, 0, _ANY, _QGROUP_LIMIT_KEY, _QGROUP_LIMIT_KEY, 1 << 20, 0
+        )
+        buffer = bytearray(4096)
+        buffer[: len(key)] = key
+        try:
+            fcntl.ioctl(fd, _TREE_SEARCH, buffer)
+        except FileNotFoundError:
+            return False  # quota groups are off
+        (count,) = struct.unpack_from("=I", buffer, 64)
+        if not count:
+            return False
+        place = 104
+        for _ in range(count):
+            _, _, tree_id, _, length = _SEARCH_HEADER.unpack_from(buffer, place)
+            place += _SEARCH_HEADER.size + length
+            if _parse_limit(buffer[place - length : place]) is not None and _exists(fd, tree_id):
+                return True
+        low = tree_id + 1
+
+
+def _exists(fd: int, tree_id: int) -> bool:
+    try:
+        _search(fd, _ROOT_TREE, tree_id, _ROOT_BACKREF_KEY, None)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _parse_limit(data: bytes | bytearray) -> int | None:
+    flags, referenced, *_ = _QGROUP_LIMITS.unpack_from(data)
+    return referenced if flags & _LIMIT_REFERENCED and referenced not in (0, _ANY) else None
+
+
+class Extents:
+    """What the files of one subvolume refer to. ``sizes`` has the bytes each extent takes in the
+    pool, by its address (by a hash for what is so small that it lies beside its inode);
+    ``logical`` is how many bytes they are unpacked."""
+
+    __slots__ = ("logical", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, int] = {}
+        self.logical = 0
+
+
+def read_extents(fd: int, tree_id: int, since: int = 0) -> Extents:
+    """The extents of a subvolume's files written after generation ``since``, from its tree.
+
+    What waits in memory to be written is not there yet: see `sync`. About a second for a million
+    items. Whole extents count, also where only a part of one is still referred to, for the rest
+    of it is not free either. Directories, names and attributes are not counted.
+    """
+    found = Extents()
+    sizes = found.sizes
+    buffer = bytearray(112 + _SEARCH_BUFFER)
+    header, extent = _SEARCH_HEADER.unpack_from, _EXTENT.unpack_from
+    objectid = kind = offset = 0
+    while True:
+        _SEARCH_KEY.pack_into(buffer, 0, tree_id, objectid, _ANY, offset, _ANY, since, _ANY, kind,
+                              255, 0xFFFFFFFF, 0)  # fmt: skip
+        struct.pack_into("=Q", buffer, 104, _SEARCH_BUFFER)
+        fcntl.ioctl(fd, _TREE_SEARCH_V2, buffer)
+        (count,) = struct.unpack_from("=I", buffer, 64)
+        if not count:
+            return found
+        place = 112
+        for _ in range(count):
+            _, objectid, offset, kind, length = header(buffer, place)
+            place += 32
+            if kind == _EXTENT_DATA_KEY:
+                generation, unpacked, _, _, _, how = extent(buffer, place)
+                if generation > since or not since:
+                    if not how:
+                        content = bytes(buffer[place : place + length])
+                        address, size = ~abs(hash((objectid, content))), length - _EXTENT.size
+                    else:
+                        address, size = _EXTENT_PLACE.unpack_from(buffer, place + _EXTENT.size)
+                    if address and address not in sizes:
+                        sizes[address] = size
+                        found.logical += unpacked
+            place += length
+        # The next key: offset first, then kind, then objectid, as a number would count.
+        offset += 1
+        if offset > _ANY:
+            offset, kind = 0, kind + 1
 
 
 def find_quota(fd: int, tree_id: int) -> tuple[int, int, int, int] | None:

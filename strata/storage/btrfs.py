@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from strata.storage.btrfs_outside import BtrfsOutside
+    from strata.storage.shares import Shares
 
 MARKER = ".strata-store"
 SNAPSHOTS = ".snapshots"
@@ -79,7 +80,8 @@ FACTS = Facts(
     private_mount=False, rename_busy=True, atomic_set=False, properties_at_create=False,
     reports_busy=False, clones_pin=False, native_properties=True, quota=True, send=False,
     send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
-    block_clone=True, idmap=True, waits=False,
+    block_clone=True, idmap=True, waits=False, counts=False, quota_snapshots=False,
+    reservation=False,
 )  # fmt: skip
 
 
@@ -189,7 +191,7 @@ class Btrfs(Driver):
                 info = btrfs.get_info(fd)
                 self.write_identity(fd, info.uuid, info.uuid, origin, identity)
                 if properties:
-                    self._set_native(fd, info.tree_id, properties)
+                    self._set_native(fd, properties)
             finally:
                 os.close(fd)
             trace.point("dataset:staged")
@@ -283,6 +285,10 @@ class Btrfs(Driver):
         folder = btrfs.open_directory(parent)
         try:
             self.changes += copy_tree(source, folder, short, readonly=readonly)
+            if btrfs.find_limit(source, btrfs.get_info(source).tree_id) is not None:
+                from strata.storage import btrfs_quota
+
+                btrfs_quota.drop_inherited(self, folder, short)
         finally:
             os.close(folder)
 
@@ -303,8 +309,24 @@ class Btrfs(Driver):
         with Doing(name):
             os.close(self.open_dataset(name))
         with Doing(new):
-            self._place(self.get_path(name), self.get_path(new))
+            self._rename(self.get_path(name), self.get_path(new))
         self.changes += 1
+
+    def _rename(self, path: str, new: str) -> None:
+        try:
+            self._place(path, new)
+        except OSError as error:
+            if error.errno != 122:
+                raise
+            from strata.storage import btrfs_quota
+
+            # A rename writes the subvolume's own time, for which a full one has no room.
+            fd = btrfs.open_directory(path)
+            try:
+                with btrfs_quota.Lifted(self, fd):
+                    self._place(path, new)
+            finally:
+                os.close(fd)
 
     def _rename_snapshot(self, name: str, new: str) -> None:
         dataset, _ = layout.check_snapshot(name)
@@ -386,27 +408,33 @@ class Btrfs(Driver):
                     elif prefix != "strata" or own not in layout.IDENTITY_KEYS:
                         raise StorageError(f"the property {key} cannot be set")
                     else:
-                        os.setxattr(fd, f"{_PREFIX}{own}", os.fsencode(value))
+                        self.set_own(fd, f"{_PREFIX}{own}", os.fsencode(value))
                 if native:
-                    self._set_native(fd, btrfs.get_info(fd).tree_id, native)
+                    self._set_native(fd, native)
             finally:
                 os.close(fd)
         self.changes += 1
 
-    def _set_native(self, fd: int, tree_id: int, properties: Mapping[str, str]) -> None:
+    def set_own(self, fd: int, key: str, value: bytes) -> None:
+        """Set an attribute of ours on a dataset, also on one that is full by its limit."""
+        try:
+            os.setxattr(fd, key, value)
+        except OSError as error:
+            if error.errno != 122:
+                raise
+            from strata.storage import btrfs_quota
+
+            with btrfs_quota.Lifted(self, fd):
+                os.setxattr(fd, key, value)
+
+    def _set_native(self, fd: int, properties: Mapping[str, str]) -> None:
         for key, value in properties.items():
             if key == "compression":
                 self._set_compression(fd, value)
             elif key == "refquota":
-                limit = None if value == "none" else int(value)
-                if limit is not None:
-                    btrfs.enable_quota(fd)
-                try:
-                    btrfs.set_limit(fd, tree_id, limit)
-                except OSError as error:
-                    # ENOTCONN: quota groups are off, so there is no limit to take away.
-                    if limit is not None or error.errno not in {107, 22, 2}:
-                        raise
+                from strata.storage import btrfs_quota
+
+                btrfs_quota.set_limit(self, fd, None if value == "none" else int(value))
             else:
                 raise StorageError(f"btrfs has no property {key}")
 
@@ -428,7 +456,7 @@ class Btrfs(Driver):
 
     def get(self, name: str) -> Dataset:
         with Doing(name):
-            fd = self._open_any(name)
+            fd = self.open_any(name)
             try:
                 return self._read(name, fd)
             finally:
@@ -485,6 +513,9 @@ class Btrfs(Driver):
                         own = self.read_identity(fd, btrfs.get_info(fd).uuid)
                         if key[7:] in own:
                             found[key] = own[key[7:]]
+                    elif key == "refquota":
+                        limit = btrfs.find_limit(fd, btrfs.get_info(fd).tree_id)
+                        found[key] = "none" if limit is None else str(limit)
                     elif key in {"used", "referenced"}:
                         quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
                         if quota is not None:
@@ -495,7 +526,7 @@ class Btrfs(Driver):
 
     def get_usage(self, name: str) -> Usage:
         with Doing(name):
-            fd = self._open_any(name)
+            fd = self.open_any(name)
             try:
                 quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
             finally:
@@ -503,6 +534,34 @@ class Btrfs(Driver):
         if quota is None:
             return Usage(None, None, None, None)
         return Usage(quota[1], quota[0], None, None)
+
+    def measure(self, name: str) -> Usage:
+        from strata.storage import btrfs_space
+
+        with Doing(name):
+            return btrfs_space.measure(self, name)
+
+    def survey(self) -> Shares:
+        from strata.storage import btrfs_space
+
+        with Doing("pool"):
+            return btrfs_space.survey(self)
+
+    def count_referenced(self, name: str) -> int:
+        from strata.storage import btrfs_quota
+
+        with Doing(name):
+            fd = self.open_any(name)
+            try:
+                return btrfs_quota.count_referenced(self, fd)
+            finally:
+                os.close(fd)
+
+    def settle_counting(self) -> bool:
+        from strata.storage import btrfs_quota
+
+        with Doing("pool"):
+            return btrfs_quota.settle_counting(self)
 
     def get_pool_space(self, near: str = "") -> PoolSpace:
         with Doing(near or "pool"):
@@ -594,7 +653,7 @@ class Btrfs(Driver):
         os.close(fd)
         raise FileNotFoundError(2, "not a dataset")
 
-    def _open_any(self, name: str) -> int:
+    def open_any(self, name: str) -> int:
         if "@" in name:
             return btrfs.open_directory(self.get_snapshot_path(name))
         return self.open_dataset(name)

@@ -104,7 +104,7 @@ def _move(
         for entry in moving:
             _move_readonly(f"{old}/{entry.name}", f"{folder}/{entry.name}")
             trace.point("promote:moved")
-        os.setxattr(other, ORIGIN, origin.encode())
+        driver.set_own(other, ORIGIN, origin.encode())
     finally:
         os.close(other)
     return inherited

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from strata.linux.mount import MountStep
     from strata.storage.outside import Outside
+    from strata.storage.shares import Shares
 
 
 class DatasetNotFound(NotFound):
@@ -103,7 +104,11 @@ class Facts:
     ``clones_pin``            a snapshot with clones cannot be destroyed. No: clones are
                               independent from the start.
     ``native_properties``     compression, recordsize, quota … can be set per dataset.
-    ``quota``                 a size limit per dataset can be set.
+    ``quota``                 a limit on what a dataset refers to can be set.
+    ``quota_snapshots``       a limit can count a dataset together with its snapshots.
+    ``reservation``           space can be kept free for a dataset.
+    ``counts``                the pool knows what each dataset takes. No: it is read when
+                              asked (`Driver.measure`, `Driver.survey`).
     ``send``                  send and receive.   ``send_since``  incremental ones.
     ``send_raw``              encrypted datasets are sent as they lie on the disk.
     ``send_resume``           a receive that broke off is continued by a token.
@@ -116,9 +121,10 @@ class Facts:
     """
 
     __slots__ = (
-        "atomic_set", "block_clone", "bookmarks", "clones_pin", "holds", "idmap",
-        "native_properties", "private_mount", "properties_at_create", "quota", "rename_busy",
-        "reports_busy", "send", "send_raw", "send_resume", "send_since", "waits",
+        "atomic_set", "block_clone", "bookmarks", "clones_pin", "counts", "holds", "idmap",
+        "native_properties", "private_mount", "properties_at_create", "quota", "quota_snapshots",
+        "rename_busy", "reports_busy", "reservation", "send", "send_raw", "send_resume",
+        "send_since", "waits",
     )  # fmt: skip
 
     def __init__(self, **facts: bool) -> None:
@@ -131,14 +137,17 @@ class Facts:
     block_clone: bool
     bookmarks: bool
     clones_pin: bool
+    counts: bool
     holds: bool
     idmap: bool
     native_properties: bool
     private_mount: bool
     properties_at_create: bool
     quota: bool
+    quota_snapshots: bool
     rename_busy: bool
     reports_busy: bool
+    reservation: bool
     send: bool
     send_raw: bool
     send_resume: bool
@@ -325,8 +334,30 @@ class Driver:
         raise NotImplementedError
 
     def get_usage(self, name: str) -> Usage:
-        """Space of one dataset."""
+        """Space of one dataset, as far as the pool knows without being asked to count."""
         raise NotImplementedError
+
+    def measure(self, name: str) -> Usage:
+        """Space of one dataset in numbers, also where that means reading all its extents.
+
+        What was written and not brought to the pool yet may be missing; see `sync`.
+        """
+        return self.get_usage(name)
+
+    def survey(self) -> Shares | None:
+        """Who holds which bytes of the whole pool, by reading it; None where ``facts.counts``
+        and `estimate_destroy` answer single questions better."""
+        return None
+
+    def count_referenced(self, name: str) -> int:
+        """Bytes of a dataset or snapshot as its ``refquota`` counts them. Without ``facts.counts``
+        this lets the pool begin to count."""
+        return self.get_usage(name).referenced or 0
+
+    def settle_counting(self) -> bool:
+        """After removals: let the pool stop counting for limits when none is left, and count
+        anew where its counts cannot be relied on. Whether something had to be done."""
+        return False
 
     def get_written(self, name: str, snapshot: str) -> int | None:
         """Bytes written to a dataset since its snapshot of that name; None when nobody counts."""

@@ -101,7 +101,14 @@ _SWITCH = ("on", "off")
 PROPERTIES = {
     "recordsize": Property("largest block of a file; match the database's page", (), _recordsize),
     "compression": Property("how blocks are compressed", (), _compression),
-    "refquota": Property("limit on what the dataset refers to, snapshots apart", (), _size),
+    "size": Property(
+        "room for its own data: above the image of a container, all of a volume; snapshots apart",
+        (), _size),
+    "refquota": Property(
+        "limit on everything it shows, of a container the image too; snapshots apart", (), _size),
+    "quota": Property(
+        "limit on its own data and its snapshots together; an image is not counted", (), _size),
+    "refreservation": Property("space kept free for the dataset, snapshots apart", (), _size),
     "reservation": Property("space kept free for the dataset and its snapshots", (), _size),
     "atime": Property("record access times", _SWITCH),
     "relatime": Property("record access times, at most daily", _SWITCH),
@@ -116,7 +123,9 @@ PROPERTIES = {
         "on", "off", "verify", "sha256", "sha512", "skein", "blake3")),
 }  # fmt: skip
 
-ALIASES = {"size": "refquota", "quota": "refquota"}
+LIMITS = ("refquota", "quota", "refreservation", "reservation")
+"""Properties that limit or reserve space, as drivers know them; `resolve_size` makes one of
+``size``."""
 
 _FORBIDDEN = {
     "mountpoint": "the engine decides where datasets appear",
@@ -135,22 +144,39 @@ _FORBIDDEN = {
 def parse_options(options: Mapping[str, str]) -> dict[str, str]:
     """Native properties from a user's options; `UsageError` for a name or value not allowed."""
     native: dict[str, str] = {}
-    for option, text in options.items():
-        name = ALIASES.get(option, option)
+    for name, text in options.items():
         known = PROPERTIES.get(name)
         if known is None:
-            reason = _FORBIDDEN.get(option, "")
-            if option.startswith("share"):
+            reason = _FORBIDDEN.get(name, "")
+            if name.startswith("share"):
                 reason = "publish files from a container instead"
-            if ":" in option:
+            if ":" in name:
                 reason = "use --label for your own facts"
-            hint = reason or f"allowed are size, quota, {', '.join(PROPERTIES)}"
-            raise UsageError(f"the option {option!r} cannot be set", hint=hint)
-        if name in native:
-            raise UsageError(f"the option {option!r} is given twice ({name})",
-                             hint="size and quota are both the refquota")  # fmt: skip
-        native[name] = known.parse(option, text)
+            hint = reason or f"allowed are {', '.join(PROPERTIES)}"
+            raise UsageError(f"the option {name!r} cannot be set", hint=hint)
+        native[name] = known.parse(name, text)
+    if "size" in native and "refquota" in native:
+        raise UsageError(
+            "size and refquota are two words for one limit: give one of them",
+            hint="size does not count the image of a container, refquota does",
+        )
     return native
+
+
+def is_near(limit: int, held: int) -> bool:
+    """Whether what a full dataset holds is its limit and the little that went in on top: a pool
+    counts late. It may have as much for its limit."""
+    return held <= limit + (1 << 20) + limit // 64
+
+
+def resolve_size(native: Mapping[str, str], base: int) -> dict[str, str]:
+    """``size`` as the ``refquota`` it comes to; ``base`` is what the dataset begins with and does
+    not count, in bytes."""
+    resolved = {name: value for name, value in native.items() if name != "size"}
+    size = native.get("size")
+    if size is not None:
+        resolved["refquota"] = size if size == _NONE else str(base + int(size))
+    return resolved
 
 
 class Profile:
@@ -201,6 +227,8 @@ def get_profile(name: str) -> Profile:
 
 _BTRFS_REASONS = {
     "recordsize": "btrfs has no record size: extents are as long as the writes",
+    "quota": "btrfs counts a subvolume without its snapshots, as size and refquota do",
+    "refreservation": "btrfs cannot reserve space for one subvolume",
     "reservation": "btrfs cannot reserve space for one subvolume",
     "atime": "access times are a matter of mounting there; the store mounts without them",
     "relatime": "access times are a matter of mounting there; the store mounts without them",
@@ -252,6 +280,8 @@ def _fit_btrfs(
         if name == "atime" and value == "off":
             continue
         reason = _BTRFS_REASONS.get(name)
+        if name in LIMITS and name != "refquota" and value == _NONE:
+            continue
         if reason is not None:
             notes.append(_refuse(name, value, reason, optional))
         elif name == "compression":

@@ -17,7 +17,7 @@ import os
 import time
 
 from strata import command, jsontext
-from strata.errors import CommandFailed, StorageError, StoreMissing
+from strata.errors import CommandFailed, NoSpace, StorageError, StoreMissing
 from strata.linux import mount
 from strata.linux.mount import (
     MOUNT_ATTR_NODEV,
@@ -173,12 +173,40 @@ class Zfs(Driver):
     ) -> Dataset:  # fmt: skip
         dataset, _ = layout.check_snapshot(snapshot)
         layout.check_made(name)
-        options = self._options(identity, properties, unfinished)
+        first: list[str] = []
+        last: list[str] = []
         if layout.is_outside(name):
-            options[:0] = self.outside.list_inherited(dataset, properties or {})
-            options += self.outside.list_options(name)
-        self._with_parents(name, "clone", *options, self.full_name(snapshot), self.full_name(name))
+            first = self.outside.list_inherited(dataset, properties or {})
+            last = self.outside.list_options(name)
+        try:
+            options = self._options(identity, properties, unfinished)
+            self._clone(snapshot, name, [*first, *options, *last])
+        except NoSpace:
+            fitting = self._fit_limit(snapshot, properties)
+            if fitting is None:
+                raise
+            options = self._options(identity, fitting, unfinished)
+            self._clone(snapshot, name, [*first, *options, *last])
         return self.get(name)
+
+    def _clone(self, snapshot: str, name: str, options: list[str]) -> None:
+        self._with_parents(name, "clone", *options, self.full_name(snapshot), self.full_name(name))
+
+    def _fit_limit(
+        self, snapshot: str, properties: Mapping[str, str] | None
+    ) -> dict[str, str] | None:  # fmt: skip
+        """For a clone of what was full: a ``refquota`` of what it holds; None when that is not
+        why it cannot be made. `NoSpace` when it holds more than a limit can mean."""
+        limit = (properties or {}).get("refquota", "none")
+        held = self.get_usage(snapshot).referenced or 0
+        if limit == "none" or held <= int(limit):
+            return None
+        from strata.storage.properties import is_near
+
+        if not is_near(int(limit), held):
+            raise NoSpace(f"{snapshot} holds {held} bytes, more than the limit of {limit}",
+                          hint="raise the limit first")  # fmt: skip
+        return {**(properties or {}), "refquota": str(held + (held >> 7))}
 
     def _with_parents(self, name: str, *arguments: str) -> None:
         """Run a naming command; when the parents of the name are missing, make them first.

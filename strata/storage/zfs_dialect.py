@@ -84,7 +84,8 @@ _DIALECTS = {
             private_mount=True, rename_busy=True, atomic_set=True, properties_at_create=True,
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=True,
             send_since=True, send_raw=True, send_resume=True, holds=True, bookmarks=True,
-            block_clone=True, idmap=True, waits=True,
+            block_clone=True, idmap=True, waits=True, counts=True, quota_snapshots=True,
+            reservation=True,
         ),
     ),
     ZFS_FUSE: Dialect(
@@ -98,7 +99,8 @@ _DIALECTS = {
             private_mount=False, rename_busy=False, atomic_set=False, properties_at_create=True,
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=False,
             send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
-            block_clone=False, idmap=False, waits=True,
+            block_clone=False, idmap=False, waits=True, counts=True, quota_snapshots=True,
+            reservation=True,
         ),
     ),
 }  # fmt: skip
@@ -226,6 +228,7 @@ _MEANINGS: tuple[tuple[type[StrataError], tuple[str, ...]], ...] = (
         "invalid property", "must be one of", "bad numeric value", "name is too long",
         "invalid character", "invalid quota", "property does not apply", "must be power of 2",
         "must be a power of 2", "is readonly", "must be upgraded",
+        "size is less than current used",
     )),
 )  # fmt: skip
 

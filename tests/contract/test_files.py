@@ -216,7 +216,7 @@ def test_every_profile_fits_every_driver(driver: Driver, name: str) -> None:
 
 
 def test_a_quota_holds_until_it_is_taken_away(driver: Driver, name: str) -> None:
-    native, _ = properties.plan({"size": "8M"}, driver.flavour)
+    native, _ = properties.plan({"refquota": "8M"}, driver.flavour)
     driver.create(name, IDENTITY, native)
     path = f"{driver.open(name)}/data"
 
@@ -232,7 +232,7 @@ def test_a_quota_holds_until_it_is_taken_away(driver: Driver, name: str) -> None
     with pytest.raises(OSError, match=r"[Qq]uota"):
         fill()
     os.unlink(path)
-    driver.set_properties(name, properties.plan({"size": "none"}, driver.flavour)[0])
+    driver.set_properties(name, properties.plan({"refquota": "none"}, driver.flavour)[0])
     fill()
     driver.sync()
     usage = driver.get_usage(name)

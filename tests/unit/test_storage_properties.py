@@ -52,13 +52,27 @@ def test_bad_values_are_refused_with_the_choices(name: str, value: str) -> None:
     assert caught.value.hint
 
 
-def test_size_and_quota_are_the_refquota() -> None:
-    for name in ("size", "quota", "refquota"):
-        for flavour in FLAVOURS:
-            assert plan({name: "10G"}, flavour) == ({"refquota": str(10 << 30)}, [])
-    assert plan({"size": "none"}, OPENZFS)[0] == {"refquota": "none"}
-    with pytest.raises(UsageError):
-        plan({"size": "10G", "quota": "20G"}, OPENZFS)
+def test_size_is_a_refquota_above_what_does_not_count() -> None:
+    for flavour in FLAVOURS:
+        for name in ("size", "refquota"):
+            assert plan({name: "10G"}, flavour) == ({name: str(10 << 30)}, [])
+        with pytest.raises(UsageError) as caught:
+            plan({"size": "10G", "refquota": "20G"}, flavour)
+        assert caught.value.hint
+    resolve = properties.resolve_size
+    assert resolve({"size": "100", "sync": "always"}, 7) == {"refquota": "107", "sync": "always"}
+    assert resolve({"size": "none"}, 7) == {"refquota": "none"}
+    assert resolve({"refquota": "100"}, 7) == {"refquota": "100"}
+
+
+def test_a_limit_that_counts_snapshots_and_reservations_are_openzfs_words() -> None:
+    for name in ("quota", "reservation", "refreservation"):
+        for flavour in (OPENZFS, ZFS_FUSE):
+            assert plan({name: "1G"}, flavour)[0] == {name: str(1 << 30)}
+        with pytest.raises(UsageError, match="btrfs") as caught:
+            plan({name: "1G"}, BTRFS)
+        assert caught.value.hint
+        assert plan({name: "none"}, BTRFS) == ({}, [])
 
 
 def test_openzfs_gets_what_was_asked() -> None:
