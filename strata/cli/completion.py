@@ -222,6 +222,10 @@ def _read_names(kind: str, context: Context) -> list[str]:
         from strata.engine.history.restoring import list_operations
 
         names += [row["Operation"] for row in list_operations(context.engine)]
+    if kind == "property":
+        from strata.engine.limits import list_options
+
+        names += [f"{name}=" for name in list_options()]
     if kind == "profile":
         from strata.engine.volumes import profiles
 

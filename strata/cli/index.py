@@ -30,7 +30,9 @@ _CONTAINER = (
     "rename ls list inspect exists prune cleanup"
 )
 _NETWORK = "create ls list inspect rm remove prune exists reload update join-token"
-_VOLUME = "create ls list inspect rm prune exists profiles mount unmount reload export import"
+_VOLUME = (
+    "create update ls list inspect rm prune exists profiles mount unmount reload export import"
+)
 _IMAGE = (
     "ls list pull load save import inspect history tag untag rm exists tree prune bootstrap mount "
     "unmount umount"

@@ -30,6 +30,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``end-unrecorded ID``                      end processes of a restore that was not recorded
 ``unimport ID``                            remove a container that was not wholly imported
 ``settle-update ID``                       give a container the limits its record says
+``settle-limits KIND ID``                  give a dataset the limits its record says
 ``settle-snapshot KIND ID NAME``           own a snapshot that was taken, if it was
 ``unhide KIND ID GUID NAME ENTRY``         show a snapshot that did not come into the trash
 ``settle-branch-removal ENTRY``            finish removing a branch that has a trash entry
@@ -137,6 +138,10 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine.containers import updating
 
             updating.settle(e, container_id)
+        case ["settle-limits", kind, object_id]:
+            from strata.engine import limits
+
+            limits.settle(e, kind, object_id)
         case ["restart", *container_ids]:
             try:
                 life.restart_after_rollback(e, container_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import names, volumes
+from strata.engine import limits, names, volumes
 from strata.engine.core import Engine
 from strata.engine.history.targets import COMMIT_PREFIX
 from strata.engine.spool import Spool, unpack
@@ -50,7 +50,8 @@ def import_(e: Engine, name: str, fd: int) -> None:
                 place = volumes.mount_locked(e, record)
                 target = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    TreeCopy(overwrite=True).copy_contents(tree, target)
+                    with limits.Explained(e, record):
+                        TreeCopy(overwrite=True).copy_contents(tree, target)
                 finally:
                     os.close(target)
         finally:

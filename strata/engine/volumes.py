@@ -88,6 +88,7 @@ def create(
     if existing is not None and ignore and e.records.find("volume", existing) is not None:
         return inspect(e, [name])[0]
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
+    native = properties.resolve_size(native, 0)
     with Held(e) as held, e.begin("volume-create") as operation:
         record = make(
             e, operation, held, name, native=native, labels=labels, profile=profile,
@@ -251,6 +252,7 @@ def describe(e: Engine, record: Record) -> Record:
         "Used": usage.used,
         "Referenced": usage.referenced,
         "CompressRatio": usage.compressratio,
+        "Limits": _describe_limits(e, record),
     }
 
 
@@ -258,6 +260,14 @@ def show_dataset(e: Engine, known: Record) -> str:
     """The dataset of a record or branch: below the root dataset, or as its owner calls it."""
     dataset = str(known["dataset"])
     return e.driver.outside.show(dataset) if layout.is_outside(dataset) else dataset
+
+
+def _describe_limits(e: Engine, record: Record) -> list[Record]:
+    if not record.get("native"):
+        return []
+    from strata.engine import limits
+
+    return limits.describe(e, record)
 
 
 def inspect(e: Engine, which: Sequence[str]) -> list[Record]:

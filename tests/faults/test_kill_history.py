@@ -82,6 +82,14 @@ SCENARIOS = [
               ["volume", "prune", "--force"], *GONE],
     ),
     Scenario(
+        "limit", ["volume", "update", "-o", "size=64M", "v1"],
+        prepare=[["volume", "create", "-o", "size=32M", "v1"]], undo=[["volume", "rm", "v1"]],
+    ),
+    Scenario(
+        "limit-of-container", ["update", "--storage-opt", "size=64M", "c1"],
+        prepare=[["create", "--storage-opt", "size=32M", *MADE]], undo=[["rm", "c1"]],
+    ),
+    Scenario(
         "clone-now", ["clone", "v1", "v2"], prepare=VOLUME, codes=(0, 125),
         undo=[["volume", "rm", "v2"], *GONE],
     ),

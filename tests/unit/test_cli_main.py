@@ -221,7 +221,7 @@ def test_a_plain_run_leaves_everything_to_image_and_engine() -> None:
          {"detach_keys": b"", "sig_proxy": False}),
         (["--tls-verify=false", "--pull", "never", "x"], {"tls_verify": False, "pull": "never"}),
         (["--tmpfs", "/run:size=1k", "x"], {"tmpfs": {"/run": "size=1024"}, "mounts": []}),
-        (["--storage-opt", "size=1g", "x"], {"storage": {"size": 1 << 30}}),
+        (["--storage-opt", "size=1g", "x"], {"storage": {"size": "1g"}}),
         (["--platform", "linux/arm64", "x"], {"platform": "linux/arm64"}),
     ],
 )  # fmt: skip

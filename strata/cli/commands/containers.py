@@ -142,9 +142,20 @@ COMMANDS = (
             Option(
                 "--restart", "string", "no, on-failure[:RETRIES], always, unless-stopped", "POLICY"
             ),
+            Option(
+                "--storage-opt",
+                "list",
+                "Storage of the container: size= (room above its image), refquota=, compression=",
+                "KEY=VALUE",
+                complete="property",
+            ),
         ),
         text="Takes effect at once on a running container and stays for its next start.",
-        examples=("strata update --memory 1g --cpus 2 db", "strata update --restart always db"),
+        examples=(
+            "strata update --memory 1g --cpus 2 db",
+            "strata update --restart always db",
+            "strata update --storage-opt size=20g db",
+        ),
         complete="container",
     ),
     Command(

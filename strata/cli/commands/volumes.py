@@ -41,6 +41,7 @@ COMMANDS = (
                 "list",
                 "Set a native property, as in size=10g or compression=zstd",
                 "KEY=VALUE",
+                complete="property",
             ),
             Option(
                 "--profile",
@@ -54,6 +55,32 @@ COMMANDS = (
             "strata volume create --profile postgres -o size=20g data",
             "strata volume create --dataset tank/photos photos",
         ),
+    ),
+    Command(
+        ("volume update",),
+        "Change limits, reservations and other native properties of a volume",
+        "volumes:update",
+        "VOLUME",
+        1,
+        1,
+        (
+            Option(
+                "--opt -o",
+                "list",
+                "Set a native property; a limit ends with =none",
+                "KEY=VALUE",
+                complete="property",
+            ),
+        ),
+        text=(
+            "Takes effect at once, also while containers use the volume. What was written before "
+            "keeps the\ncompression and record size it has."
+        ),
+        examples=(
+            "strata volume update -o size=40g data",
+            "strata volume update -o size=none data",
+        ),
+        complete="volume",
     ),
     Command(
         ("volume ls", "volume list"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from strata.cli import losses, values
-from strata.cli.context import Context, for_each, say
+from strata.cli.context import Context, for_each, note, say
 from strata.cli.handlers.choosing import choose, choose_one
 from strata.errors import NotFound, UsageError
 from strata.linux.signals import parse_signal
@@ -112,9 +112,20 @@ def update(context: Context, options: Options, arguments: list[str]) -> int:
     if options.given("restart"):
         changes["restart"] = health.parse_restart(options.text("restart"))
         updating.check_restart(record, changes["restart"])
-    if not changes:
+    storage = options.list("storage-opt")
+    if not changes and not storage:
         raise UsageError("nothing to update", hint="give a limit, as in --memory 1g")
-    say(updating.update(context.engine, name, changes))
+    if storage:
+        from strata.cli.security import parse_storage
+        from strata.engine import limits
+
+        wanted = parse_storage(storage)
+    if changes:
+        updating.update(context.engine, name, changes)
+    if storage:
+        for text in limits.change(context.engine, record, wanted):
+            note(text)
+    say(record["id"])
     return 0
 
 

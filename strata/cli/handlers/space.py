@@ -85,11 +85,23 @@ def _humanise(row: Row, now: float) -> Row:
             shown[key] = "-" if value is None else short_size(value, _DIGITS)
         elif key == "Created":
             shown[key] = human_duration(max(0.0, now - (to_seconds(value) or now)))
+        elif key == "Limits":
+            shown[key] = ", ".join(map(_show_limit, value)) or "-"
         elif key in ("Deleted", "Due"):
             shown[key] = go_time(value)
         else:
             shown[key] = value
     return shown
+
+
+def _show_limit(row: Row) -> str:
+    """``size 1.2GB of 10GB``; a reservation has no use."""
+    from strata.cli.format import short_size
+
+    size = short_size(row["Bytes"], _DIGITS)
+    if row["Used"] is None:
+        return f"{row['Name']} {size}"
+    return f"{row['Name']} {short_size(row['Used'], _DIGITS)} of {size}"
 
 
 def _explain(context: Context, options: Options) -> int:

@@ -57,6 +57,19 @@ def _adopt(context: Context, options: Options, name: str | None) -> int:
     return 0
 
 
+def update(context: Context, options: Options, arguments: list[str]) -> int:
+    """Change native properties of a volume and print its name."""
+    from strata.engine import limits
+    from strata.engine.names import get_volume
+
+    record = get_volume(context.engine, arguments[0])
+    wanted = values.parse_pairs(options.list("opt"), "--opt")
+    for text in limits.change(context.engine, record, wanted):
+        note(text)
+    say(record["name"])
+    return 0
+
+
 def ls(context: Context, options: Options, arguments: list[str]) -> int:
     """List volumes."""
     from strata.cli.format import show_rows

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
-from strata.engine import names, volumes
+from strata.engine import limits, names, volumes
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.errors import NotFound, UsageError
 from strata.linux.resolve import open_in_root
@@ -69,14 +69,7 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
     """The dataset, or the volume whose destination holds the path."""
     trailing = "/." if path.endswith("/.") else ("/" if path.endswith("/") else "")
     normal = os.path.normpath(path)
-    best: Record | None = None
-    for item in container["config"]["mounts"]:
-        if item["type"] in ("tmpfs", "ramfs", "devpts"):
-            continue
-        destination = os.path.normpath(item["destination"])
-        inside = normal == destination or normal.startswith(f"{destination.rstrip('/')}/")
-        if inside and (best is None or len(destination) > len(best["destination"])):
-            best = item
+    best = _find_mount(container, normal)
     if best is None:
         base = f"{e.driver.open(container['dataset'])}/{ROOTFS}"
     elif best["type"] == "volume":
@@ -92,6 +85,29 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
             return _Place(open_in_root(base, best["subpath"], os.O_PATH | os.O_DIRECTORY), path,
                           container, text)  # fmt: skip
     return _Place(os.open(base, os.O_PATH | os.O_DIRECTORY), path, container, text)
+
+
+def _find_mount(container: Record, path: str) -> Record | None:
+    """The mount of a container that holds a normal path; None when its own files do."""
+    best: Record | None = None
+    for item in container["config"]["mounts"]:
+        if item["type"] in ("tmpfs", "ramfs", "devpts"):
+            continue
+        destination = os.path.normpath(item["destination"])
+        inside = path == destination or path.startswith(f"{destination.rstrip('/')}/")
+        if inside and (best is None or len(destination) > len(best["destination"])):
+            best = item
+    return best
+
+
+def _find_written(e: Engine, container: Record | None, path: str) -> Record | None:
+    """The container or volume that takes what is copied to a path; None when neither does."""
+    if container is None:
+        return None
+    item = _find_mount(container, os.path.normpath(_from_workdir(container, path)))
+    if item is None:
+        return container
+    return e.records.find("volume", item["volume"]) if item.get("volume") else None
 
 
 def copy(
@@ -123,7 +139,8 @@ def copy(
             )  # fmt: skip
             if existing:
                 _check_directory(target)
-            count = _run(work, origin, target, follow)
+            with limits.Explained(e, _find_written(e, to_container, to_path)):
+                count = _run(work, origin, target, follow)
             _warn_skipped(work)
             return count
 

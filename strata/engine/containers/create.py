@@ -16,7 +16,7 @@ from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
 from strata.engine.networks import joining as networks
-from strata.errors import AlreadyExists, NotFound, UsageError
+from strata.errors import AlreadyExists, NoSpace, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
 from strata.oci.spec import DEFAULT_PATH
@@ -286,8 +286,7 @@ def create_planned(
 
         mounts.add_others(e, config, options)
         held_layers = mounts.resolve_images(e, config)
-    wanted = {name: str(value) for name, value in (options.get("storage") or {}).items()}
-    native, _ = properties.plan(wanted, e.driver.flavour)
+    native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
     name = options.get("name") or ""
     if name:
         names.check_name(name, "container")
@@ -314,6 +313,11 @@ def create_planned(
                 raise NotFound(f"{options['image']}: image not known", hint="it was just removed")
         name = _claim_name(e, operation, name, container_id)
         dataset = layout.container(name, container_id)
+        size_base = None
+        if "size" in native:
+            from strata.engine import limits
+
+            native, size_base = limits.plan_container(e, layer, native)
         record: Record = {
             "schema": SCHEMA, "kind": "container", "id": container_id, "name": name,
             "created": format_time(time.time()), "image": image["id"],
@@ -322,6 +326,8 @@ def create_planned(
             "config": config, "native": native,
             "state": lifecycle.make_state(), "command_line": options.get("command_line") or [],
         }  # fmt: skip
+        if size_base is not None:
+            record["size_base"] = size_base
         if not config["log_path"] and config["log_driver"] in LOG_FILES:
             config["log_path"] = f"{e.logs}/{container_id}.log"
         operation.plan(["abandon", "container", container_id, dataset])
@@ -411,7 +417,16 @@ def save(e: Engine, record: Record) -> None:
     """Write a container's record, and its copy beside the root file system."""
     durable = not record["config"]["remove"]
     if durable:
-        e.write_copy(record["dataset"], record)
+        try:
+            e.write_copy(record["dataset"], record)
+        except NoSpace:
+            from strata.engine import limits
+
+            if not limits.is_limited(record):
+                raise
+            # Full by a limit of its own, which is there for what others write.
+            with limits.Lifted(e, record):
+                e.write_copy(record["dataset"], record)
     e.records.save(record, durable=durable)
 
 
@@ -465,7 +480,10 @@ def fill_volume(e: Engine, volume: Record, dataset: str, destination: str) -> No
             volume["fresh"] = "filling"
             e.records.save(volume)
             argv = ["cp", "-a", "--reflink=auto", f"/proc/self/fd/{source}/.", f"{target}/"]
-            command.run(argv, pass_fds=(source,))
+            from strata.engine import limits
+
+            with limits.Explained(e, volume):
+                command.run(argv, pass_fds=(source,))
         finally:
             os.close(source)
         trace.point("create:volume-filled")

@@ -91,7 +91,16 @@ def inspect_container(e: Engine, record: Record, *, size: bool = False) -> Recor
         "Branches": record["branches"],
         "Namespaces": life.read_namespaces(pid) if pid else {},
         "EffectiveLimits": read_limits(pid) if pid else {},
+        "StorageLimits": _describe_limits(e, record),
     }
+
+
+def _describe_limits(e: Engine, record: Record) -> list[Record]:
+    if not record.get("native"):
+        return []
+    from strata.engine import limits
+
+    return limits.describe(e, record)
 
 
 def _describe_state(record: Record, status: str, pid: int) -> Record:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import adoption, volumes
+from strata.engine import adoption, limits, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.holders import find_holders
@@ -86,6 +86,9 @@ def switch(e: Engine, target: str, branch: str, *, stop: bool = True) -> Record:
             raise NotFound(f"{record['name']} has no branch {branch!r} any more")
         generation = _next_generation(record)
         operation.plan(["settle-generation", record["kind"], record["id"], wanted])
+        # The branch may have been the head when other limits held.
+        if not adoption.is_owned(record, found):
+            limits.enforce(e, record, wanted)
         e.driver.set_properties(wanted, {"strata:generation": str(generation)})
         trace.point("switch:generation-set")
         record["branches"] = [b for b in record["branches"] if b is not found]
@@ -204,6 +207,7 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
     The caller has the lock of the target, which nobody uses.
     """
     old, branch = record["dataset"], targets.branch_name(record)
+    is_ours = not adoption.is_owned(record, record)
     move(operation, record)
     if record["kind"] == "container":
         record["state"]["checkpointed"] = ""  # this head may have a checkpoint or not
@@ -215,6 +219,8 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
         volumes.mount_locked(e, record)
         trace.point(f"{operation.verb}:remounted")
     try:
+        if is_ours:
+            limits.free_reservation(e, record, old)
         e.driver.close(old)
     except DatasetNotFound:
         pass  # destroyed by hand

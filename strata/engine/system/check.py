@@ -92,7 +92,7 @@ def _look(e: Engine) -> tuple[World, list[Problem]]:
     for find in (
         compare.find_damaged, _find_trash, compare.find_moved, compare.find_unclaimed,
         compare.find_layers, _find_images, compare.find_names, _find_volumes_gone, _find_states,
-        _find_copies, _find_runtime, _find_mountpoints, find_networks, overlays.find,
+        _find_copies, _find_limits, _find_runtime, _find_mountpoints, find_networks, overlays.find,
         _find_leftovers,
     ):  # fmt: skip
         found += find(e, world)
@@ -281,6 +281,43 @@ def _find_copies(e: Engine, w: World) -> Iterator[Problem]:
             )  # fmt: skip
         if not live:
             e.driver.close(dataset.name)
+
+
+def _find_limits(e: Engine, w: World) -> Iterator[Problem]:
+    """Limits and reservations that somebody took away or changed by hand."""
+    from strata.engine import limits
+
+    for kind in ("container", "volume"):
+        for record in w.records[kind].values():
+            wanted = limits.get_wanted(record)
+            if (
+                not wanted
+                or limits.is_owned(record)
+                or w.find_dataset(record["dataset"]) is None
+                or w.is_busy(record["id"])
+            ):
+                continue
+            there = limits.read(e, record["dataset"])
+            for name, value in wanted.items():
+                if limits.is_same(int(value), int(there.get(name, 0))):
+                    continue
+                base = record.get("size_base") or 0 if name == "refquota" else 0
+                now = "not set any more"
+                if name in there:
+                    now = f"{limits.show_bytes(int(there[name]) - base)} now"
+                yield Problem(
+                    "limit-lost", compare.show(record),
+                    f"its {limits.get_word(record, name)} of "
+                    f"{limits.show_bytes(int(value) - base)} is {now}",
+                    functools.partial(_restore_limits, e, record),
+                )  # fmt: skip
+
+
+def _restore_limits(e: Engine, record: Record) -> None:
+    from strata.engine import limits
+
+    with e.lock_object(record):
+        limits.settle(e, record["kind"], record["id"])
 
 
 def _write_copy(e: Engine, container_id: str) -> None:

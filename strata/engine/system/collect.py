@@ -79,6 +79,7 @@ def collect(e: Engine) -> Collected:
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
         _remove_stale_locks(e)
+    e.driver.settle_counting()
     reserve.ensure(e.records.folder, e.driver.get_pool_space().free)
     return done
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import adoption
+from strata.engine import adoption, limits
 from strata.engine.core import Engine, Record, get_roots
 from strata.engine.history import targets
 from strata.engine.images import verbs as images
@@ -239,6 +239,7 @@ def adopt(e: Engine, lineage: restore.Lineage) -> str:
         record = restore.make_container(e, lineage)
     else:
         record = restore.make_volume(e, lineage)
+        record["native"] = {} if record.get("adopted") else limits.read(e, record["dataset"])
     note = claim_name(e, record)
     targets.save(e, record)
     return note

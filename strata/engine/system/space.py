@@ -1,12 +1,13 @@
 """What uses space: ``system df``.
 
-Sizes come from the driver, one dataset at a time, never by walking files or listing a pool. A
-driver that cannot tell without quota groups (btrfs) answers None; then an image is counted by the
-size of its unpacked layers, which records know, and containers and volumes stay None.
+Sizes come from the driver, one dataset at a time, never by walking files. Where the pool does not
+count (btrfs), the driver reads the extents of each dataset, after what waits in memory was written;
+an image is then counted by the size of its unpacked layers, which records know.
 """
 
 from __future__ import annotations
 
+from strata.engine import limits
 from strata.engine.core import Engine, Record
 from strata.storage.driver import DatasetNotFound, Usage
 from strata.store import lifecycle
@@ -26,6 +27,8 @@ def df(e: Engine, verbose: bool = False) -> Record:
     without containers (as ``image prune --all``), containers that do not run, volumes no container
     uses, everything in the trash.
     """
+    if not e.driver.facts.counts:
+        e.driver.sync()
     layers = {record["id"]: record for record in e.records.list_records("layer")}
     sizes = {layer_id: _layer_size(e, record) for layer_id, record in layers.items()}
     images = list(e.records.list_records("image"))
@@ -64,7 +67,7 @@ def _get_usage(e: Engine, datasets: Iterable[str]) -> Usage:
     found = []
     for dataset in datasets:
         try:
-            found.append(e.driver.get_usage(dataset))
+            found.append(e.driver.measure(dataset))
         except DatasetNotFound:
             continue
     if not found:
@@ -84,6 +87,8 @@ def _layer_size(e: Engine, record: Record) -> int:
     """Bytes a layer takes, or those of its unpacked tar where the driver cannot tell."""
     if not record.get("dataset"):
         return 0
+    if not e.driver.facts.counts:
+        return int(record.get("size") or 0)
     used = _get_usage(e, [record["dataset"]]).used
     return int(record.get("size") or 0) if used is None else used
 
@@ -113,7 +118,8 @@ def _container_row(e: Engine, record: Record) -> Record:
         "Command": " ".join([*record["config"]["entrypoint"], *record["config"]["command"]]),
         "LocalVolumes": sum(m["type"] == "volume" for m in record["config"]["mounts"]),
         "Size": usage.used, "Referenced": usage.referenced,
-        "CompressRatio": usage.compressratio, "Created": parse_time(record["created"]),
+        "CompressRatio": usage.compressratio, "Limits": limits.describe(e, record),
+        "Created": parse_time(record["created"]),
         "Status": lifecycle.derive(record), "Names": record["name"],
     }  # fmt: skip
 
@@ -131,7 +137,7 @@ def _volume_rows(e: Engine, containers: Sequence[Record]) -> list[Record]:
             "VolumeName": record["name"], "Adopted": bool(record.get("adopted")),
             "Links": links.get(record["id"], 0),
             "Size": usage.used, "Referenced": usage.referenced,
-            "CompressRatio": usage.compressratio,
+            "CompressRatio": usage.compressratio, "Limits": limits.describe(e, record),
         })  # fmt: skip
     return rows
 
