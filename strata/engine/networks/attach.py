@@ -100,8 +100,9 @@ def _get_network(e: Engine, item: Record) -> Record:
     if network is None:
         raise NotFound(
             f'unable to find network with name or ID "{item["name"]}": network not found',
-            hint=f"it was removed; `strata network disconnect {item['name']} CONTAINER`, and "
-            "`strata network connect` for another one",
+            hint="it was removed: `strata trash restore` where it is in the trash, else "
+            f"`strata network disconnect {item['name']} CONTAINER`, and `strata network connect` "
+            "for another one",
         )
     return network
 
