@@ -475,6 +475,15 @@ class _Differ(_Walker):
         folder, _, name = path.rpartition(b"/")
         self.gone.append((b"/" + folder).rstrip(b"/") + b"/" + name.removeprefix(b".wh."))
 
+    def _emit_leaf(self, fd: int, name: bytes, path: bytes, info: os.stat_result) -> None:
+        if name.startswith(b".wh."):
+            # Whoever unpacks it would take it for a deletion.
+            raise ArchiveError(
+                f"{_show(path)} cannot be exported: its name is reserved",
+                hint="remove or rename the file, or leave files out of the archive",
+            )
+        super()._emit_leaf(fd, name, path, info)
+
 
 def export_diff(
     tree: str, parent_tree: str | None, output: Callable[[bytes], object]
