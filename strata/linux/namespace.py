@@ -109,8 +109,11 @@ def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
         os.read(wait, 1)
         code = 0
     except BaseException as error:
-        number = (error.errno or 0) if isinstance(error, OSError) else 0
-        os.write(report, f"{number}\0{error}".encode(errors="replace")[:4000])
+        number, text = 0, str(error)
+        if isinstance(error, OSError) and error.strerror:
+            number = error.errno or 0
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        os.write(report, f"{number}\0{text}".encode(errors="replace")[:4000])
     finally:
         os._exit(code)
 

@@ -53,7 +53,9 @@ class OverlayStep(MountStep):
             mount("overlay", self.target, "overlay", 0, data)
         except OSError as error:
             raise OSError(
-                error.errno, f"overlay of {self.lower} with the changes in {self.upper}"
+                error.errno,
+                f"mounting overlay failed '{self.lower}': {error.strerror}: not every file system "
+                f"can be overlaid, nor hold the changes in {self.upper}",
             ) from error
         if self.store is not None:
             # The overlay has what it needs; nothing else should find this.

@@ -247,7 +247,9 @@ def _launch(plan: LaunchPlan) -> Launched:
         try:
             keeper.wait_ready()
         except OSError as error:
-            raise RuntimeFailure(f"mounting the container's root file system: {error}") from error
+            raise RuntimeFailure(
+                f"mounting the container's file systems: {error.strerror or error}"
+            ) from error
         _write_config(plan, keeper.root)
         begun = True
         try:

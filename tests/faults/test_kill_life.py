@@ -26,6 +26,11 @@ def shared() -> Iterator[Store]:
 SCENARIOS = [
     Scenario("start", ["start", "c1"], prepare=[["create", *SLEEPER]], undo=GONE),
     Scenario(
+        "start-overlay", ["start", "c1"], undo=GONE,
+        prepare=[["create", "-v", "/etc:/data:O", *SLEEPER], ["start", "c1"],
+                 ["stop", "--time", "0", "c1"]],
+    ),
+    Scenario(
         "start-again", ["start", "c1"], undo=GONE,
         prepare=[["create", *SLEEPER], ["start", "c1"], ["stop", "--time", "0", "c1"]],
     ),

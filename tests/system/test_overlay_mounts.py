@@ -107,6 +107,13 @@ def test_bad_options_are_refused(
     assert said in outcome.err
 
 
+def test_what_the_kernel_cannot_overlay_is_named(busybox_store: Store) -> None:
+    outcome = busybox_store.strata("run", "--rm", "-v", "/proc:/m:O", IMAGE, "true")
+    assert outcome.rc == 125
+    assert "mounting overlay failed '/proc': Invalid argument" in outcome.err
+    assert "Errno" not in outcome.err
+
+
 def test_only_directories_can_be_overlaid(busybox_store: Store, source: str) -> None:
     outcome = busybox_store.strata("run", "--rm", "-v", f"{source}/a:/m:O", IMAGE, "true")
     assert outcome.rc == 125
