@@ -205,29 +205,41 @@ class _Journalctl:
 
     def __init__(self, container_id: str, words: Sequence[str]) -> None:
         self._parser = ExportParser()
+        self._errors = os.memfd_create("journalctl")
         self.fd, write = os.pipe()
         argv = ["journalctl", "--quiet", "--no-pager", "--output=export", _FIELDS, *words,
                 f"CONTAINER_ID_FULL={container_id}", f"_UID={os.geteuid()}"]  # fmt: skip
         try:
-            self._pid = command.spawn(argv, stdout=write, keep_locks=False)
+            self._pid = command.spawn(argv, stdout=write, stderr=self._errors, keep_locks=False)
         except BaseException:
             os.close(self.fd)
+            os.close(self._errors)
             raise
         finally:
             os.close(write)
 
     def read(self) -> list[dict[str, bytes]] | None:
-        """Wait for output; the entries that are complete with it, None at its end."""
+        """Wait for output; the entries that are complete with it, None at its end.
+        `CommandFailed` when it ended because it could not read the journal."""
         data = os.read(self.fd, _BLOCK)
-        return self._parser.feed(data) if data else None
+        if data:
+            return self._parser.feed(data)
+        pid, self._pid = self._pid, 0
+        code = command.wait(pid)
+        if code != 0:
+            said = os.pread(self._errors, _BLOCK, 0).decode(errors="replace")
+            raise CommandFailed(["journalctl"], code, said)
+        return None
 
     def __enter__(self) -> _Journalctl:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
-        os.kill(self._pid, 9)
-        command.wait(self._pid)
+        os.close(self._errors)
+        if self._pid:
+            os.kill(self._pid, 9)
+            command.wait(self._pid)
 
 
 def _catch_up() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import pty
@@ -99,6 +101,49 @@ def test_following_the_journal_ends_with_the_container_and_misses_nothing(
             follower.kill()
     assert rest == b"".join(b"%d\n" % n for n in range(1, 501)) + b"end\n"
     journal.ok("rm", "-f", "told")
+
+
+def test_several_are_followed_at_once(journal: JournalStore) -> None:
+    program = "echo begin; until [ -e /go ]; do sleep 0.05; done; echo end"
+    for name in ("one", "two"):
+        journal.ok("run", "-d", "--name", name, "--log-driver", "journald", IMAGE, "sh", "-c",
+                   program)  # fmt: skip
+    with journal.start("logs", "-f", "-n", "one", "two", stdout=subprocess.PIPE) as follower:
+        try:
+            assert follower.stdout is not None
+            begun = {follower.stdout.readline() for _ in range(2)}
+            assert begun == {b"one begin\n", b"two begin\n"}
+            for name in ("one", "two"):
+                journal.ok("exec", name, "touch", "/go")
+            assert sorted(follower.stdout.read().splitlines()) == [b"one end", b"two end"]
+            assert follower.wait(30) == 0
+        finally:
+            follower.kill()
+    journal.ok("rm", "-f", "one", "two")
+
+
+def find_readers(text: str) -> list[str]:
+    """Pids of journalctl with a word on its command line."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            words = file.read().split(b"\0")
+            if words[0] == b"journalctl" and text.encode() in words:
+                found.append(path)
+    return found
+
+
+def test_a_reader_that_is_killed_leaves_no_process(journal: JournalStore) -> None:
+    journal.ok("run", "-d", "--name", "kept", "--stop-timeout", "0", "--log-driver", "journald",
+               IMAGE, "sh", "-c", "echo begin; sleep 1000")  # fmt: skip
+    word = "CONTAINER_ID_FULL=" + journal.ok("inspect", "--format", "{{.Id}}", "kept").line
+    with journal.start("logs", "-f", "kept", stdout=subprocess.PIPE) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == b"begin\n"
+        wait_until(lambda: find_readers(word), "the reader")
+        follower.kill()
+    wait_until(lambda: not find_readers(word), "the end of the reader")
+    journal.ok("rm", "-f", "kept")
 
 
 def test_what_another_user_writes_into_the_journal_is_not_the_containers(
