@@ -5,66 +5,85 @@ The journal must answer for them; afterwards nothing is left that does not say w
 
 from __future__ import annotations
 
+import os
+import tarfile
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
 from helpers import kill
-from helpers.store import Store as Killable
-from vm_store import IMAGE, Store, make_store
+from helpers.store import BUSYBOX, Store, open_store
 from zfs_tools import zfs
+
+from strata.linux import mount
 
 pytestmark = pytest.mark.openzfs
 
 
 @pytest.fixture(scope="module")
-def strata(pool: str) -> Iterator[Store]:
-    with make_store(pool) as store:
-        store("import", str(store.folder / "busybox.tar"), IMAGE)
-        store("create", "--name", "source", "--network", "none", IMAGE, "true")
-        yield store
+def store(pool: str) -> Iterator[Store]:
+    with open_store(pool=pool) as made:
+        made.add_busybox()
+        made.ok("create", "--name", "source", "--network", "none", BUSYBOX, "true")
+        yield made
 
 
-def nameless(strata: Store) -> list[str]:
+def nameless(store: Store) -> list[str]:
     """The layers and containers that do not say what they are."""
     text = zfs("get", "-Hp", "-r", "-d", "1", "-t", "filesystem", "-o", "name,source",
-               "strata:id", f"{strata.dataset}/layers", f"{strata.dataset}/containers")  # fmt: skip
+               "strata:id", f"{store.dataset}/layers", f"{store.dataset}/containers")  # fmt: skip
     rows = [line.split("\t") for line in text.splitlines()]
     return [name for name, source in rows if source != "local"
-            and name.rpartition("/")[0] != strata.dataset]  # fmt: skip
+            and name.rpartition("/")[0] != store.dataset]  # fmt: skip
 
 
-def kill_at_each(strata: Store, points: list[str], *words: str) -> None:
+def change(store: Store) -> None:
+    """Write something new where the next commit and the next import find it."""
+    text = uuid.uuid4().hex
+    with tarfile.open(f"{store.base}/other.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo(text))
+    names = zfs("list", "-H", "-o", "name", "-d", "1", f"{store.dataset}/containers")
+    [source] = (name for name in names.splitlines() if "/source." in name)
+    target = f"{store.base}/changing"
+    os.makedirs(target, exist_ok=True)
+    mount.mount(source, target, "zfs")
+    with open(f"{target}/rootfs/{text}", "w") as file:
+        file.write(text)
+    mount.unmount(target)
+
+
+def kill_at_each(store: Store, points: list[str], *words: str) -> None:
     """Kill the command line at each of these points."""
-    store = Killable(str(strata.folder))
-    strata.change()
+    change(store)
     passed = kill.list_points(store, *words)
     assert set(points) <= set(passed), passed
     for point in points:
-        strata.change()
+        change(store)
         kill.kill_at(store, passed.index(point), *words)
         deadline = time.monotonic() + 60
         # A second look finds nothing to repair; a container that was started is removed by its
         # end, one that was recorded and not started by anybody.
-        while strata.call("system", "check", "--repair").returncode or nameless(strata):
-            for name in set(strata("ps", "-a", "--format", "{{.Names}}").split()) - {"source"}:
-                strata.call("rm", "--force", name)
+        while store.strata("system", "check", "--repair").rc or nameless(store):
+            found = store.ok("ps", "-a", "--format", "{{.Names}}").out.split()
+            for name in set(found) - {"source"}:
+                store.strata("rm", "--force", name)
             assert time.monotonic() < deadline, (
-                point, strata.call("system", "check").stdout, nameless(strata)
+                point, store.strata("system", "check").out, nameless(store)
             )  # fmt: skip
 
 
-def test_a_killed_commit_leaves_no_nameless_layer(strata: Store) -> None:
-    kill_at_each(strata, ["commit:cloned", "commit:hashed", "commit:decided", "commit:promoted"],
+def test_a_killed_commit_leaves_no_nameless_layer(store: Store) -> None:
+    kill_at_each(store, ["commit:cloned", "commit:hashed", "commit:decided", "commit:promoted"],
                  "commit", "source", "localhost/made:1")  # fmt: skip
 
 
-def test_a_killed_import_leaves_no_nameless_layer(strata: Store) -> None:
-    kill_at_each(strata, ["layer:dataset-made", "layer:filled", "layer:frozen", "layer:recorded"],
-                 "import", str(strata.folder / "other.tar"), "localhost/other:1")  # fmt: skip
+def test_a_killed_import_leaves_no_nameless_layer(store: Store) -> None:
+    kill_at_each(store, ["layer:dataset-made", "layer:filled", "layer:frozen", "layer:recorded"],
+                 "import", f"{store.base}/other.tar", "localhost/other:1")  # fmt: skip
 
 
-def test_a_killed_run_leaves_no_nameless_container(strata: Store) -> None:
-    kill_at_each(strata, ["create:dataset-made", "create:recorded", "start:recorded",
-                          "start:started"],
-                 "run", "--rm", "--network", "none", IMAGE, "true")  # fmt: skip
+def test_a_killed_run_leaves_no_nameless_container(store: Store) -> None:
+    kill_at_each(store, ["create:dataset-made", "create:recorded", "start:recorded",
+                         "start:started"],
+                 "run", "--rm", "--network", "none", BUSYBOX, "true")  # fmt: skip

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from zfs_tools import zfs
 
-from strata.linux import mount
-
 IMAGE = "localhost/busybox:1"
 
 TOP = Path(__file__).resolve().parents[2]
@@ -49,18 +47,6 @@ class Store:
         done = self.call(*words, stdin=stdin)
         assert done.returncode == 0, f"strata {' '.join(words)}: {done.returncode}\n{done.stderr}"
         return done.stdout.rstrip("\n")
-
-    def change(self) -> None:
-        """Write something new where the next commit and the next import find it."""
-        text = uuid.uuid4().hex
-        (name,) = (n for n in self.list_datasets("containers") if "/source." in n)
-        with tarfile.open(self.folder / "other.tar", "w") as archive:
-            archive.addfile(tarfile.TarInfo(text))
-        target = self.folder / "changing"
-        target.mkdir(exist_ok=True)
-        mount.mount(name, str(target), "zfs")
-        (target / "rootfs" / text).write_text(text)
-        mount.unmount(str(target))
 
     def count_waits(self, *words: str) -> int:
         """Run a verb and count the transaction groups its changes went into, collection aside.

@@ -64,6 +64,12 @@ def test_what_was_removed_comes_back() -> None:
         assert "volume data-restored" in done.out
         assert store.ok("start", "-a", "web").line == "two"
         assert store.ok("diff", "data-restored@a").line.startswith("C /f")
+        store.ok("container", "prune", "--force")
+        store.ok("volume", "prune", "--all", "--force")
+        assert store.ok("volume", "ls", "-q").out == ""
+        assert {"volume data", "volume copy"} <= set(store.ok("undo").out.splitlines())
+        assert store.ok("undo").line == "container web"
+        assert store.ok("start", "-a", "web").line == "two"
         assert store.ok("system", "check", "--format", "json").json["Problems"] == []
 
     apart(act)
