@@ -196,6 +196,10 @@ def _read_names(kind: str, context: Context) -> list[str]:
         for image in list_images(context.engine):
             for name in image["Names"]:
                 names += [name, name.removeprefix("docker.io/library/").removeprefix("localhost/")]
+    if kind == "pool":
+        from strata.engine.pools import OWN
+
+        names += [OWN, *context.engine.config.pools]
     if kind == "network":
         names += [record["name"] for record in context.engine.records.list_records("network")]
     if kind == "secret":

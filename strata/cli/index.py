@@ -12,6 +12,7 @@ GROUPS = {
     "image": "Manage images",
     "healthcheck": "Check the health of containers",
     "volume": "Manage volumes",
+    "pool": "Other pools for volumes",
     "network": "Manage networks",
     "secret": "Manage secrets for containers",
     "branch": "Earlier heads of containers and volumes",
@@ -50,6 +51,7 @@ MODULES: dict[str, str] = {
     **{f"container {word}": "containers" for word in _CONTAINER.split()},
     **{f"image {word}": "images" for word in _IMAGE.split()},
     **{f"volume {word}": "volumes" for word in _VOLUME.split()},
+    **{f"pool {word}": "pools" for word in "add ls list rm remove".split()},
     **{f"network {word}": "networks" for word in _NETWORK.split()},
     **{f"secret {word}": "secrets" for word in "create ls list inspect rm remove exists".split()},
     **dict.fromkeys(
@@ -81,7 +83,8 @@ MODULES: dict[str, str] = {
 }
 
 TABLES = (
-    "create", "containers", "watching", "files", "images", "volumes", "networks", "connecting",
+    "create", "containers", "watching", "files", "images", "volumes", "pools", "networks",
+    "connecting",
     "secrets", "snapshots", "history", "checkpoints", "trash", "system",
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``drop-name KIND NAME ID``                 the name, if it stands for that object
 ``abandon KIND ID DATASET``                what was made for an object that is not used yet
 ``unadopt ID DATASET``                     the marks and record of an adoption that was broken off
+``drop-pool PLACE``                        a place for volumes that no pool has
 ``settle-forgetting ID``                   finish forgetting an adopted volume
 ``unswitch KIND ID DATASET``               a new head, unless the record points to it
 ``settle-names KIND ID NAME…``             keep the name the record says, drop the others
@@ -88,6 +89,10 @@ def perform(e: Engine, step: list[str]) -> None:
             from strata.engine import adoption
 
             adoption.undo(e, volume_id, dataset)
+        case ["drop-pool", place]:
+            from strata.engine import pools
+
+            pools.drop(e, place)
         case ["settle-forgetting", volume_id]:
             from strata.engine import adoption
 

@@ -79,8 +79,10 @@ class Held:
 def create(
     e: Engine, name: str | None = None, *, options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None, profile: str = "", ignore: bool = False,
+    pool: str = "",
 ) -> Record:  # fmt: skip
-    """Make a volume; return what ``inspect`` shows, with ``Notes`` on options left out."""
+    """Make a volume, in the store or in another ``pool``; return what ``inspect`` shows, with
+    ``Notes`` on options left out."""
     anonymous = not name
     name = name or new_id()
     names.check_name(name, "volume")
@@ -89,10 +91,15 @@ def create(
         return inspect(e, [name])[0]
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
     native = properties.resolve_size(native, 0)
+    place = ""
+    if pool:
+        from strata.engine import pools
+
+        place = pools.get(e, pool)
     with Held(e) as held, e.begin("volume-create") as operation:
         record = make(
             e, operation, held, name, native=native, labels=labels, profile=profile,
-            anonymous=anonymous, options=options,
+            anonymous=anonymous, options=options, place=place,
         )  # fmt: skip
     return {**describe(e, record), "Notes": notes}
 
@@ -247,6 +254,7 @@ def describe(e: Engine, record: Record) -> Record:
         "Profile": record["profile"],
         "Dataset": show_dataset(e, record),
         "Adopted": bool(record.get("adopted")),
+        "Pool": show_pool(e, record),
         "Generation": record["generation"],
         "Branches": record["branches"],
         "Used": usage.used,
@@ -268,6 +276,15 @@ def _describe_limits(e: Engine, record: Record) -> list[Record]:
     from strata.engine import limits
 
     return limits.describe(e, record)
+
+
+def show_pool(e: Engine, record: Record) -> str:
+    """The name of the pool a volume lies in, "" where it is none of the configured ones."""
+    if not layout.is_outside(record["dataset"]):
+        return "store"
+    from strata.engine import pools
+
+    return pools.find_name(e, record["dataset"])
 
 
 def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
@@ -302,6 +319,7 @@ def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
             "Profile": record["profile"],
             "Dataset": show_dataset(e, record),
             "Adopted": bool(record.get("adopted")),
+            "Pool": show_pool(e, record),
             "MountCount": used.get(record["id"], 0),
         }
         for record in found

@@ -88,15 +88,6 @@ def _remove_beside(folder: str) -> None:
             continue
 
 
-def read_place(name: str) -> str:
-    """The holder of a place for volumes; "" when it is none."""
-    try:
-        with open(f"{name}/{BESIDE}/{_FILE}") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-
-
 def _locate_mounted(mounts: Sequence[MountInfo], name: str) -> tuple[str, str]:
     """Device of a dataset and its path on it, as mounts show it; "" when they do not."""
     best = None
@@ -264,7 +255,7 @@ class BtrfsOutside(Outside):
         check_no_store(above)
         name = layout.check_outside(f"{above}/{PLACE}")
         if os.path.lexists(name):
-            if read_place(name) != holder:
+            if self.find_place_holder(name) != holder:
                 raise AlreadyExists(f"{name} exists and is no place of this store for volumes",
                                     hint="name another path, or remove it")  # fmt: skip
             return name
@@ -276,6 +267,13 @@ class BtrfsOutside(Outside):
         trace.point("pool:staged")
         rename_new(staging, name)
         return name
+
+    def find_place_holder(self, name: str) -> str:
+        try:
+            with open(f"{name}/{BESIDE}/{_FILE}") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
 
     def remove_place(self, name: str) -> None:
         left = [entry for entry in os.listdir(name) if entry != BESIDE]

@@ -68,6 +68,10 @@ class Outside:
         Idempotent for the same holder; `AlreadyExists` when it is somebody else's."""
         raise NotImplementedError
 
+    def find_place_holder(self, name: str) -> str:
+        """The holder of a place, "" when there is none."""
+        raise NotImplementedError
+
     def remove_place(self, name: str) -> None:
         """Remove an empty place that `make_place` made. `HasDependants` when it is not empty."""
         raise NotImplementedError

@@ -4,7 +4,8 @@
 is made and removed last when one is removed, so a store is either all there or was never made::
 
     {"format": 1, "id": "…", "driver": "btrfs", "dialect": null, "pool": null, "dataset": null,
-     "file": "/var/lib/strata/pool.btrfs", "size": 42949672960}
+     "file": "/var/lib/strata/pool.btrfs", "size": 42949672960,
+     "pools": {"fast": "/mnt/fast/strata"}}
 
 `load`, `open_driver` and an attached `Driver.attach` are on the way of every command, so this
 module imports nothing of either driver by itself.
@@ -30,14 +31,15 @@ INIT_HINT = "make one with `strata system init`"
 
 
 class StoreConfig:
-    """Which driver keeps the store under ``root``, and where. ``size`` is in bytes."""
+    """Which driver keeps the store under ``root``, and where. ``size`` is in bytes; ``pools`` are
+    places for volumes outside, by name."""
 
-    __slots__ = ("dataset", "dialect", "driver", "file", "id", "pool", "root", "size")
+    __slots__ = ("dataset", "dialect", "driver", "file", "id", "pool", "pools", "root", "size")
 
     def __init__(
         self, root: str, id: str, driver: str, *, dialect: str | None = None,
         pool: str | None = None, dataset: str | None = None, file: str | None = None,
-        size: int | None = None,
+        size: int | None = None, pools: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.root = root
         self.id = id
@@ -47,13 +49,17 @@ class StoreConfig:
         self.dataset = dataset
         self.file = file
         self.size = size
+        self.pools = pools or {}
 
     def to_dict(self) -> dict[str, object]:
         """The document in ``store.json``."""
-        return {
+        fields: dict[str, object] = {
             "format": FORMAT, "id": self.id, "driver": self.driver, "dialect": self.dialect,
             "pool": self.pool, "dataset": self.dataset, "file": self.file, "size": self.size,
         }  # fmt: skip
+        if self.pools:
+            fields["pools"] = self.pools
+        return fields
 
 
 def load(root: str) -> StoreConfig:
@@ -90,7 +96,17 @@ def _parse(root: str, path: str, document: dict[str, object]) -> StoreConfig:
     return StoreConfig(
         root, store_id, driver, dialect=text("dialect"), pool=text("pool"),
         dataset=text("dataset"), file=text("file"), size=size if isinstance(size, int) else None,
+        pools=_parse_pools(path, document.get("pools") or {}),
     )  # fmt: skip
+
+
+def _parse_pools(path: str, found: object) -> dict[str, str]:
+    pools: dict[str, str] = {}
+    for name, place in found.items() if isinstance(found, dict) else ():
+        if not isinstance(place, str) or not place.startswith("/"):
+            raise RecordError(f"{path} is damaged: the pool {name!r} is at {place!r}")
+        pools[name] = place
+    return pools
 
 
 def save(config: StoreConfig) -> None:

@@ -193,12 +193,19 @@ class ZfsOutside(Outside):
         try:
             self._driver.change("create", *options, full)
         except DatasetExists:
-            if _read(full).get(PLACE_PROPERTY) != (holder, "local"):
+            if self.find_place_holder(name) != holder:
                 raise AlreadyExists(
                     f"the dataset {full} exists and is no place of this store for volumes",
                     hint="name another parent, such as POOL/DATASET",
                 ) from None
         return name
+
+    def find_place_holder(self, name: str) -> str:
+        try:
+            value, source = _read(self._driver.full_name(name)).get(PLACE_PROPERTY, ("", ""))
+        except DatasetNotFound:
+            return ""
+        return value if source == "local" else ""
 
     def remove_place(self, name: str) -> None:
         left = [dataset.name for dataset in self._driver.list_datasets(name)]
@@ -207,7 +214,7 @@ class ZfsOutside(Outside):
             shown = ", ".join(self.show(entry) for entry in left[:5])
             raise HasDependants(f"{self.show(name)} is not empty: {shown}", left)
         full = self._driver.full_name(name)
-        if _read(full).get(PLACE_PROPERTY, ("", ""))[1] != "local":
+        if not self.find_place_holder(name):
             raise StorageError(f"{full} is no place of this store for volumes")
         self._driver.change_settled(name, "destroy", full)
         if not self._driver.dialect.kernel:

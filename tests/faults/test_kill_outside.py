@@ -11,6 +11,7 @@ from helpers.store import Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
+DISK = "@disk@"
 PHOTOS = "@photos@"
 ADOPT = ["volume", "create", "--dataset", PHOTOS, "v1"]
 FORGET = ["volume", "rm", "v1"]
@@ -25,6 +26,18 @@ SCENARIOS = [
         "rollback", ["rollback", "v1@a"], prepare=[ADOPT, ["snapshot", "v1@a"]], codes=(0, 125),
         undo=[["switch", "v1", "g1"], ["branch", "rm", "--now", "v1", "g2"],
               ["branch", "rm", "--now", "v1", "g3"], ["snapshot", "rm", "--now", "v1@a"], FORGET],
+    ),
+    Scenario(
+        "pool-add", ["pool", "add", "p1", DISK], undo=[["pool", "rm", "p1"]], codes=(0, 125)
+    ),
+    Scenario(
+        "pool-rm", ["pool", "rm", "p1"], prepare=[["pool", "add", "p1", DISK]],
+        undo=[["pool", "rm", "p1"]], codes=(0, 125),
+    ),
+    Scenario(
+        "create", ["volume", "create", "--pool", "p1", "v1"], codes=(0, 125),
+        prepare=[["pool", "add", "p1", DISK]],
+        undo=[["volume", "rm", "--now", "v1"], ["pool", "rm", "p1"]],
     ),
     Scenario(
         "clone", ["clone", "v1", "v2"], prepare=[ADOPT], codes=(0, 125),
@@ -43,7 +56,8 @@ def shared() -> Iterator[Store]:
 
 def name_dataset(words: list[str], path: str) -> list[str]:
     """A command line with the dataset's path in it."""
-    return [path if word == PHOTOS else word for word in words]
+    places = {PHOTOS: path, DISK: path.rpartition("/")[0]}
+    return [places.get(word, word) for word in words]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-from helpers.store import Store
+from helpers.store import Store, wait_until
 from strata.linux import loop, mount
 
 
@@ -16,6 +16,15 @@ def run(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, check=False, text=True)
     assert done.returncode == 0, (words, done.stderr)
     return done.stdout
+
+
+def destroy_pool(name: str) -> None:
+    """Destroy a pool of zfs-fuse, whose daemon sees late that nothing of it is mounted."""
+    words = ("zpool", "destroy", name)
+    wait_until(
+        lambda: subprocess.run(words, capture_output=True, check=False).returncode == 0,
+        f"{name} is not busy",
+    )
 
 
 class Disk:

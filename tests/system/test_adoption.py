@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.apart import apart
-from helpers.outside import Disk, open_disk, read, run, write
+from helpers.outside import Disk, destroy_pool, open_disk, read, run, write
 from helpers.store import BUSYBOX, Store, open_store, wait_until
 
 from strata.engine.system import verbs as system
@@ -168,7 +168,7 @@ def test_another_store_that_has_it_is_named_until_it_is_gone(store: Store, disk:
         other.ok("undo")
         assert inspect(other, "pictures")["Dataset"] == path
         losses = system.list_losses(other.root, other.runroot)
-        assert f"not the adopted datasets, which stay: {path}" in losses
+        assert f"the records of adopted datasets, which stay: {path}" in losses
         other.ok("system", "reset", "--force", "--now")
         assert read(f"{path}/f") == "one"
     store.ok("volume", "create", "--dataset", path, "photos")
@@ -345,6 +345,6 @@ def test_on_zfs() -> None:
         store.ok("snapshot", "photos@b")
         store.ok("system", "reset", "--force", "--now")
         assert read(f"{path}/f") == "two"
-        run("zpool", "destroy", tank)
+        destroy_pool(tank)
 
     apart(act)

@@ -44,6 +44,13 @@ COMMANDS = (
                 complete="property",
             ),
             Option(
+                "--pool",
+                "string",
+                "Put it in another pool (see 'pool ls')",
+                "POOL",
+                complete="pool",
+            ),
+            Option(
                 "--profile",
                 "string",
                 "Properties that suit a kind of data (see 'volume profiles')",

@@ -133,6 +133,8 @@ def reset(context: Context, options: Options, arguments: list[str]) -> int:
         if not context.confirm(f"This will remove, {how}:{losses}", force=force):
             return 0
     done = system.reset(context.root, context.runroot, force=True, now=now)
+    for place in done["Left"]:
+        note(f"{place} could not be reached and stays")
     if done["Place"]:
         from strata.cli.format import go_time
 

@@ -29,6 +29,7 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
         labels=values.parse_pairs(options.list("label"), "--label"),
         profile=options.text("profile"),
         ignore=options.flag("ignore"),
+        pool=options.text("pool"),
     )
     for text in made.get("Notes") or ():
         note(text)
@@ -40,11 +41,11 @@ def _adopt(context: Context, options: Options, name: str | None) -> int:
     """Make a volume of a dataset that exists and print its name."""
     from strata.engine import adoption, names
 
-    for word in ("opt", "profile"):
+    for word in ("opt", "profile", "pool"):
         if options.given(word):
             raise UsageError(
                 f"--{word} cannot be used together with --dataset",
-                hint="an adopted dataset keeps the settings it has",
+                hint="an adopted dataset stays where it is, with the settings it has",
             )
     if name is not None and options.flag("ignore") and names.exists(context.engine, "volume", name):
         say(name)

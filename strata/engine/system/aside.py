@@ -94,7 +94,10 @@ def destroy(root: str, *, due: float | None = None) -> list[str]:
     for entry in list_entries(root):
         if due is not None and entry["due"] > due:
             continue
+        from strata.engine import pools
+
         try:
+            pools.destroy_all(get_config(root, entry))
             aside.destroy(get_config(root, entry), entry["place"])
         except StrataError:
             continue  # in use: the next collection tries again

@@ -90,10 +90,10 @@ def _look(e: Engine) -> tuple[World, list[Problem]]:
     world = World(e)
     found = [*_find_operations(e)]
     for find in (
-        compare.find_damaged, _find_trash, compare.find_moved, compare.find_unclaimed,
-        compare.find_layers, _find_images, compare.find_names, _find_volumes_gone, _find_states,
-        _find_copies, _find_limits, _find_runtime, _find_mountpoints, find_networks, overlays.find,
-        _find_leftovers,
+        compare.find_damaged, compare.find_pools, _find_trash, compare.find_moved,
+        compare.find_unclaimed, compare.find_layers, _find_images, compare.find_names,
+        _find_volumes_gone, _find_states, _find_copies, _find_limits, _find_runtime,
+        _find_mountpoints, find_networks, overlays.find, _find_leftovers,
     ):  # fmt: skip
         found += find(e, world)
     return world, found

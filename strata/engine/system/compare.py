@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 from strata import trace
+from strata.engine import pools
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.images import layers
@@ -20,6 +21,7 @@ from strata.errors import RecordError, StrataError
 from strata.linux.tree import remove_path
 from strata.storage import layout
 from strata.storage.driver import Dataset
+from strata.storage.outside import PlaceMissing
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -76,6 +78,15 @@ def restore_record(e: Engine, kind: str, object_id: str) -> None:
 
 
 # -- containers and volumes against their datasets -------------------------------------------------
+
+
+def find_pools(e: Engine, w: World) -> Iterator[Problem]:
+    """Configured pools that are not there."""
+    for name, place in e.config.pools.items():
+        try:
+            pools.check(e, place)
+        except PlaceMissing as error:
+            yield Problem("place-missing", f"pool {name}", error.message)
 
 
 def find_moved(e: Engine, w: World) -> Iterator[Problem]:

@@ -332,4 +332,9 @@ def make_trash_record(e: Engine, lineage: Lineage) -> Record:
 def list_found(e: Engine, kind: str) -> list[Dataset]:
     """The datasets below the parent of a kind, and those of volumes that lie outside."""
     found = e.driver.list_datasets(PARENTS[kind])
-    return [*found, *adoption.list_datasets(e)] if kind == "volume" else found
+    if kind == "volume":
+        from strata.engine import pools
+
+        known = {d.name: d for d in (*pools.list_datasets(e), *adoption.list_datasets(e))}
+        found += known.values()
+    return found

@@ -50,6 +50,7 @@ def df(e: Engine, verbose: bool = False) -> Record:
         _summarize("Volumes", volume_rows, [row["Links"] > 0 for row in volume_rows]),
         _trash_row(e),
         _pool_row(e),
+        *_other_pools(e),
     ]  # fmt: skip
     if not verbose:
         return {"Summary": summary}
@@ -164,6 +165,18 @@ def _trash_entry(e: Engine, entry: Record) -> Record:
         "Kind": entry["object"], "Name": entry["name"] or entry["id"][:12], "Size": usage.used,
         "Deleted": entry["deleted"], "Due": entry["due"],
     }  # fmt: skip
+
+
+def _other_pools(e: Engine) -> list[Record]:
+    if not e.config.pools:
+        return []
+    from strata.engine import pools
+
+    return [
+        {"Type": f"Pool {row['Name']}", "Total": 1, "Active": int(not row["Error"]),
+         "Size": None if row["Size"] is None else row["Size"] - row["Free"], "Reclaimable": None}
+        for row in pools.list_pools(e)[1:]
+    ]  # fmt: skip
 
 
 def _pool_row(e: Engine) -> Record:

@@ -15,7 +15,7 @@ import shutil
 import time
 
 from strata import trace
-from strata.engine import settings, volumes
+from strata.engine import pools, settings, volumes
 from strata.engine.core import Engine, Record, get_roots, open_engine
 from strata.engine.system import aside
 from strata.errors import InUse, StoreMissing, StrataError, UsageError
@@ -115,7 +115,9 @@ def list_losses(root: str | None = None, runroot: str | None = None) -> list[str
     adopted = [volumes.show_dataset(e, known) for record in e.records.list_records("volume")
                if record.get("adopted") for known in (record, *record["branches"])]  # fmt: skip
     if adopted:
-        lines.append(f"not the adopted datasets, which stay: {', '.join(sorted(adopted))}")
+        lines.append(f"the records of adopted datasets, which stay: {', '.join(sorted(adopted))}")
+    for name, place in sorted(e.config.pools.items()):
+        lines.append(f"the pool {name}: {pools.show_place(e, place)}")
     lines.append(f"the store itself: {e.config.file or e.config.dataset}")
     return lines
 
@@ -128,8 +130,9 @@ def reset(
     Returns ``Losses`` (see `list_losses`), and where the store is kept until when: ``Place`` (""
     for nowhere) and ``Due``, in seconds since the epoch; `aside.bring_back` is the way back.
     Without ``force`` nothing happens but `UsageError` with the losses: asking is the caller's
-    business. `InUse` when a container cannot be stopped or somebody else holds the pool; then what
-    was not yet removed stays.
+    business. ``Left``: places in other pools that were not in reach, and stay. `InUse` when a
+    container cannot be stopped or somebody else holds the pool; then what was not yet removed
+    stays.
     """
     root, runroot = get_roots(root, runroot)
     try:
@@ -138,12 +141,13 @@ def reset(
         gone = aside.destroy(os.path.abspath(root)) if now and force else []
         if not gone:
             raise
-        return {"Losses": gone, "Place": "", "Due": 0.0}
+        return {"Losses": gone, "Place": "", "Due": 0.0, "Left": []}
     paths = Paths(root, runroot)
     losses = list_losses(root, runroot)
     if not force:
         raise UsageError(f"reset would remove {'; '.join(losses)}", hint="add --force to do it")
     runtimes = {"crun", "runc"}
+    left: list[str] = []
     try:
         e = open_engine(root, runroot)
     except StrataError:
@@ -164,6 +168,7 @@ def reset(
                 e.remove_mountpoint(name)
             _release_paths(paths)
             trace.point("reset:unmounted")
+            left = pools.destroy_all(config) if now else []
             kept = _destroy(config, now)
     trace.point("reset:destroyed")
     for name in ("c", "frozen", "locks", "mounted", "net", "netns", "seccomp", "watch",
@@ -181,7 +186,7 @@ def reset(
         except OSError:
             continue
     return {"Losses": losses, "Place": kept["place"] if kept else "",
-            "Due": kept["due"] if kept else 0.0}  # fmt: skip
+            "Due": kept["due"] if kept else 0.0, "Left": left}  # fmt: skip
 
 
 def _has_pool(config: setup.StoreConfig) -> bool:
