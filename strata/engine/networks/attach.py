@@ -22,7 +22,7 @@ from strata.store import files, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from strata.network.plan import Link
 
@@ -42,9 +42,11 @@ def wants(record: Record) -> bool:
     return str(record["config"]["network"]) == "bridge"
 
 
-def attach(e: Engine, record: Record) -> Attached:
+def attach(e: Engine, record: Record, announce: Callable[[Record], object]) -> Attached:
     """Connect a container that is about to start. The caller has its lock.
 
+    ``announce`` gets what is written down of it once its networks are up, before its own links
+    are: names take a moment to be served.
     `NotFound` when a network is gone, `AlreadyExists` when an address or port is taken,
     `NetworkError`. When it fails nothing stays.
     """
@@ -69,6 +71,7 @@ def attach(e: Engine, record: Record) -> Attached:
         write_state(e, record, state)
         trace.point("attach:recorded")
         with host.Holding(e, networks):
+            announce(state)
             _connect(e, pin, links, nft.plan_ports(ports, *targets))
     except BaseException:
         detach(e, record)

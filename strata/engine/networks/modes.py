@@ -65,10 +65,14 @@ def join(e: Engine, record: Record) -> Joined:
         return Joined(value)
     if kind == PASTA:
         return _join_pasta(e, record)
-    attached = attach.attach(e, record)
-    try:
-        zones = list_zones(e, record, attached.state)
+    zones: list[Zone] = []
+
+    def announce(state: Record) -> None:
+        zones.extend(list_zones(e, record, state))
         serve(e, record, zones)
+
+    try:
+        attached = attach.attach(e, record, announce)
     except BaseException:
         leave(e, record)
         raise
