@@ -57,6 +57,11 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
         if "test" in health:
             raise UsageError("cannot specify both --no-healthcheck and --health-cmd")
         described["no_healthcheck"] = True
+    for key, name in (("max-log-count", "log_count"), ("max-log-size", "log_size")):
+        if options.given(f"health-{key}"):
+            health[name] = options.number(f"health-{key}") or 0
+            if health[name] < 0:
+                raise UsageError(f"healthcheck-{key} must be 0 or greater")
     startup = _read_startup(options)
     if startup:
         if described.get("no_healthcheck"):

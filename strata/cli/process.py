@@ -63,6 +63,19 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
         if "\n" in options.text(key).strip("\n"):
             raise UsageError(f"invalid --{key}: it is more than one line")
         described[key.replace("-", "_")] = options.text(key).strip("\n")
+    if options.text("personality"):
+        described["personality"] = options.text("personality").upper()
+        if described["personality"] not in ("LINUX", "LINUX32"):
+            raise UsageError(
+                f"invalid --personality {options.text('personality')}", hint="LINUX or LINUX32"
+            )
+    described["creds"] = options.maybe("creds")
+    described["retry"] = options.number("retry")
+    if (described["retry"] or 0) < 0:
+        raise UsageError("invalid --retry: must be 0 or more")
+    if options.given("retry-delay"):
+        described["retry_delay"] = options.real("retry-delay")
+    described["remove_image"] = options.flag("rmi")
     if options.list("hostuser"):
         described["host_users"] = [find_host_user(text) for text in options.list("hostuser")]
     for key, sentence in _NOT_NEEDED.items():

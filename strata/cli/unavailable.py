@@ -14,23 +14,18 @@ _PODS = "there are no pods"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
-    **{
-        f"--health-{name}": "the last five results are kept with the container's record"
-        for name in "log-destination max-log-count max-log-size".split()
-    },
+    "--health-log-destination": "results are kept with the container's record",
     "--rdt-class": "this kernel interface (resctrl) is not used",
     "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
     "--hooks-dir": "hooks of the runtime are not called",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
-    "--personality": "personalities cannot be set",
     "--chrootdirs": "there are no chroot directories",
     "--init-ctr": _PODS,
     **dict.fromkeys(("--decryption-key", "pull --decryption-key", "image pull --decryption-key"),
                     "there are no encrypted images"),
     "create --preserve-fds": "who starts the container later has other descriptors",
-    "--creds": "pull the image first, with this option",
     "exec --preserve-fd": "--preserve-fds hands on all up to a number",
     "rm --depend": "a container that requires another says so at its start",
     **dict.fromkeys(("pull --all-tags", "image pull --all-tags"), "name each tag"),
@@ -48,9 +43,7 @@ OPTIONS: dict[str, str] = {
        "--health-retries --health-start-period --health-timeout --no-healthcheck --ulimit "
        "--unsetenv".split()},
     **dict.fromkeys(("--cert-dir", "pull --cert-dir"), _CERTIFICATES),
-    **dict.fromkeys(("--retry", "--retry-delay"), "pull the image first, with these options"),
     "--seccomp-policy": "the policy is chosen by --security-opt seccomp=",
-    "--rmi": "remove the image with rmi",
     "--no-session": "exec sessions leave nothing behind",
     "commit --include-volumes": "a volume is kept by a snapshot or clone of its own",
     "commit --squash": "a commit is a snapshot over the layers it shares",

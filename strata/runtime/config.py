@@ -52,6 +52,8 @@ def make_config(
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
     )
+    if config.get("personality"):
+        document["linux"]["personality"] = {"domain": config["personality"]}
     if config.get("cdi"):
         from strata.runtime import cdi
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from helpers.store import BUSYBOX, Outcome, Store, open_store
+from helpers.store import BUSYBOX, Outcome, Store, open_store, wait_until
 
 pytestmark = pytest.mark.btrfs
 
@@ -105,3 +105,37 @@ def test_a_closed_standard_output_is_no_crash(busybox_store: Store, words: list[
                           check=False)  # fmt: skip
     assert full.returncode == 125
     assert "no space left" in full.stderr
+
+
+def test_a_container_may_take_its_image_with_it() -> None:
+    with open_store() as store:
+        store.add_busybox()
+        store.ok("tag", BUSYBOX, "localhost/other:1")
+        assert store.ok("run", "--rmi", "localhost/other:1", "echo", "once").out == "once\n"
+        assert store.strata("image", "exists", "localhost/other:1").rc == 1
+        store.ok("create", "--name", "user", BUSYBOX)
+        store.ok("run", "--rmi", BUSYBOX, "true")
+        assert store.strata("image", "exists", BUSYBOX).rc == 0
+        store.ok("rm", "user")
+        store.ok("run", "-d", "--name", "last", "--rmi", BUSYBOX, "true")
+        wait_until(lambda: store.strata("image", "exists", BUSYBOX).rc == 1, "the image is gone")
+        assert store.ok("ps", "-aq").out == ""
+        conflict = store.strata("run", "--rmi", "--restart", "always", BUSYBOX, "true")
+        assert (conflict.rc, "conflicts with --restart" in conflict.err) == (125, True)
+
+
+def test_a_process_may_see_a_32_bit_machine(busybox_store: Store) -> None:
+    words = ["run", "--rm", "--personality"]
+    assert busybox_store.ok(*words, "LINUX32", IMAGE, "uname", "-m").line == "i686"
+    assert "LINUX or LINUX32" in refuse(busybox_store, *words, "DOS", IMAGE, "true").err
+
+
+def test_as_many_results_of_checks_are_kept_as_asked_for(busybox_store: Store) -> None:
+    busybox_store.ok("run", "-d", "--name", "checked", "--stop-timeout", "0", "--health-interval",
+                     "disable", "--health-cmd", "seq 1000", "--health-max-log-count", "2",
+                     "--health-max-log-size", "9", IMAGE, "sleep", "1000")  # fmt: skip
+    for _ in range(3):
+        busybox_store.ok("healthcheck", "run", "checked")
+    log = busybox_store.ok("inspect", "checked").json[0]["State"]["Health"]["Log"]
+    assert [entry["Output"] for entry in log] == ["1\n2\n3\n4\n5"] * 2
+    busybox_store.ok("rm", "-f", "checked")

@@ -95,6 +95,7 @@ CONTAINER_OPTIONS = (
         "HOST[:CONTAINER][:rwm]|VENDOR/CLASS=NAME",
         complete="file",
     ),
+    Option("--creds", "string", "Credentials for a pull", "USER:PASSWORD"),
     Option("--device-cgroup-rule", "csv", "Allow devices by number", "'TYPE MAJOR:MINOR MODE'"),
     Option(
         "--device-read-bps",
@@ -164,6 +165,22 @@ CONTAINER_OPTIONS = (
         "--health-cmd", "string", "Command that checks the health; none for no check", "COMMAND"
     ),
     Option("--health-interval", "string", "Time between checks (30s), or disable", "DURATION"),
+    Option(
+        "--health-max-log-count",
+        "int",
+        "Results of checks to keep",
+        "NUMBER",
+        5,
+        differs="0 keeps a thousand",
+    ),
+    Option(
+        "--health-max-log-size",
+        "int",
+        "Bytes of a check's output to keep",
+        "NUMBER",
+        500,
+        differs="0 keeps a megabyte",
+    ),
     Option(
         "--health-on-failure", "string", "When unhealthy: none, kill, restart or stop", "ACTION"
     ),
@@ -325,6 +342,12 @@ CONTAINER_OPTIONS = (
         "Line for /etc/passwd; $USERNAME, $UID, $GID, $NAME, $HOME stand for the user's",
         "LINE",
     ),
+    Option(
+        "--personality",
+        "string",
+        "Execution domain: LINUX, or LINUX32 for programs that ask for the machine",
+        "DOMAIN",
+    ),
     Option("--pid", "string", "PID namespace: private, host, container:NAME, ns:PATH", "MODE"),
     Option(
         "--pidfile",
@@ -367,6 +390,8 @@ CONTAINER_OPTIONS = (
         "--requires", "csv", "Container to start before this one", "CONTAINER", complete="container"
     ),
     Option("--restart", "string", "no, on-failure[:RETRIES], always or unless-stopped", "POLICY"),
+    Option("--retry", "int", "How often a pull tries again what failed in passing", "TIMES"),
+    Option("--retry-delay", "duration", "Pause before the first time", "TIME"),
     Option("--rm", "flag", "Remove the container and its anonymous volumes when it ends"),
     Option("--runtime", "string", "OCI runtime: crun (the default), runc, or a path", "RUNTIME"),
     Option(
@@ -476,6 +501,7 @@ COMMANDS = (
                 "KEYS",
                 "ctrl-p,ctrl-q",
             ),
+            Option("--rmi", "flag", "As --rm, and the image goes too unless something uses it"),
             Option("--preserve-fd", "csv", "Hand on these descriptors", "NUMBER"),
             Option("--preserve-fds", "int", "Hand on this many descriptors from 3 on", "NUMBER", 0),
             Option("--sig-proxy", "flag", "Send signals on to the container", default=True),

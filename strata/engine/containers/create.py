@@ -76,6 +76,8 @@ OPTIONAL: Record = {
     "passwd": True, "passwd_entry": "", "group_entry": "",
     # users of the host that the image's passwd gets: {"name", "uid", "gid", "gecos", "home"}
     "host_users": [],
+    # LINUX32: the process sees a 32-bit machine; and whether the image goes with the container
+    "personality": "", "remove_image": False,
     # {"name", "type": mount|env, "target" ("": the name), "uid", "gid", "mode"}; the values are
     # kept apart (`strata.engine.secrets`)
     "secrets": [],
@@ -86,8 +88,9 @@ OPTIONAL: Record = {
     # -- what happens at its end. policy: no, on-failure, always, unless-stopped; retries: 0 no end
     "restart": {"policy": "no", "retries": 0},
     # {"test" (as in an image), "interval" (0: only by hand), "timeout", "retries", "start_period",
-    # "start_interval", "on_failure": none|kill|restart|stop, and "startup" where another check
-    # comes first: {"test", "interval", "timeout", "retries" (0: no end), "success"}}; {} without
+    # "start_interval", "log_count", "log_size" (bytes), "on_failure": none|kill|restart|stop, and
+    # "startup" where another check comes first: {"test", "interval", "timeout", "retries" (0: no
+    # end), "success"}}; {} without
     "health": {},
 }  # fmt: skip
 
@@ -366,6 +369,7 @@ def find_or_pull(e: Engine, options: Mapping[str, Any]) -> tuple[Record, str]:
     image_id = pull(
         e, text, platform=options.get("platform"), authfile=options.get("authfile"),
         creds=options.get("creds"), tls_verify=options.get("tls_verify"), policy=policy,
+        retry=options.get("retry"), retry_delay=options.get("retry_delay"),
         progress=options.get("progress"),
     )  # fmt: skip
     return names.find_image(e, text) or (e.records.get("image", image_id), "")

@@ -234,6 +234,7 @@ def finish(e: Engine, record: Record) -> int:
         removal.discard_locked(e, record, verb="rm-auto", keep=False)
         trace.point("run:removed")
     removal.remove_anonymous(e, record, True)
+    removal.remove_image(e, record)
     removed = record
     collect.collect_detached(e, lambda: removal.release(e, removed))
     return code

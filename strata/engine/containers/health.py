@@ -21,6 +21,8 @@ from strata.times import format_time, parse_time
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 LOG_LENGTH = 5
 OUTPUT_LIMIT = 500
+#: what 0, "no limit", comes to: results, bytes
+_LONGEST_LOG, _LONGEST_OUTPUT = 1000, 1 << 20
 
 
 def make_state(record: Record) -> Record:
@@ -54,10 +56,10 @@ def get_argv(record: Record) -> list[str]:
 
 
 def note_result(
-    known: Record, entry: Record, *, retries: int, in_start_period: bool
+    known: Record, entry: Record, *, retries: int, in_start_period: bool, length: int = LOG_LENGTH
 ) -> Record:  # fmt: skip
-    """The health after one more result. Pure."""
-    known = {**known, "log": [*known["log"], entry][-LOG_LENGTH:]}
+    """The health after one more result, of which the last ``length`` are kept. Pure."""
+    known = {**known, "log": [*known["log"], entry][-length:]}
     if "startup" in known:
         known["startup"] = {**known["startup"], "due": False}
     if entry["ExitCode"] == 0:
@@ -69,14 +71,16 @@ def note_result(
     return {**known, "status": status, "streak": streak}
 
 
-def note_startup(known: Record, entry: Record, *, success: int) -> Record:
+def note_startup(
+    known: Record, entry: Record, *, success: int, length: int = LOG_LENGTH
+) -> Record:  # fmt: skip
     """The health after a start-up check: it stays "starting", and after enough successes the
     regular check is due. Pure."""
     counts = dict(known["startup"])
     passed = entry["ExitCode"] == 0
     counts["success" if passed else "failure"] += 1
     counts["passed"] = counts["due"] = passed and counts["success"] >= max(1, success)
-    return {**known, "log": [*known["log"], entry][-LOG_LENGTH:], "startup": counts}
+    return {**known, "log": [*known["log"], entry][-length:], "startup": counts}
 
 
 def run_check(e: Engine, record: Record) -> tuple[bool, str]:
@@ -93,7 +97,10 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
     startup = supervising.get_startup(record)
     health = startup or record["config"]["health"]
     began = time.time()
-    code, output = _execute(e, record, argv, float(health.get("timeout") or 30))
+    kept = record["config"]["health"]
+    length = kept.get("log_count", LOG_LENGTH) or _LONGEST_LOG
+    limit = kept.get("log_size", OUTPUT_LIMIT) or _LONGEST_OUTPUT
+    code, output = _execute(e, record, argv, float(health.get("timeout") or 30), limit)
     entry = {"Start": format_time(began), "End": format_time(time.time()), "ExitCode": code,
              "Output": output}  # fmt: skip
     trace.point("health:checked")
@@ -106,12 +113,12 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
             # Another check was faster, and the last one needed.
             return code == 0, str(known["status"])
         if startup:
-            found = note_startup(known, entry, success=startup["success"])
+            found = note_startup(known, entry, success=startup["success"], length=length)
         else:
             age = time.time() - parse_time(fresh["state"]["started"])
             found = note_result(
                 known, entry, retries=int(health.get("retries") or 3),
-                in_start_period=age < float(health.get("start_period") or 0),
+                in_start_period=age < float(health.get("start_period") or 0), length=length,
             )  # fmt: skip
         fresh["state"]["health"] = found
         e.records.save(fresh, durable=False)
@@ -126,7 +133,9 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
     return code == 0, str(found["status"])
 
 
-def _execute(e: Engine, record: Record, argv: list[str], timeout: float) -> tuple[int, str]:
+def _execute(
+    e: Engine, record: Record, argv: list[str], timeout: float, limit: int
+) -> tuple[int, str]:
     from strata.runtime import exec as executing
     from strata.runtime.host import read_host
 
@@ -134,12 +143,12 @@ def _execute(e: Engine, record: Record, argv: list[str], timeout: float) -> tupl
     try:
         process = executing.make_process(record, root, argv, host=read_host(record["config"]))
     except StrataError as error:
-        return error.exit_code, error.message[:OUTPUT_LIMIT]
+        return error.exit_code, error.message[:limit]
     finally:
         os.close(root)
     code, data = executing.run_captured(
         life.get_runtime(e, record), record["id"], e.paths.bundle(record["id"]), process,
-        timeout=timeout, limit=OUTPUT_LIMIT,
+        timeout=timeout, limit=limit,
     )  # fmt: skip
     if code is None:
         return -1, f"Healthcheck command exceeded timeout ({timeout:g}s)"

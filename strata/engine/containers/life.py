@@ -519,10 +519,11 @@ def cleanup(e: Engine, container_id: str, *, remove: bool) -> None:
             return
         settle_locked(e, record)
     if remove and record["config"]["remove"] and not record["state"].get("held"):
-        from strata.engine.containers.removal import remove_record
+        from strata.engine.containers.removal import remove_image, remove_record
         from strata.engine.system.collect import collect_detached
 
         remove_record(e, record, force=False, volumes=True, verb="rm-auto", keep=False)
+        remove_image(e, record)
         collect_detached(e)
 
 

@@ -13,7 +13,7 @@ from strata import trace
 from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
-from strata.errors import InUse
+from strata.errors import InUse, StrataError
 from strata.linux.tree import remove_file, remove_path
 from strata.store import lifecycle
 
@@ -104,6 +104,18 @@ def remove_logs(record: Record) -> None:
         return
     for name in (path, f"{path}.1"):
         remove_file(name)
+
+
+def remove_image(e: Engine, record: Record) -> None:
+    """The image of a container made with ``--rmi`` goes with it, unless something needs it."""
+    if not record["config"].get("remove_image"):
+        return
+    from strata.engine.images import verbs as images
+
+    try:
+        images.remove(e, [record["image_name"] or record["image"]], ignore=True)
+    except StrataError:
+        return
 
 
 def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
