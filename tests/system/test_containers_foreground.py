@@ -173,11 +173,16 @@ def test_without_interactive_nothing_is_read(busybox_store: Store) -> None:
 def test_a_reader_that_goes_away_ends_the_command_not_the_container(busybox_store: Store) -> None:
     with busybox_store.start(
         "run", "--rm", "--name", "talker", "--log-driver", "none", IMAGE, "yes",
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline() == b"y\n"
         process.stdout.close()
+        assert process.stderr.read().decode() == (
+            "WARN: nobody reads the output of talker any more, and it goes on: "
+            "`strata stop talker` ends it\n"
+        )
         assert process.wait(20) == 141
     assert state(busybox_store, "talker")["Running"] is True
     busybox_store.ok("stop", "-t", "0", "talker")

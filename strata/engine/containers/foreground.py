@@ -92,7 +92,7 @@ def _run_owned(
                 detach_keys=detach_keys, started=begin, shown=shown,
             )  # fmt: skip
         if ended != attaching.EXITED and runtime.leave(launched.bundle, record["id"]):
-            return _LEFT[ended]
+            return _leave(record, ended)
         launched.wait()
     except BaseException as error:
         if not begun:
@@ -162,10 +162,22 @@ def attach(
             detach_keys=detach_keys,
         )  # fmt: skip
         if ended != attaching.EXITED:
-            return _LEFT[ended]
+            return _leave(record, ended)
         code = life.read_exit_code(e, record)
     life.settle(e, record)
     return code
+
+
+def _leave(record: Record, ended: str) -> int:
+    """The exit code of a command whose container goes on; says so when nobody asked for that."""
+    if ended == attaching.BROKEN:
+        name = record["name"]
+        try:
+            os.write(2, f"WARN: nobody reads the output of {name} any more, and it goes on: "
+                        f"`strata stop {name}` ends it\n".encode())  # fmt: skip
+        except OSError:
+            pass  # nobody reads this either
+    return _LEFT[ended]
 
 
 def exec_in(

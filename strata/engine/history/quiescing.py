@@ -35,6 +35,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.history.freezing import LIMIT, Freeze
 from strata.errors import Busy, StateImproper, StrataError, UsageError
 from strata.linux import cgroup
+from strata.linux.tree import remove_file
 from strata.runtime import exec as executing
 
 TYPE_CHECKING = False
@@ -330,5 +331,4 @@ class _Session:
         os.close(self._out)
         executing.wait_or_kill(self._pid, self._pid_file, _END)
         for path in (self._file, self._pid_file):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_file(path)
