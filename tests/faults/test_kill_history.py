@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from helpers.kill import Scenario, kill_everywhere
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.store import BUSYBOX, Store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -14,14 +12,6 @@ MADE = ("--name", "c1", BUSYBOX, "sh", "-c", "exit 0")
 VOLUME = [["volume", "create", "v1"], ["snapshot", "v1@a"]]
 BRANCHED = [*VOLUME, ["rollback", "v1@a"]]
 GONE = [["volume", "rm", "v1"], ["volume", "rm", "v1-restored"]]
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Store]:
-    """One store for all scenarios; each leaves it as it was."""
-    with open_store() as store:
-        store.add_busybox()
-        yield store
 
 
 SCENARIOS = [

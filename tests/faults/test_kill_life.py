@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from helpers.kill import Scenario, kill_everywhere
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.store import BUSYBOX, Store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 # Killed at once: a first process without a handler ignores every other signal.
 SLEEPER = ("--stop-signal", "KILL", "--name", "c1", BUSYBOX, "sleep", "1000")
 GONE = [["rm", "--force", "--time", "0", "c1"]]
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Store]:
-    """One store for all scenarios; each leaves it as it was."""
-    with open_store() as store:
-        store.add_busybox()
-        yield store
 
 
 SCENARIOS = [

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.kill import Scenario, empty_trash, kill_everywhere, ok
 from helpers.registry import RegistryServer, make_tar
-from helpers.store import BUSYBOX, BUSYBOX_TAR, Store, open_store
+from helpers.store import BUSYBOX, BUSYBOX_TAR, Store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 MADE = ("--name", "c1", BUSYBOX, "sh", "-c", "exit 0")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Store]:
-    """One store for all scenarios; each leaves it as it was."""
-    with open_store() as store:
-        store.add_busybox()
-        yield store
 
 
 def _write_into_container(store: Store) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ from strata.store.journal import Journal
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 SLEEPER = ("--name", "c1", "--stop-timeout", "0", BUSYBOX, "sleep", "100000")
-
-
-@pytest.fixture
-def clean(busybox_store: Store) -> Iterator[Store]:
-    yield busybox_store
-    kill.run(busybox_store, "rm", "--force", "--all", "--time", "0")
-    kill.run(busybox_store, "volume", "rm", "--all")
-    kill.wait_quiet(busybox_store)
 
 
 def _interrupt() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
-from helpers import kill, race
+from helpers import race
 from helpers.store import BUSYBOX, Store
 
 from strata.engine import volumes
@@ -30,14 +29,6 @@ def _on(volume: str, **more: object) -> dict[str, object]:
     mount = {"type": "volume", "source": volume, "volume": "", "destination": "/data",
              "options": [], "anonymous": False}  # fmt: skip
     return {**SLEEPER, "mounts": [mount], **more}
-
-
-@pytest.fixture
-def clean(busybox_store: Store) -> Iterator[Store]:
-    yield busybox_store
-    kill.run(busybox_store, "rm", "--force", "--all", "--time", "0")
-    kill.run(busybox_store, "volume", "rm", "--all")
-    kill.wait_quiet(busybox_store)
 
 
 def _snapshot(store: Store, text: str) -> str:

@@ -13,10 +13,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
 
 from helpers import hosts
-from helpers.store import POOL, Outcome, Store, list_processes, run_zfs
+from helpers.store import POOL, Outcome, Store, list_processes, open_store, run_zfs
 from strata import command, trace
 from strata.cli.launcher import find_own_argv
 from strata.cli.main import main
@@ -112,6 +114,23 @@ def _become(
         os._exit(code)
     finally:
         os._exit(99)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Store]:
+    """One store with `BUSYBOX` for all scenarios of a module; each leaves it as it was."""
+    with open_store() as store:
+        store.add_busybox()
+        yield store
+
+
+@pytest.fixture
+def clean(busybox_store: Store) -> Iterator[Store]:
+    """The store for the whole run; afterwards nothing of the test is left in it."""
+    yield busybox_store
+    run(busybox_store, "rm", "--force", "--all", "--time", "0")
+    run(busybox_store, "volume", "rm", "--all")
+    wait_quiet(busybox_store)
 
 
 # -- what a store holds ----------------------------------------------------------------------------

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
-from helpers.hosts import WIRE, Attached, Host, Server, ask_tcp, open_hosts
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.hosts import WIRE, Attached, Host, Server, ask_tcp
+from helpers.networked import Place
+from helpers.store import BUSYBOX
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 SLEEPER = ("--stop-signal", "KILL", BUSYBOX, "sleep", "10000")
 WIRE_NET = ("--subnet", "192.0.2.0/24", "--gateway", WIRE, "--ip-range", "192.0.2.64/27")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Store, Host, Host]]:
-    with contextlib.ExitStack() as stack:
-        a, b = stack.enter_context(open_hosts("a", "b"))
-        store = stack.enter_context(open_store(netns=a.netns))
-        store.add_busybox()
-        yield store, a, b
-
-
-@pytest.fixture
-def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]]:
-    try:
-        yield shared
-    finally:
-        shared[0].strata("rm", "--all", "--force", "--time", "0")
-        shared[0].strata("network", "prune", "--force")
 
 
 def has_ipvlan(host: Host) -> bool:
@@ -40,7 +20,7 @@ def has_ipvlan(host: Host) -> bool:
     return "Unknown device type" not in done.stderr
 
 
-def test_a_container_is_on_the_network_of_its_host(place: tuple[Store, Host, Host]) -> None:
+def test_a_container_is_on_the_network_of_its_host(place: Place) -> None:
     store, a, b = place
     before = a.describe()
     store.ok("network", "create", "-d", "macvlan", "-o", "parent=eth0", *WIRE_NET, "lan")
@@ -57,7 +37,7 @@ def test_a_container_is_on_the_network_of_its_host(place: tuple[Store, Host, Hos
     assert store.ok("system", "check", "--format", "json").json["Problems"] == []
 
 
-def test_a_static_address_and_two_neighbours(place: tuple[Store, Host, Host]) -> None:
+def test_a_static_address_and_two_neighbours(place: Place) -> None:
     store, _, _ = place
     store.ok("network", "create", "-d", "macvlan", *WIRE_NET, "lan")
     store.ok("run", "--detach", "--name", "c", "--network", "lan", "--ip", "192.0.2.77", *SLEEPER)
@@ -68,7 +48,7 @@ def test_a_static_address_and_two_neighbours(place: tuple[Store, Host, Host]) ->
         assert ask_tcp(d.netns, "192.0.2.77", 80) == d.addresses["lan"][0].encode()
 
 
-def test_beside_a_bridge(place: tuple[Store, Host, Host]) -> None:
+def test_beside_a_bridge(place: Place) -> None:
     """One container on both reaches neighbours on both."""
     store, _, b = place
     store.ok("network", "create", "-d", "macvlan", *WIRE_NET, "lan")
@@ -81,7 +61,7 @@ def test_beside_a_bridge(place: tuple[Store, Host, Host]) -> None:
         assert ask_tcp(c.netns, b.address, 80) == c.addresses["lan"][0].encode()
 
 
-def test_ipvlan_works_or_says_that_the_kernel_has_none(place: tuple[Store, Host, Host]) -> None:
+def test_ipvlan_works_or_says_that_the_kernel_has_none(place: Place) -> None:
     store, a, b = place
     create = ("network", "create", "-d", "ipvlan", *WIRE_NET, "lan")
     if not has_ipvlan(a):
@@ -108,7 +88,7 @@ def test_ipvlan_works_or_says_that_the_kernel_has_none(place: tuple[Store, Host,
     ],
 )
 def test_what_cannot_work_is_refused_with_a_hint(
-    place: tuple[Store, Host, Host], options: list[str], said: str
+    place: Place, options: list[str], said: str
 ) -> None:  # fmt: skip
     refused = place[0].strata("network", "create", "-d", "macvlan", *options, "lan")
     assert refused.rc == 125

@@ -8,12 +8,12 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from helpers.hosts import Attached, Host, Server, ask_tcp, connect, inside, open_hosts
+from helpers.networked import Place
 from helpers.store import BUSYBOX, Store, list_processes, open_store, wait_until
 
 from strata.linux import mount
@@ -21,27 +21,6 @@ from strata.linux import mount
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 SLEEPER = ("--stop-signal", "KILL", BUSYBOX, "sleep", "10000")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Store, Host, Host]]:
-    """A store on host ``a``; ``b`` is another host."""
-    with contextlib.ExitStack() as stack:
-        a, b = stack.enter_context(open_hosts("a", "b"))
-        store = stack.enter_context(open_store(netns=a.netns))
-        store.add_busybox()
-        yield store, a, b
-
-
-@pytest.fixture
-def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]]:
-    """The same, without containers and networks afterwards."""
-    store = shared[0]
-    try:
-        yield shared
-    finally:
-        store.strata("rm", "--all", "--force", "--time", "0")
-        store.strata("network", "prune", "--force")
 
 
 def get_address(store: Store, name: str, network: str) -> str:
@@ -58,7 +37,7 @@ def list_state(store: Store) -> list[str]:
     return found
 
 
-def test_fifty_containers_at_once_on_one_network(place: tuple[Store, Host, Host]) -> None:
+def test_fifty_containers_at_once_on_one_network(place: Place) -> None:
     store, a, b = place
     store.ok("network", "create", "many")
     names = [f"c{number}" for number in range(50)]
@@ -90,7 +69,7 @@ def test_fifty_containers_at_once_on_one_network(place: tuple[Store, Host, Host]
 
 
 def test_a_connection_survives_changes_of_other_networks(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     """Connect and disconnect a running container while data flows over its first network."""
     store, _, _ = place
@@ -196,7 +175,7 @@ def list_foreign(host: Host) -> str:
     )
 
 
-def test_foreign_tables_stay_as_they_are(place: tuple[Store, Host, Host]) -> None:
+def test_foreign_tables_stay_as_they_are(place: Place) -> None:
     store, a, _ = place
     a.ok("nft", "-f", "-", input=FOREIGN)
     try:
@@ -215,7 +194,7 @@ def test_foreign_tables_stay_as_they_are(place: tuple[Store, Host, Host]) -> Non
 
 
 def test_a_table_that_somebody_flushed_comes_back_with_reload(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     """As ``nft flush ruleset`` or a restart of firewalld does it."""
     store, a, b = place
@@ -229,7 +208,7 @@ def test_a_table_that_somebody_flushed_comes_back_with_reload(
         assert ask_tcp(b.netns, a.address, 8080) == b.address.encode()
 
 
-def test_a_static_address_in_use_names_its_holder(place: tuple[Store, Host, Host]) -> None:
+def test_a_static_address_in_use_names_its_holder(place: Place) -> None:
     store, _, _ = place
     store.ok("network", "create", "--subnet", "10.89.88.0/24", "net")
     options: tuple[Any, ...] = ("run", "--detach", "--network", "net", "--ip", "10.89.88.5")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
-from helpers.hosts import Host, Server, ask_tcp, ask_udp, open_hosts
+from helpers.hosts import Host, Server, ask_tcp, ask_udp
 from helpers.names import NameServer
-from helpers.store import BUSYBOX, Store, open_store, wait_until
+from helpers.networked import Place
+from helpers.store import BUSYBOX, Store, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -18,24 +18,9 @@ ADDRESSES = "busybox ip -o address show scope global | while read n i f a r; do 
 NETNS = "readlink /proc/self/ns/net"
 
 
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[list[Host]]:
-    with open_hosts("a", "b") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def whole(hosts: list[Host]) -> Iterator[Store]:
-    with open_store(netns=hosts[0].netns) as made:
-        made.add_busybox()
-        yield made
-
-
 @pytest.fixture
-def store(whole: Store) -> Iterator[Store]:
-    yield whole
-    whole.ok("rm", "--all", "--force", "--time", "0")
-    whole.ok("network", "prune", "--force")
+def store(place: Place) -> Store:
+    return place[0]
 
 
 def sh(store: Store, *options: str, script: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from helpers.hosts import Host, open_hosts
 from helpers.names import NameServer, resolve
-from helpers.store import BUSYBOX, Store, open_store, wait_until
+from helpers.networked import clear
+from helpers.store import BUSYBOX, Store, wait_until
 
 from strata.linux.read import read_verbatim
 from strata.network import dns, files
@@ -21,7 +22,7 @@ QUICK = ("--stop-timeout", "0")
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
+def hosts() -> Iterator[list[Host]]:
     """A test host whose own name servers know nothing, and say so at once."""
     with open_hosts("a") as (made,), contextlib.ExitStack() as stack:
         for address in dict.fromkeys(files.parse_resolv(read_verbatim(files.RESOLV))[0]):
@@ -29,22 +30,19 @@ def host() -> Iterator[Host]:
                 made.ok("ip", "address", "add", f"{address}/32", "dev", "lo")
             if ":" not in address:
                 stack.enter_context(NameServer(made.netns, address, ""))
-        yield made
-
-
-@pytest.fixture(scope="module")
-def whole(host: Host) -> Iterator[Store]:
-    with open_store(netns=host.netns) as made:
-        made.add_busybox()
-        yield made
+        yield [made]
 
 
 @pytest.fixture
-def store(whole: Store) -> Iterator[Store]:
-    yield whole
-    whole.ok("rm", "--all", "--force", "--time", "0")
-    whole.ok("network", "prune", "--force")
-    wait_for_end(whole)
+def host(hosts: list[Host]) -> Host:
+    return hosts[0]
+
+
+@pytest.fixture
+def store(hosted_store: Store) -> Iterator[Store]:
+    yield hosted_store
+    clear(hosted_store)
+    wait_for_end(hosted_store)
 
 
 def wait_for_end(store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from helpers.hosts import (
@@ -13,34 +12,19 @@ from helpers.hosts import (
     ask_udp,
     connect,
     inside,
-    open_hosts,
     wait_for_tcp,
 )
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.networked import Place
+from helpers.store import BUSYBOX, Store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 QUICK = ("--stop-timeout", "0")
 
 
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[list[Host]]:
-    with open_hosts("a", "b") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def whole(hosts: list[Host]) -> Iterator[Store]:
-    with open_store(netns=hosts[0].netns) as made:
-        made.add_busybox()
-        yield made
-
-
 @pytest.fixture
-def store(whole: Store) -> Iterator[Store]:
-    yield whole
-    whole.ok("rm", "--all", "--force", "--time", "0")
-    whole.ok("network", "prune", "--force")
+def store(place: Place) -> Store:
+    return place[0]
 
 
 def serve(store: Store, name: str, *options: str, ports: tuple[int, ...] = (80,)) -> None:

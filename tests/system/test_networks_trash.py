@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.hosts import Attached, Host, open_hosts, wait_for_tcp
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.hosts import Attached, Host, wait_for_tcp
+from helpers.networked import clear
+from helpers.store import BUSYBOX, Store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -18,24 +18,14 @@ SLEEPER = ("--stop-signal", "KILL", BUSYBOX, "sleep", "10000")
 SERVER = ("--stop-signal", "KILL", BUSYBOX, "httpd", "-f", "-p", "80")
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Store, Host]]:
-    with contextlib.ExitStack() as stack:
-        (a,) = stack.enter_context(open_hosts("a"))
-        store = stack.enter_context(open_store(netns=a.netns))
-        store.add_busybox()
-        yield store, a
-
-
 @pytest.fixture
-def store(shared: tuple[Store, Host]) -> Iterator[Store]:
+def store(hosted_store: Store) -> Iterator[Store]:
     """A store without containers, networks and trash, before and after."""
     try:
-        yield shared[0]
+        yield hosted_store
     finally:
-        shared[0].strata("rm", "--all", "--force", "--now", "--time", "0")
-        shared[0].strata("network", "prune", "--force", "--now")
-        shared[0].strata("trash", "empty", "--all", "--force")
+        clear(hosted_store)
+        hosted_store.strata("trash", "empty", "--all", "--force")
 
 
 def inspect(store: Store, name: str) -> dict[str, Any]:
@@ -49,7 +39,7 @@ def list_trash(store: Store) -> list[tuple[str, str]]:
     return sorted((row["Kind"], row["Name"]) for row in rows)
 
 
-def test_undo_brings_a_network_back_as_it_was(store: Store, shared: tuple[Store, Host]) -> None:
+def test_undo_brings_a_network_back_as_it_was(store: Store, hosts: list[Host]) -> None:
     store.ok(
         "network",
         "create",
@@ -69,7 +59,7 @@ def test_undo_brings_a_network_back_as_it_was(store: Store, shared: tuple[Store,
     before = inspect(store, "x")
     store.ok("run", "--rm", "--network", "x", BUSYBOX, "true")
     assert store.ok("network", "rm", "x").line == "x"
-    assert "br77" not in shared[1].list_links()
+    assert "br77" not in hosts[0].list_links()
     assert store.strata("network", "exists", "x").rc == 1
     assert list_trash(store) == [("network", "x")]
     assert store.ok("system", "check").out == ""
@@ -78,7 +68,7 @@ def test_undo_brings_a_network_back_as_it_was(store: Store, shared: tuple[Store,
     assert inspect(store, "x") == before
     assert list_trash(store) == []
     store.ok("run", "--detach", "--name", "c", "--network", "x:ip=10.77.5.30", *SERVER)
-    wait_for_tcp(shared[1].netns, "10.77.5.30", 80)
+    wait_for_tcp(hosts[0].netns, "10.77.5.30", 80)
     assert store.ok("system", "check").out == ""
 
 
@@ -193,23 +183,21 @@ def test_a_subnet_that_is_taken_is_said_and_changed_only_when_asked(store: Store
     assert store.strata("trash", "restore", "--renumber", "x").rc == 125
 
 
-def test_a_subnet_the_host_took_is_said(store: Store, shared: tuple[Store, Host]) -> None:
+def test_a_subnet_the_host_took_is_said(store: Store, hosts: list[Host]) -> None:
     store.ok("network", "create", "--subnet", "10.77.5.0/24", "x")
     store.ok("network", "rm", "x")
-    shared[1].ok("ip", "route", "add", "10.77.5.128/25", "dev", "eth0")
+    hosts[0].ok("ip", "route", "add", "10.77.5.128/25", "dev", "eth0")
     try:
         refused = store.strata("trash", "restore", "x")
         assert refused.rc == 125
         assert "taken by the host, which has a route to 10.77.5.128/25" in refused.err
     finally:
-        shared[1].ok("ip", "route", "del", "10.77.5.128/25", "dev", "eth0")
+        hosts[0].ok("ip", "route", "del", "10.77.5.128/25", "dev", "eth0")
     store.ok("trash", "restore", "x")
 
 
-def test_a_bridge_that_is_taken_is_said_with_who_has_it(
-    store: Store, shared: tuple[Store, Host]
-) -> None:
-    host = shared[1]
+def test_a_bridge_that_is_taken_is_said_with_who_has_it(store: Store, hosts: list[Host]) -> None:
+    host = hosts[0]
     store.ok("network", "create", "--interface-name", "br77", "x")
     store.ok("network", "rm", "x")
     store.ok("network", "create", "--interface-name", "br77", "other")

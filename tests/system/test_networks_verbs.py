@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers.hosts import Attached, Host, Server, ask_tcp, list_links, open_hosts, run, wait_for_tcp
+from helpers.hosts import Attached, Server, ask_tcp, list_links, open_hosts, run, wait_for_tcp
+from helpers.networked import Place
 from helpers.store import BUSYBOX, Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -18,28 +17,8 @@ SLEEPER = ("--stop-signal", "KILL", BUSYBOX, "sleep", "10000")
 SERVER = ("--stop-signal", "KILL", BUSYBOX, "httpd", "-f", "-p", "80")
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Store, Host, Host]]:
-    with contextlib.ExitStack() as stack:
-        a, b = stack.enter_context(open_hosts("a", "b"))
-        store = stack.enter_context(open_store(netns=a.netns))
-        store.add_busybox()
-        yield store, a, b
-
-
 @pytest.fixture
-def place(shared: tuple[Store, Host, Host]) -> Iterator[tuple[Store, Host, Host]]:
-    """A store on host ``a``, without containers and networks before and after."""
-    store = shared[0]
-    try:
-        yield shared
-    finally:
-        store.strata("rm", "--all", "--force", "--time", "0")
-        store.strata("network", "prune", "--force", "--now")
-
-
-@pytest.fixture
-def store(place: tuple[Store, Host, Host]) -> Store:
+def store(place: Place) -> Store:
     return place[0]
 
 
@@ -61,7 +40,7 @@ def check_and_repair(store: Store, *expected: str) -> None:
 # -- create, ls, inspect, rm -----------------------------------------------------------------------
 
 
-def test_a_network_is_made_shown_and_removed(place: tuple[Store, Host, Host]) -> None:
+def test_a_network_is_made_shown_and_removed(place: Place) -> None:
     """It has no link before a container needs one, and nothing is left of it."""
     store, a, _ = place
     before = a.describe()
@@ -138,7 +117,7 @@ def test_bad_input_is_refused_and_makes_nothing(
 
 
 def test_a_link_that_others_made_is_never_taken_for_a_bridge_of_ours(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     store, host, _ = place
     store.ok("network", "create", "--interface-name", "theirs", "x")
@@ -154,7 +133,7 @@ def test_a_link_that_others_made_is_never_taken_for_a_bridge_of_ours(
 
 
 def test_a_bridge_that_others_made_is_used_and_outlives_the_network(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     store, host, _ = place
     host.ok("ip", "link", "add", "theirs", "type", "bridge")
@@ -192,7 +171,7 @@ def test_a_container_that_came_back_without_its_network_says_how_to_go_on(store:
 
 
 def test_a_bridge_is_known_as_ours_when_the_state_of_the_host_was_lost(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     store, host, _ = place
     for name in ("x", "y", "z"):
@@ -301,7 +280,7 @@ def test_a_full_network_says_so(store: Store) -> None:
 # -- ports -----------------------------------------------------------------------------------------
 
 
-def test_a_port_that_is_taken_names_who_has_it(place: tuple[Store, Host, Host]) -> None:
+def test_a_port_that_is_taken_names_who_has_it(place: Place) -> None:
     store, a, _ = place
     run_sleeper(store, "holder", "--publish", "8080:80")
     refused = store.strata("run", "--rm", "--publish", "127.0.0.1:8080:80", *SLEEPER)
@@ -318,7 +297,7 @@ def test_a_port_that_is_taken_names_who_has_it(place: tuple[Store, Host, Host]) 
     run_sleeper(store, "again", "--publish", "8080:80")
 
 
-def test_all_is_free_when_a_container_has_ended(place: tuple[Store, Host, Host]) -> None:
+def test_all_is_free_when_a_container_has_ended(place: Place) -> None:
     """Not some time later: the next command may want the same port and address."""
     store, a, _ = place
     store.ok("network", "create", "--subnet", "10.77.0.0/30", "small")
@@ -336,7 +315,7 @@ def test_all_is_free_when_a_container_has_ended(place: tuple[Store, Host, Host])
 
 
 def test_rules_come_back_with_the_next_container_after_a_flush(
-    place: tuple[Store, Host, Host],
+    place: Place,
 ) -> None:
     store, a, b = place
     store.ok("run", "--detach", "--publish", "8080:80", *SERVER)
@@ -350,7 +329,7 @@ def test_rules_come_back_with_the_next_container_after_a_flush(
 # -- connecting ------------------------------------------------------------------------------------
 
 
-def test_a_running_container_joins_and_leaves_networks(place: tuple[Store, Host, Host]) -> None:
+def test_a_running_container_joins_and_leaves_networks(place: Place) -> None:
     store, a, b = place
     store.ok("network", "create", "--internal", "back")
     store.ok("network", "create", "web")
@@ -375,7 +354,7 @@ def test_a_running_container_joins_and_leaves_networks(place: tuple[Store, Host,
 # -- check -----------------------------------------------------------------------------------------
 
 
-def test_check_finds_and_repairs_rules_and_bridges(place: tuple[Store, Host, Host]) -> None:
+def test_check_finds_and_repairs_rules_and_bridges(place: Place) -> None:
     store, a, b = place
     store.ok("run", "--detach", "--name", "srv", "--publish", "8080:80", *SERVER)
     wait_for_tcp(b.netns, a.address, 8080)
@@ -395,7 +374,7 @@ def test_check_finds_and_repairs_rules_and_bridges(place: tuple[Store, Host, Hos
     assert ask_tcp(b.netns, a.address, 8080) is not None
 
 
-def test_check_finds_what_nobody_holds(place: tuple[Store, Host, Host]) -> None:
+def test_check_finds_what_nobody_holds(place: Place) -> None:
     store, a, _ = place
     store.ok("network", "create", "web")
     sleeper = run_sleeper(store, "one", "--network", "web")
@@ -414,7 +393,7 @@ def test_check_finds_what_nobody_holds(place: tuple[Store, Host, Host]) -> None:
     assert list_links(sleeper.netns) == ["eth0", "lo"]
 
 
-def test_networks_survive_the_loss_of_all_records(place: tuple[Store, Host, Host]) -> None:
+def test_networks_survive_the_loss_of_all_records(place: Place) -> None:
     store = place[0]
     store.ok("network", "create", "--subnet", "10.77.0.0/24", "--label", "a=b", "web")
     before = store.ok("network", "inspect", "web").json
