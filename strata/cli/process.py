@@ -69,6 +69,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
             raise UsageError(
                 f"invalid --personality {options.text('personality')}", hint="LINUX or LINUX32"
             )
+    described["shm_size_systemd"] = options.number("shm-size-systemd") or 0
+    described["chroot_dirs"] = [parse_chroot(text) for text in options.list("chrootdirs")]
     described["creds"] = options.maybe("creds")
     described["retry"] = options.number("retry")
     if (described["retry"] or 0) < 0:
@@ -181,6 +183,15 @@ def parse_attach(items: list[str], driver: str) -> list[str]:
                 f'invalid stream "{item}" for --attach - must be one of stdin, stdout, or stderr'
             )
     return [name for name in dict.fromkeys(names) if name != "stdin"]
+
+
+def parse_chroot(text: str) -> str:
+    """Check one directory of ``--chrootdirs``; return it without a slash at its end."""
+    if not text.startswith("/") or ".." in text.split("/") or not text.strip("/"):
+        raise UsageError(
+            f'invalid chroot directory "{text}"', hint="give an absolute path in the container"
+        )
+    return os.path.normpath("/" + text.strip("/"))
 
 
 def parse_umask(text: str) -> str:

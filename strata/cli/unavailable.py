@@ -16,12 +16,10 @@ _PODS = "there are no pods"
 OPTIONS: dict[str, str] = {
     "--health-log-destination": "results are kept with the container's record",
     "--rdt-class": "this kernel interface (resctrl) is not used",
-    "--shm-size-systemd": "--shm-size limits all of /dev/shm",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
     "--hooks-dir": "hooks of the runtime are not called",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
-    "--chrootdirs": "there are no chroot directories",
     "--init-ctr": _PODS,
     **dict.fromkeys(("--decryption-key", "pull --decryption-key", "image pull --decryption-key"),
                     "there are no encrypted images"),

@@ -53,7 +53,8 @@ def build_mounts(
         "relatime", access)  # fmt: skip
     generated = [name for name in GENERATED_FILES if not config.get(_NOT_GENERATED[name])]
     for name in generated:
-        add(f"/etc/{name}", "bind", f"{bundle}/{name}", "bind", "rprivate")
+        for top in ("", *(config.get("chroot_dirs") or ())):
+            add(f"{top}/etc/{name}", "bind", f"{bundle}/{name}", "bind", "rprivate")
     if config.get("timezone"):
         add("/etc/localtime", "bind", f"{bundle}/localtime", "bind", "rprivate", "ro")
     if config.get("read_only"):
@@ -62,7 +63,8 @@ def build_mounts(
                 else "mode=755")  # fmt: skip
         # The generated files stay readable; nothing on a read-only root may be changed.
         for name in generated:
-            made[f"/etc/{name}"]["options"].append("ro")
+            for top in ("", *(config.get("chroot_dirs") or ())):
+                made[f"{top}/etc/{name}"]["options"].append("ro")
     for path, options in (config.get("tmpfs") or {}).items():
         given = [option for option in str(options).split(",") if option]
         add(_clean(path), "tmpfs", "tmpfs", *_join_tmpfs(given))

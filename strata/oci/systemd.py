@@ -30,12 +30,14 @@ def is_init(argv: list[str]) -> bool:
 def add(spec: dict[str, Any], record: Mapping[str, Any], host: HostFacts) -> None:
     """Prepare a spec for systemd; what the user mounts stays."""
     mounts = {item["destination"]: item for item in spec["mounts"]}
+    size = record["config"].get("shm_size_systemd")
+    limit = [f"size={size}"] if size else []
     for place in _PLACES:
         if place not in mounts or mounts[place]["type"] == "tmpfs":
             mode = "mode=1777" if place == "/tmp" else "mode=0755"
             mounts.setdefault(place, {
                 "destination": place, "type": "tmpfs", "source": "tmpfs",
-                "options": [*_OPTIONS, mode],
+                "options": [*_OPTIONS, mode, *limit],
             })  # fmt: skip
     cgroup = mounts.get("/sys/fs/cgroup")
     if cgroup is not None and cgroup["type"] == "cgroup":

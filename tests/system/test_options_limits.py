@@ -179,6 +179,19 @@ def test_users_of_the_host_are_added_to_the_containers(busybox_store: Store) -> 
     assert run(busybox_store, "-u", "user", sh="grep -c 4242 /etc/passwd || true").line == "0"
 
 
+def test_generated_files_appear_in_chroots_and_systemds_places_have_a_size(
+    busybox_store: Store,
+) -> None:
+    shown = run(
+        busybox_store, "--chrootdirs", "/data,/srv/jail/", "-h", "jailed", "--systemd", "always",
+        "--shm-size-systemd", "3m",
+        sh="cat /data/etc/hostname /srv/jail/etc/hostname; df -k /run | tail -1",
+    ).out  # fmt: skip
+    assert shown.split()[:2] == ["jailed", "jailed"]
+    assert shown.splitlines()[2].split()[1] == "3072"
+    assert "invalid chroot directory" in refuse(busybox_store, "--chrootdirs", "data")
+
+
 def test_a_place_for_systemd(busybox_store: Store) -> None:
     own = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/systemd"
     out = run(

@@ -95,6 +95,12 @@ CONTAINER_OPTIONS = (
         "HOST[:CONTAINER][:rwm]|VENDOR/CLASS=NAME",
         complete="file",
     ),
+    Option(
+        "--chrootdirs",
+        "csv",
+        "Directory in which /etc/hosts, hostname and resolv.conf appear as well",
+        "PATH",
+    ),
     Option("--creds", "string", "Credentials for a pull", "USER:PASSWORD"),
     Option("--device-cgroup-rule", "csv", "Allow devices by number", "'TYPE MAJOR:MINOR MODE'"),
     Option(
@@ -408,6 +414,9 @@ CONTAINER_OPTIONS = (
         "OPTION",
     ),
     Option("--shm-size", "size", "Size of /dev/shm (64m)", "SIZE"),
+    Option(
+        "--shm-size-systemd", "size", "Size of each memory file system made for systemd", "SIZE"
+    ),
     Option(
         "--stop-signal",
         "string",

@@ -42,6 +42,7 @@ _THEMES = {
     )),
     "process": frozenset((
         "attach", "hostuser", "personality", "retry", "retry-delay", "creds", "rmi",
+        "shm-size-systemd", "chrootdirs",
         "group-add", "umask", "tz", "timeout", "init-path", "pidfile", "conmon-pidfile", "log-opt",
         "requires", "systemd", "unsetenv", "unsetenv-all", "env-merge", "kernel-memory", "os",
         "arch", "variant", "platform", "passwd", "passwd-entry", "group-entry",

@@ -70,8 +70,9 @@ OPTIONAL: Record = {
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
     # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
     "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",
-    # whether it is prepared for systemd as its first process
-    "systemd": False,
+    # whether it is prepared for systemd as its first process, and the size of each memory file
+    # system made for that; directories in which the generated files of /etc appear as well
+    "systemd": False, "shm_size_systemd": 0, "chroot_dirs": [],
     # whether a user or group without an entry in the image gets one, and that line
     "passwd": True, "passwd_entry": "", "group_entry": "",
     # users of the host that the image's passwd gets: {"name", "uid", "gid", "gecos", "home"}
