@@ -230,7 +230,7 @@ def test_a_place_holds_volumes_and_goes_only_when_empty(driver: Driver, foreign:
     driver.snapshot([f"{name}@a"])
     assert driver.outside.get_pool(name) == driver.outside.get_pool(place)
     assert driver.outside.get_pool(name) != driver.outside.get_pool("records")
-    assert driver.get_pool_space(place).size < driver.get_pool_space().size
+    assert driver.get_pool_space(place).size != driver.get_pool_space().size
     with pytest.raises(HasDependants):
         driver.outside.remove_place(place)
     driver.destroy_recursive(name)
