@@ -166,6 +166,13 @@ def _give_back(e: Engine, volume_id: str, dataset: str) -> None:
         return
 
 
+def give_back_all(e: Engine) -> None:
+    """Take the marks of a store that is about to be destroyed from all datasets it adopted."""
+    for record in e.records.list_records("volume"):
+        for known in (record, *record["branches"]) if record.get("adopted") else ():
+            _give_back(e, record["id"], known["dataset"])
+
+
 # -- forgetting ------------------------------------------------------------------------------------
 
 

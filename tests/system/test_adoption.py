@@ -171,6 +171,7 @@ def test_another_store_that_has_it_is_named_until_it_is_gone(store: Store, disk:
         assert f"the records of adopted datasets, which stay: {path}" in losses
         other.ok("system", "reset", "--force", "--now")
         assert read(f"{path}/f") == "one"
+        assert marks(path) == []
     store.ok("volume", "create", "--dataset", path, "photos")
 
 

@@ -12,6 +12,7 @@ from helpers.outside import Disk, destroy_pool, open_disk, read, run, write
 from helpers.store import BUSYBOX, Store, open_store
 
 from strata.engine.system import verbs as system
+from strata.linux import mount
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -66,6 +67,25 @@ def test_a_volume_lives_its_life_in_another_pool(store: Store, disk: Disk) -> No
     assert store.ok("pool", "rm", "fast").line == "fast"
     assert os.listdir(disk.top) == []
     assert store.ok("pool", "ls", "-q").line == "store"
+
+
+def test_a_mount_outside_strata_keeps_the_head_from_moving(store: Store, disk: Disk) -> None:
+    store.add_busybox()
+    store.ok("pool", "add", "fast", disk.top)
+    store.ok("volume", "create", "--pool", "fast", "data")
+    store.ok("run", "-d", "--name", "web", "-v", "data:/d", BUSYBOX, "sleep", "1000")
+    store.ok("snapshot", "data@a")
+    for _ in range(2):
+        assert "started again: web" in store.ok("rollback", "data@a").err
+    where = f"{store.base}/elsewhere"
+    os.mkdir(where)
+    mount.bind(inspect(store, "data")["Dataset"], where)
+    refused = store.strata("rollback", "data@a")
+    assert refused.rc == 125
+    assert f"at {where}" in refused.err
+    mount.unmount(where)
+    store.ok("rollback", "data@a")
+    store.ok("rm", "-f", "-t", "0", "web")
 
 
 def test_what_cannot_be_a_pool_is_refused(store: Store, disk: Disk) -> None:

@@ -15,7 +15,7 @@ import shutil
 import time
 
 from strata import trace
-from strata.engine import pools, settings, volumes
+from strata.engine import adoption, pools, settings, volumes
 from strata.engine.core import Engine, Record, get_roots, open_engine
 from strata.engine.system import aside
 from strata.errors import InUse, StoreMissing, StrataError, UsageError
@@ -168,7 +168,9 @@ def reset(
                 e.remove_mountpoint(name)
             _release_paths(paths)
             trace.point("reset:unmounted")
-            left = pools.destroy_all(config) if now else []
+            if now:
+                adoption.give_back_all(e)
+                left = pools.destroy_all(config)
             kept = _destroy(config, now)
     trace.point("reset:destroyed")
     for name in ("c", "frozen", "locks", "mounted", "net", "netns", "seccomp", "watch",
