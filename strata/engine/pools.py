@@ -134,7 +134,7 @@ def list_datasets(e: Engine) -> list[Dataset]:
     for place in e.config.pools.values():
         try:
             check(e, place)
-            found += e.driver.list_datasets(place)
+            found += [d for d in e.driver.list_datasets(place) if d.identity.get("kind") != "view"]
         except (PlaceMissing, DatasetNotFound):
             continue
     return found

@@ -63,6 +63,7 @@ def perform(e: Engine, step: list[str]) -> None:
         case ["destroy", dataset]:
             e.destroy_dataset(dataset)
         case ["unsnapshot", snapshot]:
+            e.driver.outside.check_place(snapshot)
             try:
                 e.driver.destroy(snapshot)
             except DatasetNotFound:

@@ -215,6 +215,32 @@ def test_a_pool_that_is_away_breaks_nothing_else(store: Store, disk: Disk) -> No
     assert inspect(store, "photos")["Dataset"].startswith(path)
 
 
+def test_what_was_removed_on_a_disk_waits_for_it(store: Store, disk: Disk) -> None:
+    path = disk.add("photos")
+    store.ok("volume", "create", "--dataset", path, "photos")
+    store.ok("snapshot", "photos@a")
+    store.ok("snapshot", "photos@b")
+    store.ok("rollback", "photos@b")
+    store.ok("switch", "photos", "g1")
+    store.ok("snapshot", "rm", "photos@a")
+    store.ok("branch", "rm", "photos", "g2")
+    store.ok("volume", "unmount", "photos")
+    disk.unmount()
+    assert "photos@a" in store.ok("trash", "ls").out
+    for _ in range(2):
+        assert "not mounted" in store.strata("undo").err
+    store.ok("trash", "empty", "--all", "--force")
+    disk.mount()
+    assert sorted(row["Name"] for row in store.ok("log", "--format", "json", "photos").json) == [
+        "b", "g1",
+    ]  # fmt: skip
+    store.ok("volume", "prune", "--force")
+    assert store.engine().trash.list_ids() == []
+    assert len(os.listdir(disk.top)) == 2
+    [folder] = os.listdir(f"{disk.top}/.strata/snapshots")
+    assert os.listdir(f"{disk.top}/.strata/snapshots/{folder}") == ["b"]
+
+
 def test_a_dataset_renamed_or_destroyed_by_hand(store: Store, disk: Disk) -> None:
     path = disk.add("photos")
     store.ok("volume", "create", "--dataset", path, "photos")

@@ -143,7 +143,8 @@ def settle_removal(e: Engine, entry_id: str) -> None:
         with e.hold(record) as record:
             if any(b["guid"] == removed["guid"] for b in record["branches"]):
                 _forget(e, record, removed["guid"])
-    entry["datasets"] = [name for name in entry["datasets"] if e.driver.find(name) is not None]
+    entry["datasets"] = [name for name in entry["datasets"]
+                         if layout.is_outside(name) or e.driver.find(name) is not None]  # fmt: skip
     e.trash.save(entry)
     e.move_to_trash(entry)
 

@@ -283,7 +283,8 @@ def take_back(e: Engine, kind: str, entry_id: str) -> None:
     if entry is None or e.records.find(kind, entry_id) is not None:
         return
     entry.pop("restoring", None)
-    entry["datasets"] = [name for name in entry["datasets"] if e.driver.find(name) is not None]
+    entry["datasets"] = [name for name in entry["datasets"]
+                         if layout.is_outside(name) or e.driver.find(name) is not None]  # fmt: skip
     e.trash.save(entry)
     e.move_to_trash(entry)
 

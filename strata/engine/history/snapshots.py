@@ -14,6 +14,7 @@ from strata.engine.history import facts, targets
 from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.storage.driver import DatasetExists, DatasetNotFound, HasDependants
+from strata.storage.outside import PlaceMissing
 from strata.store.records import new_id
 
 TYPE_CHECKING = False
@@ -195,7 +196,9 @@ def unhide(
 
 
 def find_removed(e: Engine, kind: str, object_id: str, guid: str) -> Snapshot | None:
-    """A snapshot by its GUID, wherever its target's lineage lies now, also in the trash."""
+    """A snapshot by its GUID, wherever its target's lineage lies now, also in the trash.
+
+    `PlaceMissing` when that is a pool that is not there: then nobody knows."""
     record = e.records.find(kind, object_id)
     entry = e.trash.find(object_id) if record is None else None
     datasets = targets.list_lineage(record) if record else entry["datasets"] if entry else []
@@ -205,6 +208,7 @@ def find_removed(e: Engine, kind: str, object_id: str, guid: str) -> Snapshot | 
         try:
             snapshots = e.driver.list_snapshots(dataset)
         except DatasetNotFound:
+            e.driver.outside.check_place(dataset)
             continue
         for snapshot in snapshots:
             if snapshot.guid == guid:
@@ -293,5 +297,8 @@ def show_lost(e: Engine) -> int:
 def measure_removed(e: Engine, entry: Record) -> int | None:
     """The bytes that only a removed snapshot holds, None where the driver cannot tell."""
     removed = entry["record"]
-    found = find_removed(e, removed["target_kind"], removed["target"], removed["guid"])
+    try:
+        found = find_removed(e, removed["target_kind"], removed["target"], removed["guid"])
+    except PlaceMissing:
+        return None
     return e.driver.get_usage(found.full_name).used if found is not None else None
