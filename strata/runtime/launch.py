@@ -255,9 +255,7 @@ def _launch(plan: LaunchPlan) -> Launched:
         try:
             os.write(start_write, b"\n")
         except BrokenPipeError:
-            raise RuntimeFailure(
-                f"conmon ended at once: it may be unable to write to {plan.log}"
-            ) from None
+            raise _conmon_gone(plan) from None
         os.close(start_write)
         start_write = -1
         os.waitpid(pid, 0)
@@ -404,7 +402,17 @@ def _read_sync(plan: LaunchPlan, sync: int) -> int:
     if child > 0:
         return child
     text = read_runtime_log(plan.bundle) or str(answer.get("message") or "")
-    raise classify(plan.runtime.name, text or "conmon ended before the container was made")
+    if not text:
+        raise _conmon_gone(plan)
+    raise classify(plan.runtime.name, text)
+
+
+def _conmon_gone(plan: LaunchPlan) -> RuntimeFailure:
+    """It says nothing to us when it cannot do its own part."""
+    return RuntimeFailure(
+        f"conmon ended before {plan.runtime.name} could make the container",
+        hint=f"it may be unable to write its log ({plan.log}), or that is no OCI runtime",
+    )
 
 
 def read_runtime_log(bundle: str) -> str:

@@ -34,6 +34,8 @@ def refuse(store: Store, *words: str, code: int = 125) -> Outcome:
         (["--sysctl", "net.ipv4.ip_forward=abc", "--network", "none"], "does not take that value"),
         (["--log-opt", "path=/none/dir/log"], "there is no such directory"),
         (["--log-opt", "path=/tmp"], "it is a directory"),
+        (["--log-opt", "path=/proc/nolog"], "conmon ended before"),
+        (["--runtime", "/bin/true"], "conmon ended before true could make"),
         (["--cpus", "0.001"], "must be 0.01 or more"),
         (["-w", "/etc/passwd"], "is not a directory"),
         (["-v", "/etc:/etc/passwd"], "one is a directory"),
