@@ -39,10 +39,6 @@ SCENARIOS = [
         prepare=[["pool", "add", "p1", DISK]],
         undo=[["volume", "rm", "--now", "v1"], ["pool", "rm", "p1"]],
     ),
-    Scenario(
-        "clone", ["clone", "v1", "v2"], prepare=[ADOPT], codes=(0, 125),
-        undo=[["volume", "rm", "--now", "v2"], FORGET],
-    ),
 ]  # fmt: skip
 
 
