@@ -271,7 +271,9 @@ class Btrfs(Driver):
                 # In the same directory: a read-only subvolume cannot leave its directory.
                 staging = f"{folder}/.{self.make_staging_path(name).rpartition('/')[2]}"
                 try:
-                    self.copy(source, staging, readonly=True)
+                    # Read-only ones outside are others' snapshots, such as snapper's: not data.
+                    whole = not layout.is_outside(dataset)
+                    self.copy(source, staging, readonly=True, with_frozen=whole)
                     trace.point("snapshot:staged")
                     self._place(staging, target)
                 except BaseException:
@@ -280,11 +282,15 @@ class Btrfs(Driver):
         finally:
             os.close(source)
 
-    def copy(self, source: int, target: str, *, readonly: bool) -> None:
+    def copy(
+        self, source: int, target: str, *, readonly: bool, with_frozen: bool = True
+    ) -> None:  # fmt: skip
         parent, _, short = target.rpartition("/")
         folder = btrfs.open_directory(parent)
         try:
-            self.changes += copy_tree(source, folder, short, readonly=readonly)
+            self.changes += copy_tree(
+                source, folder, short, readonly=readonly, with_frozen=with_frozen
+            )
             if btrfs.find_limit(source, btrfs.get_info(source).tree_id) is not None:
                 from strata.storage import btrfs_quota
 

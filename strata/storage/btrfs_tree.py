@@ -30,8 +30,11 @@ def _open_beneath(fd: int, path: str) -> int:
     return resolve.open_at(fd, path, os.O_RDONLY | os.O_DIRECTORY, rules)
 
 
-def copy_tree(source: int, folder: int, short: str, *, readonly: bool) -> int:
-    """Snapshot a subvolume as ``short`` in a directory, inner subvolumes included.
+def copy_tree(
+    source: int, folder: int, short: str, *, readonly: bool, with_frozen: bool = True
+) -> int:  # fmt: skip
+    """Snapshot a subvolume as ``short`` in a directory, inner subvolumes included, read-only ones
+    only ``with_frozen``.
 
     Returns how many transactions were waited for. What it leaves behind on failure is for the
     caller to destroy.
@@ -44,7 +47,7 @@ def copy_tree(source: int, folder: int, short: str, *, readonly: bool) -> int:
     target = btrfs.open_directory(short, folder)
     try:
         for path in inner:
-            waits += _fill(source, target, path, readonly=readonly)
+            waits += _fill(source, target, path, readonly=readonly, with_frozen=with_frozen)
         if readonly:
             btrfs.set_readonly(target, True)
     finally:
@@ -52,7 +55,7 @@ def copy_tree(source: int, folder: int, short: str, *, readonly: bool) -> int:
     return waits
 
 
-def _fill(source: int, target: int, path: str, *, readonly: bool) -> int:
+def _fill(source: int, target: int, path: str, *, readonly: bool, with_frozen: bool) -> int:
     """Put the inner subvolume at ``path`` in the place of its stand-in; how many waits."""
     above, _, short = path.rpartition("/")
     holder = child = -1
@@ -62,9 +65,11 @@ def _fill(source: int, target: int, path: str, *, readonly: bool) -> int:
         stand_in = os.stat(short, dir_fd=holder, follow_symlinks=False)
         if stand_in.st_ino != btrfs.PLACEHOLDER_INODE or not btrfs.is_subvolume(child):
             return 0
+        if not with_frozen and btrfs.is_readonly(child):
+            return 0
         os.rmdir(short, dir_fd=holder)
         trace.point("copy:placeholder-removed")
-        return copy_tree(child, holder, short, readonly=readonly)
+        return copy_tree(child, holder, short, readonly=readonly, with_frozen=with_frozen)
     except OSError as error:
         if error.errno in _MOVED:
             return 0  # it came or went between the two looks

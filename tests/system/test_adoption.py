@@ -175,6 +175,25 @@ def test_another_store_that_has_it_is_named_until_it_is_gone(store: Store, disk:
     store.ok("volume", "create", "--dataset", path, "photos")
 
 
+def test_subvolumes_inside_go_along_but_not_the_snapshots_of_others(
+    store: Store, disk: Disk
+) -> None:
+    path = disk.add("photos")
+    run("btrfs", "subvolume", "create", f"{path}/inner")
+    write(f"{path}/inner/f", "inside")
+    os.mkdir(f"{path}/.snapshots")
+    run("btrfs", "subvolume", "snapshot", "-r", path, f"{path}/.snapshots/1")
+    store.ok("volume", "create", "--dataset", path, "photos")
+    store.ok("snapshot", "photos@a")
+    store.ok("rollback", "photos@a")
+    head = inspect(store, "photos")["Dataset"]
+    assert read(f"{head}/inner/f") == "inside"
+    assert os.listdir(f"{head}/.snapshots/1") == []
+    assert read(f"{path}/.snapshots/1/f") == "one"
+    store.ok("switch", "photos", "g1")
+    store.ok("branch", "rm", "--now", "photos", "g2")
+
+
 def test_a_pool_that_is_away_breaks_nothing_else(store: Store, disk: Disk) -> None:
     path = disk.add("photos")
     store.add_busybox()
