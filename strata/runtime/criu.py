@@ -49,8 +49,33 @@ class Unable(StrataError):
 def check_able(runtime: Runtime, *, tracking: bool = False) -> None:
     """Raise `Unable` unless containers of this runtime can be checkpointed and restored here.
 
-    ``tracking``: the kernel must also tell which memory was written since a moment.
+    ``tracking``: the kernel must also tell which memory was written since a moment. That it can
+    be done is remembered until the host boots or one of the programs changes.
     """
+    program = command.find_program("criu")
+    known = f"{os.path.dirname(runtime.root)}/criu.able"
+    found = _describe_programs(runtime.program, program or "", tracking)
+    if program is not None and _read_tail(known) == found:
+        return
+    _look(runtime, program, tracking)
+    with open(known, "w") as file:
+        file.write(found)
+
+
+def _describe_programs(*words: object) -> str:
+    """Which programs were looked at, and what tells them from others at the same place."""
+    lines = []
+    for word in words:
+        try:
+            info = os.stat(str(word))
+        except OSError:
+            lines.append(str(word))
+        else:
+            lines.append(f"{word} {info.st_ino} {info.st_size} {info.st_ctime_ns}")
+    return "\n".join(lines)
+
+
+def _look(runtime: Runtime, program: str | None, tracking: bool) -> None:
     if not _drives_criu(runtime):
         raise Unable(
             f"the OCI runtime {runtime.name} does not support checkpoint/restore: it was built "
@@ -58,7 +83,6 @@ def check_able(runtime: Runtime, *, tracking: bool = False) -> None:
             hint="containers made with --runtime runc can be checkpointed, and those of the crun "
             "of Debian 13 (packages runc, criu, libcriu2)",
         )
-    program = command.find_program("criu")
     if program is None:
         raise Unable(
             "checkpoint/restore needs CRIU, which is not installed: there is no program criu",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from checkpoint_story import Story
 from vm_store import IMAGE, TOP, Store, make_store
 
 pytestmark = pytest.mark.openzfs
@@ -238,6 +240,59 @@ def test_an_overlay_has_its_changes_in_the_containers_dataset(strata: Store) -> 
         assert strata("start", "-a", "over").split() == ["old", "dir", "new"]
     assert os.listdir(lower) == ["old"]
     strata("rm", "over")
+
+
+# -- checkpoints -----------------------------------------------------------------------------------
+
+
+def test_memory_and_files_come_back_together(strata: Store) -> None:
+    story = Story(strata.folder)
+    counter = story.count("counter")
+    story("container", "checkpoint", "counter")
+    last = counter.numbers[-1]
+    assert story.status_of("counter") == ("exited", True, False)
+    story("snapshot", "counter@moment")
+    story("container", "restore", "counter")
+    counter.goes_on(last)
+    assert story.status_of("counter") == ("running", False, True)
+    assert counter.numbers.count(1) == 1
+    story("stop", "counter")
+    story("rollback", "counter@moment")
+    story("container", "restore", "counter")
+    counter.wait_for(last + 2, times=2)
+    assert counter.numbers.count(last) == 1
+    assert int(story("exec", "counter", "cat", "/data/n")) > last
+    story("rm", "-f", "counter")
+
+
+def test_a_connection_goes_on_when_it_may(strata: Store) -> None:
+    story = Story(strata.folder)
+    story("run", "-d", "--name", "echo", "--stop-timeout", "0", IMAGE,
+          "busybox", "nc", "-l", "-p", "80", "-e", "cat")  # fmt: skip
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.MacAddress}}{{end}}"
+    before = story("inspect", "--format", form, "echo")
+    connections: list[socket.socket] = []
+
+    def connect() -> bool:
+        try:
+            connections.append(socket.create_connection((before.split()[0], 80), 10))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    eventually(connect, "nobody listens")
+    with connections[0] as connection:
+        connection.settimeout(60)
+        connection.sendall(b"one")
+        assert connection.recv(10) == b"one"
+        told = story.refused("container", "checkpoint", "echo").err
+        assert "--tcp-established" in told
+        story("container", "checkpoint", "--tcp-established", "echo")
+        story("container", "restore", "--tcp-established", "echo")
+        assert story("inspect", "--format", form, "echo") == before
+        connection.sendall(b"two")
+        assert connection.recv(10) == b"two"
+    story("rm", "-f", "echo")
 
 
 def test_nothing_stays_behind(strata: Store) -> None:
