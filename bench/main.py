@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import material
 import networks
 import rows as measures
+import storage
 from engines import Broken, Docker, Engine, Podman, Strata, ask
 
 if TYPE_CHECKING:
@@ -152,8 +153,9 @@ def measure_all(options: argparse.Namespace, folder: str) -> str:
             "ps": lambda: measures.measure_ps(working, options.repeat, options.containers),
             "many": lambda: measures.measure_many(working, few, options.many),
             "snapshots": lambda: [
-                *measures.measure_bare_snapshots(strata, options.repeat),
-                *measures.measure_snapshots(
+                *storage.measure_bare(strata, options.repeat),
+                *storage.measure_processes(strata, options.repeat),
+                *storage.measure_sizes(
                     strata, options.repeat, {"10 MB": 10_000_000, "10 GB": 10_000_000_000}
                 ),
             ],
