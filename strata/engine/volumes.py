@@ -15,10 +15,9 @@ from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter, matches
 from strata.engine.identity import identity
-from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse
 from strata.linux import locks, mount
-from strata.storage import layout, properties
+from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
 from strata.store.records import SCHEMA, new_id
 from strata.times import format_time, parse_time
@@ -89,6 +88,8 @@ def create(
     existing = e.records.find_name("volume", name)
     if existing is not None and ignore and e.records.find("volume", existing) is not None:
         return inspect(e, [name])[0]
+    from strata.storage import properties
+
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
     native = properties.resolve_size(native, 0)
     place = ""
@@ -379,6 +380,8 @@ def remove(
             report(f"{record['name']} is forgotten: {', '.join(kept)} {stays}")
         gone.append(record["name"])
     if gone:
+        from strata.engine.system import collect
+
         collect.collect_detached(e)
     return gone
 
@@ -440,6 +443,8 @@ def prune(
         except InUse:
             continue
         gone.append(record["name"])
+    from strata.engine.system import collect
+
     return collect.report(e, gone, before)
 
 
@@ -462,6 +467,8 @@ def choose_prunable(
 
 def profiles() -> list[Record]:
     """The workload profiles, for ``volume profiles``."""
+    from strata.storage import properties
+
     return [
         {"Name": profile.name, "Options": profile.properties, "Description": profile.reason}
         for profile in properties.PROFILES.values()

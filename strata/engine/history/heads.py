@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import adoption, limits, volumes
+from strata.engine import adoption, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.holders import find_holders
@@ -87,7 +87,9 @@ def switch(e: Engine, target: str, branch: str, *, stop: bool = True) -> Record:
         generation = _next_generation(record)
         operation.plan(["settle-generation", record["kind"], record["id"], wanted])
         # The branch may have been the head when other limits held.
-        if not adoption.is_owned(record, found):
+        if record.get("native") and not adoption.is_owned(record, found):
+            from strata.engine import limits
+
             limits.enforce(e, record, wanted)
         e.driver.set_properties(wanted, {"strata:generation": str(generation)})
         trace.point("switch:generation-set")
@@ -219,7 +221,9 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
         volumes.mount_locked(e, record)
         trace.point(f"{operation.verb}:remounted")
     try:
-        if is_ours:
+        if is_ours and record.get("native"):
+            from strata.engine import limits
+
             limits.free_reservation(e, record, old)
         e.driver.close(old)
     except DatasetNotFound:

@@ -8,11 +8,9 @@ and that is said. What runs in the containers is asked for a consistent state be
 
 from __future__ import annotations
 
-import contextlib
-
 from strata import trace
 from strata.engine.core import Engine, Record
-from strata.engine.history import heads, quiescing, snapshots, targets
+from strata.engine.history import heads, snapshots, targets
 from strata.errors import UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
@@ -20,7 +18,10 @@ from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+    from strata.engine.history.quiescing import Quiesced
+    from strata.linux.locks import Lock
 
 
 def take(
@@ -42,9 +43,8 @@ def take(
         for record, name in list(chosen.values()):
             for volume in list_volumes(e, record):
                 chosen.setdefault(("volume", volume["id"]), (volume, name))
-    with contextlib.ExitStack() as stack:
-        operation = stack.enter_context(e.begin("snapshot"))
-        users = _lock_all(e, stack, [record for record, _ in chosen.values()])
+    with e.begin("snapshot") as operation, _Held() as held:
+        users = _lock_all(e, held, [record for record, _ in chosen.values()])
         moment: list[tuple[Record, str]] = []
         for record, name in chosen.values():
             record = e.records.get(record["kind"], record["id"])
@@ -69,18 +69,56 @@ def take(
     return [f"{record['name']}@{name}" for record, name in moment]
 
 
-@contextlib.contextmanager
+class _Held:
+    """Locks that are given back together. An `ExitStack` would cost each snapshot two imports."""
+
+    __slots__ = ("_locks",)
+
+    def __init__(self) -> None:
+        self._locks: list[Lock] = []
+
+    def take(self, lock: Lock) -> None:
+        self._locks.append(lock)
+
+    def __enter__(self) -> _Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._locks:
+            self._locks.pop().release()
+
+
+class _Nobody:
+    """In place of `Quiesced` where nothing runs that would have to be consistent."""
+
+    __slots__ = ()
+
+    def check(self) -> None:
+        """Nothing can have changed."""
+
+    def __enter__(self) -> _Nobody:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
 def hold_still(
     e: Engine, users: Sequence[Record], datasets: Sequence[str], *, quiesce: str = "",
     report: Callable[[str], None] = lambda text: None,
-) -> Iterator[quiescing.Quiesced]:  # fmt: skip
-    """Keep running containers consistent while the snapshots of ``datasets`` are taken.
+) -> Quiesced | _Nobody:  # fmt: skip
+    """Keep running containers consistent in a ``with`` block, in which the snapshots of
+    ``datasets`` are taken.
 
     The caller has the containers' locks.
     """
+    running = [record for record in users if lifecycle.derive(record) == lifecycle.RUNNING]
+    if not running and not quiesce:
+        return _Nobody()
+    from strata.engine.history import quiescing
+
     if quiesce:
         quiescing.check_mode(quiesce)
-    running = [record for record in users if lifecycle.derive(record) == lifecycle.RUNNING]
     modes = []
     for record in running:
         mode, reason = (quiesce, "") if quiesce else quiescing.choose(record)
@@ -96,8 +134,7 @@ def hold_still(
         if several:
             why = "the snapshots are of different pools, one after another"
         report(f"{names} held still: {why}")
-    with quiescing.Quiesced(e, modes, still=still, report=report) as quiesced:
-        yield quiesced
+    return quiescing.Quiesced(e, modes, still=still, report=report)
 
 
 def _list_pools(e: Engine, datasets: Sequence[str]) -> list[str]:
@@ -123,9 +160,7 @@ def list_volumes(e: Engine, record: Record) -> list[Record]:
     return found
 
 
-def _lock_all(
-    e: Engine, stack: contextlib.ExitStack, records: Sequence[Record]
-) -> list[Record]:  # fmt: skip
+def _lock_all(e: Engine, held: _Held, records: Sequence[Record]) -> list[Record]:
     """Lock the targets and the running containers that use them, in the order of locks; return
     those containers."""
     containers = {record["id"]: record for record in records if record["kind"] == "container"}
@@ -135,7 +170,7 @@ def _lock_all(
     volumes = {record["id"]: record for record in records if record["kind"] == "volume"}
     for group in (containers, volumes):
         for object_id in sorted(group):
-            stack.enter_context(e.lock_object(group[object_id]))
+            held.take(e.lock_object(group[object_id]))
     return [e.records.get("container", object_id) for object_id in sorted(containers)]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from strata import trace
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
-from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound, UsageError
 from strata.storage.driver import DatasetExists, DatasetNotFound, HasDependants
 from strata.storage.outside import PlaceMissing
@@ -144,6 +143,8 @@ def remove(e: Engine, specs: Sequence[str], *, now: bool = False) -> list[str]:
         targets.emit(e, "remove", record, name)
         gone.append(f"{record['name']}@{name}")
     if gone and not now:
+        from strata.engine.system import collect
+
         collect.collect_detached(e)
     return gone
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import itertools
 
 from strata.engine import names
-from strata.engine.containers import create
 from strata.engine.core import Engine, Record
-from strata.engine.images import layers
 from strata.errors import NotFound, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
@@ -115,6 +113,8 @@ def get_snapshot(e: Engine, record: Record, name: str) -> Snapshot:
 def get_source(e: Engine, record: Record, name: str) -> str:
     """The snapshot to clone from: one of the lineage, or the layer for a container's start."""
     if name == START and record["kind"] == "container":
+        from strata.engine.images import layers
+
         base = layers.find_base(e, record["layer"])
         if base is None:
             raise NotFound(f"container {record['name']} has no image layer to start from")
@@ -142,6 +142,8 @@ def get_owner(e: Engine, entry: Record) -> Record:
 def save(e: Engine, record: Record) -> None:
     """Write a target's record, with the copy a container has."""
     if record["kind"] == "container":
+        from strata.engine.containers import create
+
         create.save(e, record)
     else:
         e.records.save(record)
