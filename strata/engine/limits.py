@@ -21,7 +21,7 @@ from strata.storage.driver import DatasetNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _NONE = "none"
 _FULL = (28, 122)  # ENOSPC, EDQUOT
@@ -80,6 +80,7 @@ def change(e: Engine, record: Record, options: Mapping[str, str]) -> list[str]:
         _check_room(e, record, asked, wanted, base or 0)
         with e.journal.begin("limit", ["settle-limits", record["kind"], record["id"]]):
             e.driver.set_properties(record["dataset"], wanted)
+            _lift_on_branches(e, record, [name for name in wanted if wanted[name] == _NONE])
             trace.point("limit:set")
             native = {**(record.get("native") or {}), **wanted}
             record["native"] = {
@@ -100,6 +101,15 @@ def change(e: Engine, record: Record, options: Mapping[str, str]) -> list[str]:
         events.emit(e, events.VOLUME, "update", id=record["id"], name=record["name"],
                     attributes=record["labels"])  # fmt: skip
     return notes
+
+
+def _lift_on_branches(e: Engine, record: Record, names: Sequence[str]) -> None:
+    """A limit that ends must not come back with a branch from its time."""
+    for branch in record["branches"] if names else ():
+        try:
+            e.driver.set_properties(branch["dataset"], dict.fromkeys(names, _NONE))
+        except DatasetNotFound:
+            continue
 
 
 def is_owned(record: Record) -> bool:

@@ -89,6 +89,9 @@ def check_volume(store: Store, folder: Path) -> None:
     assert ok("system", "check").rc == 0
     ok("volume", "update", "-o", "size=none", "data")
     assert get_limits(store, "volume", "data") == {}
+    ok("switch", "data", "g2")
+    ok("run", "--rm", "-v", "data:/d", BUSYBOX, "sh", "-c",
+       "dd if=/dev/urandom of=/d/more bs=1M count=9; sync")  # fmt: skip
 
 
 @pytest.mark.parametrize("on", STORES)
