@@ -242,6 +242,13 @@ def test_an_overlay_has_its_changes_in_the_containers_dataset(strata: Store) -> 
     strata("rm", "over")
 
 
+def test_nothing_stays_behind(strata: Store) -> None:
+    eventually(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
+    assert [entry for entry in os.listdir(CGROUPS / "strata") if len(entry) == 64] == []
+    done = strata.call("system", "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # -- checkpoints -----------------------------------------------------------------------------------
 
 
@@ -293,10 +300,3 @@ def test_a_connection_goes_on_when_it_may(strata: Store) -> None:
         connection.sendall(b"two")
         assert connection.recv(10) == b"two"
     story("rm", "-f", "echo")
-
-
-def test_nothing_stays_behind(strata: Store) -> None:
-    eventually(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
-    assert [entry for entry in os.listdir(CGROUPS / "strata") if len(entry) == 64] == []
-    done = strata.call("system", "check")
-    assert done.returncode == 0, done.stdout + done.stderr
