@@ -65,12 +65,14 @@ def test_the_line_of_an_environment_file_is_named(busybox_store: Store) -> None:
     )
 
 
-def test_a_size_below_what_the_image_brings_is_named() -> None:
+def test_a_limit_below_what_the_image_brings_is_named() -> None:
     with open_store() as store:
         store.add_busybox()
-        outcome = refuse(store, "run", "--rm", "--storage-opt", "size=1m", BUSYBOX, "true")
-        assert "has used up its size=1048576" in outcome.err
-        store.ok("run", "--rm", "--storage-opt", "size=30m", BUSYBOX, "true")
+        outcome = refuse(store, "run", "--rm", "--storage-opt", "refquota=1m", BUSYBOX, "true")
+        assert "is full: its limit refquota=1M is reached" in outcome.err
+        store.ok("run", "--rm", "--storage-opt", "refquota=30m", BUSYBOX, "true")
+        # What the image brings does not count here.
+        store.ok("run", "--rm", "--storage-opt", "size=1m", BUSYBOX, "true")
 
 
 @pytest.mark.parametrize(

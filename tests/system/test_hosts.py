@@ -7,7 +7,7 @@ import socket
 
 import pytest
 from helpers.hosts import Server, ask_tcp, ask_udp, list_inside, open_hosts
-from helpers.store import BUSYBOX, Store
+from helpers.store import BUSYBOX, open_store
 
 pytestmark = [pytest.mark.root]
 
@@ -32,13 +32,10 @@ def test_hosts_leave_neither_links_nor_processes() -> None:
     assert not [pid for inode in inodes for pid in list_inside(inode)]
 
 
-def test_a_store_on_a_host_runs_its_commands_there(busybox_store: Store) -> None:
-    with open_hosts("a") as (a,):
-        busybox_store.netns = a.netns
-        try:
-            shown = busybox_store.ok("run", "--rm", "--network", "host", BUSYBOX, "cat",
-                                     "/proc/net/dev")  # fmt: skip
-        finally:
-            busybox_store.netns = ""
+def test_a_store_on_a_host_runs_its_commands_there() -> None:
+    # A store of its own: with the host ends what a command of it left at work.
+    with open_hosts("a") as (a,), open_store(netns=a.netns) as store:
+        store.add_busybox()
+        shown = store.ok("run", "--rm", "--network", "host", BUSYBOX, "cat", "/proc/net/dev")
     links = [line.split(":")[0].strip() for line in shown.out.splitlines() if ":" in line]
     assert links == ["lo", "eth0"]
