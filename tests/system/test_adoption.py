@@ -363,7 +363,8 @@ def test_on_zfs() -> None:
         assert store.ok("run", "--rm", "-v", "photos:/d", BUSYBOX, "cat", "/d/f").line == "one"
         shown = run("zfs", "get", "-H", "-o", "value", "recordsize,mountpoint", head).split()
         assert shown[0] == "16K"
-        assert shown[1].startswith(store.root)
+        # Where the module can mount it in one namespace alone, it has no place of its own.
+        assert shown[1] == "legacy" or shown[1].startswith(store.root)
         assert (
             run("zfs", "get", "-H", "-o", "value", "mountpoint", f"{tank}/photos").strip() == path
         )
