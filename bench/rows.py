@@ -277,7 +277,7 @@ for number in range({past} // 2):
 
 def _read_set_up(launcher: Iterable[str]) -> list[str]:
     """What a launcher does before it loads Strata."""
-    return [line for line in launcher if not line.startswith(("#!", "from ", "start("))]
+    return [line for line in launcher if not line.startswith(("#!", "from strata.cli", "start("))]
 
 
 def measure_scale(strata: Strata, repeat: int, datasets: int, snapshots: int) -> list[Row]:
