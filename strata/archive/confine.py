@@ -10,11 +10,13 @@ stays inside the directory. Sources: capabilities(7), prctl(2), pivot_root(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
+import struct
 
 from strata.linux import mount
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,13 +51,13 @@ def confine(root: str, keep: Iterable[int], *, file_size: int, parent: int) -> N
     largest file it may write. When process ``parent`` ends, this one is killed.
     """
     _close_others(keep)
-    check(libc().prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "prctl")
+    call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0, what="prctl")
     if os.getppid() != parent:
         raise OSError(3, "the parent is gone")
     # The terminal's interrupt goes to the parent, which ends us in order.
-    libc().signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
+    ctypes.CDLL(None).signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
     namespaces = _CLONE_NEWNS | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
-    check(libc().unshare(namespaces), "unshare")
+    call("unshare", namespaces, what="unshare")
     _change_root(root)
     os.umask(0)
     os.setgroups([])
@@ -81,13 +83,13 @@ def _change_root(root: str) -> None:
     )  # fmt: skip
     os.chdir(root)
     try:
-        check(libc().pivot_root(b".", b"."), "pivot_root")
+        call("pivot_root", b".", b".", what="pivot_root")
     except OSError:
         # The root of a chroot or an initramfs cannot be pivoted away. Without CAP_SYS_CHROOT and
         # without descriptors outside, a changed root holds as well.
         os.chroot(".")
     else:
-        check(libc().umount2(b".", mount.MNT_DETACH), "umount2")
+        call("umount2", b".", mount.MNT_DETACH, what="umount2")
     os.chdir("/")
 
 
@@ -105,18 +107,23 @@ def _limit(file_size: int) -> None:
 
 
 def _drop_capabilities() -> None:
-    prctl = libc().prctl
-    check(prctl(_PR_SET_SECUREBITS, _SECUREBITS, 0, 0, 0), "securebits")
-    check(prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "ambient capabilities")
+    _prctl("securebits", _PR_SET_SECUREBITS, _SECUREBITS)
+    _prctl("ambient capabilities", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
-        if capability not in KEPT and prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            if ctypes.get_errno() == 22:  # past the last capability of this kernel
-                break
-            check(-1, "bounding capabilities")
+        if capability not in KEPT:
+            try:
+                _prctl("bounding capabilities", _PR_CAPBSET_DROP, capability)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    break  # past the last capability of this kernel
+                raise
     low = sum(1 << capability for capability in KEPT)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    header = struct.pack("=2I", _CAPABILITY_VERSION_3, 0)
     # Two rows (capabilities 0-31, 32-63) of effective, permitted, inheritable.
-    data = (ctypes.c_uint32 * 6)(low, low, 0, 0, 0, 0)
-    check(libc().capset(header, data), "capset")
-    check(prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    check(prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
+    call("capset", header, struct.pack("=6I", low, low, 0, 0, 0, 0), what="capset")
+    _prctl("no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
+    _prctl("dumpable", _PR_SET_DUMPABLE, 0)
+
+
+def _prctl(what: str, option: int, value: int) -> None:
+    call("prctl", option, value, 0, 0, 0, what=what)

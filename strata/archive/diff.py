@@ -34,7 +34,7 @@ import stat
 from strata.archive import tar
 from strata.archive.split import SPLIT_NAME, SplitFile, Writer
 from strata.errors import ArchiveError, NoSpace, StorageError
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def _xattrs(fd: int) -> dict[bytes, bytes] | None:
 
 def _is_fuse(fd: int) -> bool:
     buffer = ctypes.create_string_buffer(256)  # struct statfs, whose first word is the type
-    check(libc().fstatfs(fd, buffer), "fstatfs")
+    call("fstatfs", fd, ctypes.addressof(buffer), what="fstatfs")
     return ctypes.c_long.from_buffer(buffer).value == _FUSE_SUPER_MAGIC
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from strata.linux.mount import MountStep, attach_tree, clone_tree
 from strata.linux.namespace import CLONE_NEWNS
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 
 class BorrowStep(MountStep):
@@ -44,4 +43,4 @@ class BorrowStep(MountStep):
 
 
 def _enter(fd: int) -> None:
-    check(libc().setns(ctypes.c_int(fd), ctypes.c_int(CLONE_NEWNS)), "setns")
+    call("setns", fd, CLONE_NEWNS, what="setns")

@@ -6,13 +6,12 @@ the container's root. Nothing on the disk changes. mount_setattr(2), since Linux
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 
 from strata.linux.mount import MountStep, attach_tree, clone_tree, set_idmap
 from strata.linux.reach import open_way
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def open_user_namespace(uid_map: IdMap, gid_map: IdMap) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            check(libc().unshare(ctypes.c_int(CLONE_NEWUSER)), "unshare")
+            call("unshare", CLONE_NEWUSER, what="unshare")
             os.write(tell, b"1")
             signal.pause()
         finally:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 IN_MODIFY = 0x002
 IN_CLOSE_WRITE = 0x008
@@ -23,11 +22,11 @@ class Watcher:
     __slots__ = ("_fd",)
 
     def __init__(self) -> None:
-        self._fd = check(libc().inotify_init1(ctypes.c_int(_NONBLOCK_CLOEXEC)), "inotify")
+        self._fd = call("inotify_init1", _NONBLOCK_CLOEXEC, what="inotify")
 
     def add(self, path: str, mask: int) -> None:
         """Watch a path; watching it again changes nothing. OSError."""
-        check(libc().inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask)), path)
+        call("inotify_add_watch", self._fd, os.fsencode(path), mask, what=path)
 
     def fileno(self) -> int:
         return self._fd

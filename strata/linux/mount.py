@@ -6,11 +6,11 @@ here decides anything; who mounts what where is planned elsewhere and executed a
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+import struct
 
-from strata.linux.syscall import MOUNT_SETATTR, MOVE_MOUNT, OPEN_TREE, check, libc, syscall
+from strata.linux.syscall import MOUNT_SETATTR, MOVE_MOUNT, OPEN_TREE, call, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,35 +40,27 @@ MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 _MOUNT_ATTR_IDMAP = 0x00100000
-
-
-class _MountAttr(ctypes.Structure):
-    _fields_ = [
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    ]
+#: struct mount_attr: attributes to set and to clear, propagation, descriptor of a user namespace
+_MOUNT_ATTR = "=4Q"
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2)."""
-    check(
-        libc().mount(
-            os.fsencode(source),
-            os.fsencode(target),
-            fstype.encode() or None,
-            ctypes.c_ulong(flags),
-            os.fsencode(data) or None,
-        ),
-        target,
+    call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        fstype.encode() or None,
+        flags,
+        os.fsencode(data) or None,
+        what=target,
     )
 
 
 def unmount(target: str, *, lazy: bool = False) -> None:
     """umount2(2), never following a symbolic link."""
     flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
-    check(libc().umount2(os.fsencode(target), flags), target)
+    call("umount2", os.fsencode(target), flags, what=target)
 
 
 def take_down(target: str) -> None:
@@ -109,17 +101,15 @@ def set_attributes(
     fd: int, *, add: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False
 ) -> None:
     """mount_setattr(2) on a mount descriptor: MOUNT_ATTR_* bits to add and to clear."""
-    attr = _MountAttr(add, clear, propagation, 0)
+    attr = struct.pack(_MOUNT_ATTR, add, clear, propagation, 0)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
-    size = ctypes.sizeof(attr)
-    syscall(MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attr), size, what="mount_setattr")
+    syscall(MOUNT_SETATTR, fd, b"", flags, attr, len(attr), what="mount_setattr")
 
 
 def set_idmap(fd: int, namespace: int) -> None:
     """mount_setattr(2): let a detached mount show its owners as a user namespace maps them."""
-    attr = _MountAttr(_MOUNT_ATTR_IDMAP, 0, 0, namespace)
-    size = ctypes.sizeof(attr)
-    syscall(MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, ctypes.byref(attr), size, what="idmapped mount")
+    attr = struct.pack(_MOUNT_ATTR, _MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    syscall(MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, attr, len(attr), what="idmapped mount")
 
 
 def attach_tree(fd: int, target: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from strata.linux import mount
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
         for first, last in ((0, low), (low + 1, high), (high + 1, os.sysconf("SC_OPEN_MAX"))):
             os.closerange(first, last)
         os.setsid()
-        check(libc().unshare(ctypes.c_int(CLONE_NEWNS)), "unshare")
+        call("unshare", CLONE_NEWNS, what="unshare")
         mount.set_propagation("/", mount.MS_SLAVE)
         prepare()
         os.write(report, _READY)

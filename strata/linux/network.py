@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import ctypes
 import errno
 import os
 
 from strata.linux import mount, netlink
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,12 +58,12 @@ def open_inside(
     def work() -> None:
         try:
             if make:
-                check(libc().unshare(ctypes.c_int(CLONE_NEWNET)), "unshare")
+                call("unshare", CLONE_NEWNET, what="unshare")
                 mount.mount(_OWN, path, flags=mount.MS_BIND)
             else:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    check(libc().setns(ctypes.c_int(fd), ctypes.c_int(CLONE_NEWNET)), "setns")
+                    call("setns", fd, CLONE_NEWNET, what="setns")
                 finally:
                     os.close(fd)
             for name, value in (settings or {}).items():

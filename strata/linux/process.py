@@ -9,7 +9,7 @@ import os
 import select
 import time
 
-from strata.linux.syscall import PIDFD_GETFD, PIDFD_OPEN, PIDFD_SEND_SIGNAL, syscall
+from strata.linux.syscall import PIDFD_GETFD, PIDFD_SEND_SIGNAL, syscall
 
 _boot: list[str] = []
 
@@ -59,7 +59,7 @@ def is_alive(pid: int, start_time: int) -> bool:
 
 def open_pidfd(pid: int) -> int:
     """pidfd_open(2): a descriptor that becomes readable when the process ends. OSError ESRCH."""
-    return syscall(PIDFD_OPEN, pid, 0, what=f"pid {pid}")
+    return os.pidfd_open(pid)
 
 
 def signal_pidfd(pidfd: int, number: int) -> None:

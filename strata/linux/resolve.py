@@ -6,8 +6,8 @@ outside can be reached, whatever a running container does meanwhile.
 
 from __future__ import annotations
 
-import ctypes
 import os
+import struct
 
 from strata.linux.syscall import OPENAT2, syscall
 
@@ -17,19 +17,10 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = [
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    ]
-
-
 def open_at(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2); a close-on-exec descriptor. OSError."""
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    encoded = os.fsencode(path)
-    return syscall(OPENAT2, directory, encoded, ctypes.byref(how), ctypes.sizeof(how), what=path)
+    how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)  # struct open_how
+    return syscall(OPENAT2, directory, os.fsencode(path), how, len(how), what=path)
 
 
 def open_in_root(root: str | int, path: str, flags: int, mode: int = 0) -> int:

@@ -18,7 +18,7 @@ import pytest
 
 from strata import command
 from strata.linux import mount
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 from strata.storage import setup, zfs_dialect
 from strata.storage.driver import Driver
 
@@ -55,7 +55,7 @@ def _remove(folder: str) -> None:
 def own_namespace() -> None:
     """Give this process its own mount namespace, and in it the places where a zfs-fuse daemon
     keeps its socket, lock and cache: so it runs beside any other."""
-    check(libc().unshare(CLONE_NEWNS), "unshare")
+    call("unshare", CLONE_NEWNS, what="unshare")
     mount.set_propagation("/", mount.MS_SLAVE)
     for folder in ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs"):
         if os.path.isdir(folder) or shutil.which("zfs-fuse"):
@@ -155,7 +155,7 @@ class Namespace:
         if self.pid == 0:
             try:
                 os.close(self._end)
-                check(libc().unshare(CLONE_NEWNS), "unshare")
+                call("unshare", CLONE_NEWNS, what="unshare")
                 mount.set_propagation("/", mount.MS_PRIVATE)
                 if prepare is not None:
                     prepare()

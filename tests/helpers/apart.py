@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from helpers.store import POOL, Store, get_busybox_tar, open_store
 from strata.linux import mount
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 CLONE_NEWNS = 0x20000
 FOLDERS = ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs")
@@ -28,7 +28,7 @@ def apart(act: Callable[[Store], None]) -> None:
     if pid == 0:
         code = 1
         try:
-            check(libc().unshare(CLONE_NEWNS), "unshare")
+            call("unshare", CLONE_NEWNS, what="unshare")
             mount.set_propagation("/", mount.MS_SLAVE)
             for folder in FOLDERS:
                 os.makedirs(folder, exist_ok=True)

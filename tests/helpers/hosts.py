@@ -19,7 +19,6 @@ happened before.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -31,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 if TYPE_CHECKING:
     from helpers.store import Store
@@ -202,7 +201,7 @@ def enter(netns: str) -> None:
     """Move the calling thread into a network namespace, for good."""
     fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check(libc().setns(ctypes.c_int(fd), ctypes.c_int(CLONE_NEWNET)), f"setns {netns}")
+        call("setns", fd, CLONE_NEWNET, what=f"setns {netns}")
     finally:
         os.close(fd)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from strata.linux import mount
-from strata.linux.syscall import check, libc
+from strata.linux.syscall import call
 
 CLONE_NEWNS = 0x20000
 
@@ -37,7 +37,7 @@ def elsewhere(enter: Callable[[], None], propagation: int = mount.MS_PRIVATE) ->
     if pid == 0:
         try:
             os.close(stay_write)
-            check(libc().unshare(CLONE_NEWNS), "unshare")
+            call("unshare", CLONE_NEWNS, what="unshare")
             mount.set_propagation("/", propagation)
             enter()
             os.write(ready_write, b"ok")
