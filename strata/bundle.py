@@ -1,30 +1,34 @@
 """All modules of an installed copy in one file, so that a command finds its own without searching.
 
 A command loads some ninety modules. Looking for each in directories, and opening a file for each,
-takes a quarter of the time a short command needs to start. The bundle has the compiled code of all,
-behind an index. A module is taken from it as long as its source is of the same age and size, as
-with ``.pyc`` files; otherwise, and without a bundle, the usual way is taken. ::
+takes a quarter of the time a short command needs to start; what the interpreter does around each
+module takes another part. The bundle has the compiled code of all and says what each needs, so a
+module comes together with what it needs, in one go. It is taken from the bundle as long as its
+source is of the same age and size, as with ``.pyc`` files; otherwise, and without a bundle, the
+usual way is taken. ::
 
     magic number of the interpreter's byte code, 4 bytes
     size of the index, 4 bytes
-    index       marshalled: module -> (position, size, is a package, source, its mtime, its size)
-    code        marshalled, one after the other
+    index       marshalled: module -> `Entry`
+    code        for each, marshalled: the modules it imports when it is loaded, and its code
 """
 
 from __future__ import annotations
 
+import _thread
 import marshal
 import os
+import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
-    #: position, size, is a package, source relative to the package's parent, mtime in ns, size
-    Entry = tuple[int, int, bool, str, int, int]
+    #: position and size of its code, whether it is a package, its source's mtime in ns and size
+    Entry = tuple[int, int, bool, int, int]
 
 _NAME = "strata.bundle"
 
@@ -44,17 +48,18 @@ class _Finder:
         entry = self._index.get(name)
         if entry is None:
             return None
-        source = f"{self._parent}/{entry[3]}"
+        folder = f"{self._parent}/{name.replace('.', '/')}"
+        source = f"{folder}/__init__.py" if entry[2] else f"{folder}.py"
         try:
             found = os.stat(source)
         except OSError:
             return None
-        if (found.st_mtime_ns, found.st_size) != entry[4:]:
+        if found.st_mtime_ns != entry[3] or found.st_size != entry[4]:
             return None
         spec = ModuleSpec(name, self, origin=source, is_package=entry[2])  # type: ignore[arg-type]
         spec.has_location = True
         if entry[2]:
-            spec.submodule_search_locations = [os.path.dirname(source)]
+            spec.submodule_search_locations = [folder]
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -62,19 +67,77 @@ class _Finder:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(self.get_code(module.__name__), module.__dict__)
+        before: list[tuple[ModuleSpec, CodeType]] = []
+        # Closed before anything is done: a descriptor that is kept could take a number the user
+        # hands on.
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            code = self._read(fd, module.__name__, before, {module.__name__})
+        finally:
+            os.close(fd)
+        for spec, needed in before:
+            self._load(spec, needed)
+        exec(code, module.__dict__)
 
     def get_code(self, name: str) -> CodeType:
+        """The code of a module, for those who ask for more than to load it (runpy, pdb)."""
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return self._read(fd, name, [], set(self._index))
+        finally:
+            os.close(fd)
+
+    def _read(
+        self, fd: int, name: str, before: list[tuple[ModuleSpec, CodeType]], seen: set[str]
+    ) -> CodeType:
+        """The code of a module; ``before`` gets what it needs, in the order to load it.
+
+        That is what is neither loaded nor ``seen``, nor has to be loaded the usual way.
+        """
         position, size = self._index[name][:2]
-        # Opened for each: a descriptor that is kept could take a number the user hands on.
-        code: CodeType = marshal.loads(_read(self._path, self._start + position, size))
+        needs: tuple[str, ...]
+        code: CodeType
+        needs, code = marshal.loads(os.pread(fd, size, self._start + position))
+        # Another thread could find a module that is not complete: the usual way has locks for that.
+        if not _thread._count():
+            for need in needs:
+                if need not in seen and need not in sys.modules:
+                    seen.add(need)
+                    spec = self.find_spec(need)
+                    if spec is not None:
+                        before.append((spec, self._read(fd, need, before, seen)))
         return code
+
+    def _load(self, spec: ModuleSpec, code: CodeType) -> None:
+        """Load a module as the interpreter does it, without looking for it."""
+        name = spec.name
+        if name in sys.modules:
+            return  # by one that came before
+        module = type(sys)(name)
+        space = module.__dict__
+        space["__spec__"] = spec
+        space["__loader__"] = self
+        space["__package__"] = spec.parent
+        space["__file__"] = spec.origin
+        if spec.submodule_search_locations is not None:
+            space["__path__"] = spec.submodule_search_locations
+        sys.modules[name] = module
+        try:
+            exec(code, space)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        parent, _, last = name.rpartition(".")
+        setattr(sys.modules[parent], last, module)
 
 
 def use(parent: str) -> None:
-    """Take modules from the bundle in a directory that holds the package, if there is one."""
-    import sys
+    """Take modules from the bundle in a directory that holds the package, if there is one.
 
+    Not where tracebacks are wanted.
+    """
+    if "STRATA_DEBUG" in os.environ:
+        return
     path = f"{parent}/{_NAME}"
     try:
         head = _read(path, 0, 8)
@@ -89,30 +152,59 @@ def use(parent: str) -> None:
 
 def write(parent: str) -> None:
     """Make the bundle of the package in ``parent``, in one step. OSError."""
+    sources = {}
+    for folder, _, names in os.walk(f"{parent}/strata"):
+        for file_name in sorted(names):
+            if file_name.endswith(".py"):
+                source = f"{folder}/{file_name}".removeprefix(f"{parent}/")
+                name = source.removesuffix(".py").replace("/", ".")
+                sources[name.removesuffix(".__init__")] = source
     index: dict[str, Entry] = {}
     codes = []
     position = 0
-    for folder, _, names in os.walk(f"{parent}/strata"):
-        for file_name in sorted(names):
-            if not file_name.endswith(".py"):
-                continue
-            path = f"{folder}/{file_name}"
-            source = path.removeprefix(f"{parent}/")
-            name = source.removesuffix(".py").replace("/", ".")
-            with open(path, "rb") as file:
-                code = marshal.dumps(compile(file.read(), path, "exec", dont_inherit=True))
-                found = os.fstat(file.fileno())
-            index[name.removesuffix(".__init__")] = (
-                position, len(code), file_name == "__init__.py", source,
-                found.st_mtime_ns, found.st_size,
-            )  # fmt: skip
-            codes.append(code)
-            position += len(code)
+    for name, source in sources.items():
+        with open(f"{parent}/{source}", "rb") as file:
+            text = file.read()
+            found = os.fstat(file.fileno())
+        whole = compile(text, f"{parent}/{source}", "exec", dont_inherit=True, optimize=2)
+        needs = tuple(dict.fromkeys(need for need in _list_needs(text) if need in sources))
+        code = marshal.dumps((needs, _strip(whole)))
+        is_package = source.endswith("/__init__.py")
+        index[name] = (position, len(code), is_package, found.st_mtime_ns, found.st_size)
+        codes.append(code)
+        position += len(code)
     table = marshal.dumps(index)
     staging = f"{parent}/{_NAME}.{os.getpid()}"
     with open(staging, "wb") as file:
         file.write(MAGIC_NUMBER + len(table).to_bytes(4, "little") + table + b"".join(codes))
     os.rename(staging, f"{parent}/{_NAME}")
+
+
+def _strip(code: CodeType) -> CodeType:
+    """Code without the table that leads from instructions to lines, a fifth of it.
+
+    Only tracebacks need lines, and who is shown those is not given the bundle.
+    """
+    constants = (_strip(item) if isinstance(item, type(code)) else item for item in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=tuple(constants))
+
+
+def _list_needs(source: bytes) -> Iterator[str]:
+    """What a module imports when it is loaded, packages before what is in them; also names that
+    are no modules."""
+    import ast
+
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            wanted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in wanted:
+            parts = name.split(".")
+            for count in range(1, len(parts) + 1):
+                yield ".".join(parts[:count])
 
 
 def _read(path: str, position: int, size: int) -> bytes:

@@ -75,3 +75,57 @@ def test_without_a_good_bundle_modules_are_found_as_usual(package: Path, damage:
         path.write_bytes({"other-interpreter": b"xxxx" + whole[4:], "short": whole[:6],
                           "no-index": whole[:8] + bytes(40)}[damage])  # fmt: skip
     assert load(package)["strata.parts.two"][::2] == ["SourceFileLoader", 2]
+
+
+def run(package: Path, code: str, **env: str) -> str:
+    """What a program prints that takes its modules from the bundle."""
+    start = "import sys; sys.path.insert(0, sys.argv[1])\nfrom strata.bundle import use\n"
+    done = subprocess.run(
+        [PYTHON, "-ISB", "-c", f"{start}use(sys.argv[1])\n{code}", str(package)],
+        capture_output=True, text=True, check=True, env={**os.environ, **env},
+    )  # fmt: skip
+    return done.stdout
+
+
+_WRITE_DOWN = "import builtins\nbuiltins.order = [*getattr(builtins, 'order', ()), __name__]\n"
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_what_a_module_needs_is_loaded_once_and_before_it(package: Path, threads: int) -> None:
+    parts = package / "strata" / "parts"
+    (parts / "one.py").write_text(_WRITE_DOWN)
+    (parts / "two.py").write_text(f"from strata.parts import one\n{_WRITE_DOWN}")
+    (parts / "three.py").write_text(
+        f"from strata.parts import two\nimport strata.parts.one\n{_WRITE_DOWN}"
+    )
+    strata.bundle.write(str(package))
+    waiting = (
+        "import _thread\nheld = _thread.allocate_lock()\nheld.acquire()\n"
+        "_thread.start_new_thread(held.acquire, ())\nwhile not _thread._count(): pass\n"
+    )
+    code = (
+        "import strata.parts.three\nimport strata.parts.two, strata.parts.one\n"
+        "print(order, strata.parts.one.__spec__.name)\n"
+    )
+    assert run(package, (waiting if threads else "") + code) == (
+        "['strata.parts.one', 'strata.parts.two', 'strata.parts.three'] strata.parts.one\n"
+    )
+
+
+def test_what_cannot_be_loaded_is_not_left_half_loaded(package: Path) -> None:
+    parts = package / "strata" / "parts"
+    (parts / "one.py").write_text("raise ValueError('no')\n")
+    strata.bundle.write(str(package))
+    code = (
+        "for _ in range(2):\n try:\n  import strata.parts.two\n"
+        " except ValueError as error:\n  print(error)\n"
+        "print([name for name in sys.modules if name.startswith('strata.parts.')])\n"
+    )
+    assert run(package, code) == "no\nno\n[]\n"
+
+
+def test_who_wants_tracebacks_gets_modules_with_lines(package: Path) -> None:
+    strata.bundle.write(str(package))
+    code = "import strata.parts.one as m; print(type(m.__loader__).__name__)"
+    assert run(package, code) == "_Finder\n"
+    assert run(package, code, STRATA_DEBUG="1") == "SourceFileLoader\n"
