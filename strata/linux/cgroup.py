@@ -139,6 +139,19 @@ def find_own_procs() -> str | None:
     return None
 
 
+def join_again(procs: str) -> None:
+    """Move the calling process to the cgroup it is in, by the file `find_own_procs` has found.
+
+    What for: a move after a pause waits for an RCU grace period (10 to 20 ms, percpu_down_write in
+    kernel/cgroup/cgroup.c), and moves within the next one do not. OSError.
+    """
+    fd = os.open(procs, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
+
+
 def find_directories(pid: int) -> dict[str, str]:
     """Where a process is counted: controller to directory; ``""`` is the v2 hierarchy.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from strata.linux import mount
 from strata.linux.syscall import call
@@ -18,6 +19,8 @@ CLONE_NEWNS = 0x00020000
 UNIFIED = "/sys/fs/cgroup/unified"
 
 _READY = b"ready"
+#: milliseconds between two beats of a keeper that waits
+_BEAT = 4
 
 
 class Keeper:
@@ -72,11 +75,13 @@ class Keeper:
             self.pid = 0
 
 
-def fork_keeper(prepare: Callable[[], None]) -> Keeper:
+def fork_keeper(prepare: Callable[[], None], beat: Callable[[], None] | None = None) -> Keeper:
     """Fork a child with a mount namespace of its own in which it runs ``prepare``.
 
     The namespace is a recursive slave of ours, never private: a private copy would pin every
-    mount of the host. ``prepare`` does system calls with values made before.
+    mount of the host. Both functions do system calls with values made before; while the child
+    waits to be told to leave it calls ``beat`` every few milliseconds, until that raises an
+    `OSError`.
     """
     answer, report = os.pipe()
     wait, hold = os.pipe()
@@ -87,13 +92,15 @@ def fork_keeper(prepare: Callable[[], None]) -> Keeper:
             os.close(fd)
         raise
     if pid == 0:
-        _keep(prepare, report, wait)
+        _keep(prepare, beat, report, wait)
     os.close(report)
     os.close(wait)
     return Keeper(pid, answer, hold)
 
 
-def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
+def _keep(
+    prepare: Callable[[], None], beat: Callable[[], None] | None, report: int, wait: int
+) -> NoReturn:  # fmt: skip
     code = 1
     try:
         # A copy of any other descriptor (pipes, locks) would keep its other end waiting.
@@ -105,6 +112,8 @@ def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
         mount.set_propagation("/", mount.MS_SLAVE)
         prepare()
         os.write(report, _READY)
+        if beat is not None:
+            _wait_beating(wait, beat)
         os.read(wait, 1)
         code = 0
     except BaseException as error:
@@ -115,6 +124,16 @@ def _keep(prepare: Callable[[], None], report: int, wait: int) -> NoReturn:
         os.write(report, f"{number}\0{text}".encode(errors="replace")[:4000])
     finally:
         os._exit(code)
+
+
+def _wait_beating(wait: int, beat: Callable[[], None]) -> None:
+    poll = select.poll()
+    poll.register(wait, select.POLLIN)
+    try:
+        while not poll.poll(_BEAT):
+            beat()
+    except OSError:
+        return
 
 
 def hide_unified() -> None:

@@ -72,6 +72,9 @@ class Refused(OSError):
     position = 0
 
 
+_left: list[_socket.socket] = []
+
+
 class Channel:
     """A socket to the kernel's `ROUTE` or `NETFILTER`, of the namespace of who opened it."""
 
@@ -90,7 +93,19 @@ class Channel:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sock.close()
+        if self._sock not in _left:
+            self._sock.close()
+
+    def leave(self) -> None:
+        """Have it closed when the process ends, or when another one is left.
+
+        Closing a channel to `NETFILTER` waits until the kernel has freed what was deleted, some ten
+        milliseconds after it is gone for everybody (nft_rcv_nl_event in net/netfilter). A copy of
+        this process (`strata.linux.detached`) has a copy of the channel, and then the wait is its.
+        """
+        while _left:
+            _left.pop().close()
+        _left.append(self._sock)
 
     def change(self, messages: Sequence[Message]) -> None:
         """Ask for changes, one after the other. `Refused` for the first that is; those behind it

@@ -142,9 +142,12 @@ def change_ports(table: str, ports: Sequence[Port], *, add: bool) -> None:
     when one is not as expected, or the table is not there."""
     elements = [(name, [_pack(word) for word in key], [_pack(word) for word in value])
                 for name, key, value in ports]  # fmt: skip
-    if elements:
-        with netlink.Channel(netlink.NETFILTER) as channel:
-            channel.change_at_once(netlink.change_elements(table, elements, add=add))
+    if not elements:
+        return
+    with netlink.Channel(netlink.NETFILTER) as channel:
+        channel.change_at_once(netlink.change_elements(table, elements, add=add))
+        if not add:
+            channel.leave()
 
 
 def _pack(word: str) -> bytes:
