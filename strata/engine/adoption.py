@@ -17,7 +17,7 @@ import time
 from strata import trace
 from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
-from strata.engine.identity import identity
+from strata.engine.identity import identity, is_owned
 from strata.errors import AlreadyExists, InUse, RecordError, StoreMissing, StrataError
 from strata.linux import locks
 from strata.storage import layout, setup
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 def get_holder(e: Engine) -> str:
     """What an adopted dataset says of this store."""
     return f"{e.config.id} {e.config.root}"
-
-
-def is_owned(record: Record, known: Record) -> bool:
-    """Whether a record's head or branch is the adopted dataset itself, which is its owner's."""
-    return bool(record.get("adopted")) and known["guid"] == record["adopted"]
 
 
 # -- adopting --------------------------------------------------------------------------------------

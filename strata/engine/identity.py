@@ -23,3 +23,8 @@ def identity(record: dict[str, Any]) -> dict[str, str]:
         "generation": str(record.get("generation", 1)),
         "schema": str(SCHEMA),
     }
+
+
+def is_owned(record: dict[str, Any], known: dict[str, Any]) -> bool:
+    """Whether a record's head or branch is the adopted dataset itself, which is its owner's."""
+    return bool(record.get("adopted")) and known["guid"] == record["adopted"]

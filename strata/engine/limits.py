@@ -15,6 +15,7 @@ from __future__ import annotations
 from strata import trace
 from strata.engine import events
 from strata.engine.core import Engine, Record
+from strata.engine.identity import is_owned
 from strata.errors import CommandFailed, NoSpace, StrataError, UsageError
 from strata.storage import properties
 from strata.storage.driver import DatasetNotFound
@@ -112,16 +113,9 @@ def _lift_on_branches(e: Engine, record: Record, names: Sequence[str]) -> None:
             continue
 
 
-def is_owned(record: Record) -> bool:
-    """Whether the head is a dataset that was adopted: its settings are its owner's."""
-    from strata.engine import adoption
-
-    return adoption.is_owned(record, record)
-
-
 def _check_owner(record: Record) -> None:
     """Refuse to change what is not ours: the dataset that a volume was adopted from."""
-    if is_owned(record):
+    if is_owned(record, record):
         raise UsageError(
             f"volume {record['name']} is an adopted dataset, which keeps its owner's settings",
             hint="set its properties with the tools of its pool",
@@ -163,7 +157,7 @@ def get_supported(e: Engine) -> list[str]:
 
 def apply(e: Engine, record: Record) -> None:
     """Let the head of a volume or container have the limits that its record says. Idempotent."""
-    if is_owned(record):
+    if is_owned(record, record):
         return
     native = record.get("native") or {}
     others = {name: value for name, value in native.items() if name not in properties.LIMITS}

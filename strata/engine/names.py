@@ -6,7 +6,6 @@ import os
 
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
-from strata.oci import reference as references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def get_each(
 
 def find_image(e: Engine, text: str) -> tuple[Record, str] | None:
     """The image a user means and the full name it was found by ("" when by id)."""
+    from strata.oci import reference as references
+
     digits = references.find_id_prefix(text)
     try:
         candidates = references.local_candidates(text)

@@ -13,7 +13,6 @@ import time
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
-from strata.engine.filters import has_label, is_before, is_true, make_filter, matches
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, InUse
 from strata.linux import locks, mount
@@ -331,6 +330,8 @@ def _make_filter(
     e: Engine, filters: Filters | None, used: Mapping[str, int]
 ) -> Callable[[Record], bool]:
     """The filters of podman-volume-ls(1); ``used`` counts the containers of each volume."""
+    from strata.engine.filters import has_label, is_before, is_true, make_filter, matches
+
     chosen = filters or {}
     named = [*chosen.get("since", ()), *chosen.get("after", ())]
     created = {value: parse_time(names.get_volume(e, value)["created"]) for value in named}

@@ -100,10 +100,10 @@ def rollback(context: Context, options: Options, arguments: list[str]) -> int:
 
 def show_moved(done: dict[str, Any]) -> None:
     """Say what became of the old head and of the containers that were stopped."""
-    from strata.cli.format import human_size
-
     lost = ""
     if done["Lost"]:
+        from strata.cli.format import human_size
+
         lost = f", with {human_size(done['Lost'])} written since its last snapshot"
     if done["Dataset"]:
         note(f"the volume is {done['Dataset']} now; what it was stays where it is")

@@ -7,6 +7,7 @@ from strata.engine import adoption, volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.history.heads import get_branch
+from strata.engine.identity import is_owned
 from strata.engine.system import collect
 from strata.errors import AlreadyExists, InUse, NotFound
 from strata.storage import layout
@@ -31,7 +32,7 @@ def list_branches(e: Engine, target: str) -> list[Record]:
             "Name": targets.branch_name(known), "Head": head, "Target": record["name"],
             "Kind": record["kind"], "Generation": known["generation"],
             "Left": None if head else parse_time(known["created"]),
-            "Dataset": volumes.show_dataset(e, known), "Adopted": adoption.is_owned(record, known),
+            "Dataset": volumes.show_dataset(e, known), "Adopted": is_owned(record, known),
             "Snapshots": [s.name for s in e.driver.list_snapshots(known["dataset"])
                           if not s.name.startswith(targets.REMOVED_PREFIX)],
             "Used": e.driver.get_usage(known["dataset"]).used,
@@ -78,7 +79,7 @@ def _get_idle(e: Engine, record: Record, name: str) -> Record:
             hint=f"switch to another branch first: `strata branch ls {record['name']}`",
         )
     branch = get_branch(record, name)
-    if adoption.is_owned(record, branch):
+    if is_owned(record, branch):
         raise adoption.refuse_branch(e, branch, name)
     return branch
 

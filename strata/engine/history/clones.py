@@ -6,7 +6,6 @@ import time
 
 from strata import trace
 from strata.engine import names, volumes
-from strata.engine.containers import create
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.identity import identity
@@ -69,6 +68,8 @@ def copy_container(
 
     It has the settings of ``record``, or ``config``. Returns its record.
     """
+    from strata.engine.containers import create
+
     container_id = new_id()
     dataset = layout.container(name, container_id)
     copy: Record = {

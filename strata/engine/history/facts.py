@@ -9,10 +9,10 @@ identity. Only a head that is gone is an error, and a branch of it the way out.
 
 from __future__ import annotations
 
-from strata.engine import adoption, volumes
+from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
-from strata.engine.identity import identity
+from strata.engine.identity import identity, is_owned
 from strata.errors import NotFound
 from strata.storage import layout
 
@@ -53,11 +53,13 @@ def reconcile_locked(e: Engine, record: Record, *, leaving: bool = False) -> Rec
         if not (leaving and kept):
             _raise_lost(e, record)
     else:
-        if adoption.is_owned(record, record):
+        if is_owned(record, record):
             record["adopted"] = head.guid
         record["dataset"], record["guid"] = head.name, head.guid
         if head.identity.get("id") != record["id"]:
-            if adoption.is_owned(record, record):
+            if is_owned(record, record):
+                from strata.engine import adoption
+
                 e.driver.outside.adopt(head.name, identity(record), adoption.get_holder(e))
             else:
                 own = {f"strata:{key}": value for key, value in identity(record).items()}

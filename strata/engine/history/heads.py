@@ -15,11 +15,11 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import adoption, volumes
+from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.holders import find_holders
-from strata.engine.identity import identity
+from strata.engine.identity import identity, is_owned
 from strata.errors import InUse, NotFound, StateImproper, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
@@ -87,7 +87,7 @@ def switch(e: Engine, target: str, branch: str, *, stop: bool = True) -> Record:
         generation = _next_generation(record)
         operation.plan(["settle-generation", record["kind"], record["id"], wanted])
         # The branch may have been the head when other limits held.
-        if record.get("native") and not adoption.is_owned(record, found):
+        if record.get("native") and not is_owned(record, found):
             from strata.engine import limits
 
             limits.enforce(e, record, wanted)
@@ -158,7 +158,7 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
     if users and not stop:
         raise _in_use(record, users)
     # An adopted dataset stays as its owner mounted it: that is nobody in the way.
-    wanted = [] if adoption.is_owned(record, record) else [record["dataset"]]
+    wanted = [] if is_owned(record, record) else [record["dataset"]]
     held = find_holders(e, wanted, [int(u["state"]["pid"]) for u in users])
     if held:
         raise InUse(
@@ -182,16 +182,7 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
                     break
                 if not (stop and left):
                     raise _in_use(record, users)
-        from strata.engine.containers import life
-
-        try:
-            restarted = life.restart_after_rollback(e, stopped)
-        except StrataError as error:
-            operation.replace()  # it was tried: it must not start by itself some other day
-            raise StateImproper(
-                f"{record['name']} is on {targets.branch_name(record)} now, but not all that used "
-                f"it started again: {error.message}", hint=error.hint,
-            ) from error  # fmt: skip
+        restarted = _restart(e, operation, record, stopped) if stopped else []
     return {
         "Target": record["name"],
         "Dataset": volumes.show_dataset(e, record) if layout.is_outside(record["dataset"]) else "",
@@ -203,13 +194,29 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
     }
 
 
+def _restart(
+    e: Engine, operation: Operation, record: Record, stopped: Sequence[str]
+) -> list[str]:  # fmt: skip
+    """Start again what was stopped for the move; the names of those started. `StateImproper`."""
+    from strata.engine.containers import life
+
+    try:
+        return life.restart_after_rollback(e, stopped)
+    except StrataError as error:
+        operation.replace()  # it was tried: it must not start by itself some other day
+        raise StateImproper(
+            f"{record['name']} is on {targets.branch_name(record)} now, but not all that used "
+            f"it started again: {error.message}", hint=error.hint,
+        ) from error  # fmt: skip
+
+
 def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
     """Move the pointer; returns the name the old head has as a branch, if it is one now.
 
     The caller has the lock of the target, which nobody uses.
     """
     old, branch = record["dataset"], targets.branch_name(record)
-    is_ours = not adoption.is_owned(record, record)
+    is_ours = not is_owned(record, record)
     move(operation, record)
     if record["kind"] == "container":
         record["state"]["checkpointed"] = ""  # this head may have a checkpoint or not

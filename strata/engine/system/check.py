@@ -19,6 +19,7 @@ from strata.engine import adoption, volumes
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.history import targets
+from strata.engine.identity import is_owned
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
 from strata.engine.networks.compare import find_networks
@@ -292,7 +293,7 @@ def _find_limits(e: Engine, w: World) -> Iterator[Problem]:
             wanted = limits.get_wanted(record)
             if (
                 not wanted
-                or limits.is_owned(record)
+                or is_owned(record, record)
                 or w.find_dataset(record["dataset"]) is None
                 or w.is_busy(record["id"])
             ):
