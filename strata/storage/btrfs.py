@@ -151,7 +151,7 @@ class Btrfs(Driver):
                 btrfs.create_subvolume(folder, staging.rpartition("/")[2])
             finally:
                 os.close(folder)
-            return self._settle(staging, name, identity, properties, origin="")
+            return self._settle(staging, name, identity, properties)
 
     def clone(
         self, snapshot: str, name: str, identity: Mapping[str, str],
@@ -171,7 +171,7 @@ class Btrfs(Driver):
                 except BaseException:
                     self.discard(staging)
                     raise
-                return self._settle(staging, name, identity, properties, origin)
+                return self._settle(staging, name, identity, properties, origin, snapshot)
         finally:
             os.close(source)
 
@@ -182,9 +182,12 @@ class Btrfs(Driver):
 
     def _settle(
         self, staging: str, name: str, identity: Mapping[str, str],
-        properties: Mapping[str, str] | None, origin: str,
+        properties: Mapping[str, str] | None, origin: str = "", snapshot: str = "",
     ) -> Dataset:  # fmt: skip
-        """Give a staged subvolume its identity and its name; on failure nothing is left."""
+        """Give a staged subvolume its identity and its name; on failure nothing is left.
+
+        ``origin``: the uuid of the ``snapshot`` it is a clone of.
+        """
         try:
             fd = btrfs.open_directory(staging)
             try:
@@ -202,9 +205,8 @@ class Btrfs(Driver):
         self.changes += 1
         trace.point("dataset:placed")
         return Dataset(
-            name, info.uuid, info.created_in, info.creation,
-            self._find_snapshot_name(origin, name) if origin else None, dict(identity),
-        )  # fmt: skip
+            name, info.uuid, info.created_in, info.creation, snapshot or None, dict(identity)
+        )
 
     def _place(self, source: str, target: str) -> None:
         from strata.linux.renames import rename_new
@@ -493,19 +495,30 @@ class Btrfs(Driver):
             folder = self.find_folder(name)
             found: list[tuple[int, int, Snapshot]] = []
             for short in self.list_entries(folder):
-                if short.startswith("."):
-                    continue
-                try:
-                    fd = btrfs.open_directory(f"{folder}/{short}")
-                except FileNotFoundError:
-                    continue
-                try:
-                    info = btrfs.get_info(fd)
-                finally:
-                    os.close(fd)
-                entry = Snapshot(name, short, info.uuid, info.created_in, info.creation)
-                found.append((info.created_in, info.tree_id, entry))
+                info = self._find_info(f"{folder}/{short}")
+                if info is not None and not short.startswith("."):
+                    entry = Snapshot(name, short, info.uuid, info.created_in, info.creation)
+                    found.append((info.created_in, info.tree_id, entry))
         return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
+
+    def find_snapshot(self, name: str, short: str) -> Snapshot | None:
+        with Doing(name):
+            folder = self.find_folder(name)
+            info = self._find_info(f"{folder}/{short}")
+        if info is None or not short or short[0] == "." or "/" in short:
+            return None
+        return Snapshot(name, short, info.uuid, info.created_in, info.creation)
+
+    @staticmethod
+    def _find_info(path: str) -> btrfs.SubvolumeInfo | None:
+        try:
+            fd = btrfs.open_directory(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return btrfs.get_info(fd)
+        finally:
+            os.close(fd)
 
     def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -741,7 +754,7 @@ class Btrfs(Driver):
             self._find_snapshot_name(origin, name) if origin else None, identity,
         )  # fmt: skip
 
-    def find_snapshot(self, uuid: str) -> tuple[str, str] | None:
+    def trace_snapshot(self, uuid: str) -> tuple[str, str] | None:
         """Dataset and name of the snapshot with this uuid, wherever both have been renamed to."""
         top = btrfs.open_directory(self.pool)
         try:
@@ -761,7 +774,7 @@ class Btrfs(Driver):
     def _find_snapshot_name(self, uuid: str, near: str) -> str | None:
         if layout.is_outside(near):
             return self.outside.find_snapshot_name(uuid, near)
-        found = self.find_snapshot(uuid)
+        found = self.trace_snapshot(uuid)
         return f"{found[0]}@{found[1]}" if found else None
 
     @staticmethod

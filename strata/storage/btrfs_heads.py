@@ -66,7 +66,7 @@ def promote(driver: Btrfs, name: str) -> None:
     head = driver.open_dataset(name)
     try:
         origin = driver.read_attribute(head, ORIGIN)
-        found = driver.find_snapshot(origin) if origin else None
+        found = driver.trace_snapshot(origin) if origin else None
         if found is None:
             raise StorageError(f"{name} is not a clone, or its origin is gone")
         source, snapshot = found

@@ -329,6 +329,10 @@ class Driver:
         """The snapshots of one dataset, oldest first, foreign ones too."""
         raise NotImplementedError
 
+    def find_snapshot(self, name: str, short: str) -> Snapshot | None:
+        """The snapshot of one dataset with this name."""
+        return next((s for s in self.list_snapshots(name) if s.name == short), None)
+
     def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         """Native properties as text; a key the driver does not have is absent."""
         raise NotImplementedError

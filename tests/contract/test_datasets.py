@@ -191,6 +191,22 @@ def test_snapshots_are_listed_oldest_first(driver: Driver, name: str) -> None:
     assert driver.get(f"{name}@a").guid == listed[1].guid
 
 
+def test_one_snapshot_is_found_by_its_name(driver: Driver, name: str) -> None:
+    driver.create(name, IDENTITY)
+    driver.snapshot([f"{name}@a"])
+    driver.snapshot([f"{name}@b"])
+    found = driver.find_snapshot(name, "b")
+    assert found is not None
+    listed = driver.list_snapshots(name)[1]
+    assert (found.full_name, found.guid, found.createtxg, found.creation) == (
+        listed.full_name, listed.guid, listed.createtxg, listed.creation
+    )  # fmt: skip
+    for absent in ("c", "", ".", "..", "a/b", "a b", "-", "\t"):
+        assert driver.find_snapshot(name, absent) is None
+    with pytest.raises(DatasetNotFound):
+        driver.find_snapshot(f"{name}-absent", "a")
+
+
 def test_a_taken_snapshot_name_is_refused(driver: Driver, name: str) -> None:
     driver.create(name, IDENTITY)
     driver.snapshot([f"{name}@s"])

@@ -93,9 +93,15 @@ def list_snapshots(e: Engine, record: Record) -> list[Snapshot]:
 
 def find_snapshot(e: Engine, record: Record, name: str) -> Snapshot | None:
     """The snapshot of a lineage with this name."""
-    for snapshot in list_snapshots(e, record):
-        if snapshot.name == name:
-            return snapshot
+    if name.startswith(REMOVED_PREFIX):
+        return None
+    for dataset in list_lineage(record):
+        try:
+            found = e.driver.find_snapshot(dataset, name)
+        except DatasetNotFound:
+            continue  # destroyed by hand
+        if found is not None:
+            return found
     return None
 
 
