@@ -44,6 +44,7 @@ def find_holders(e: Engine, datasets: Collection[str], known_pids: Collection[in
     seen.add(None)
     ours = (f"{e.paths.root}/", f"{e.paths.runroot}/")
     pool = mount.find_mount(f"{e.paths.root}/pool")
+    source = e.config.dataset or (pool.source if pool else "")
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -52,10 +53,11 @@ def find_holders(e: Engine, datasets: Collection[str], known_pids: Collection[in
         if namespace in seen:
             continue
         seen.add(namespace)
-        mounts = [m for m in mount.list_mounts(name) if not m.target.startswith(ours)]
+        listed = mount.list_mounts(name, naming="" if outside else source)
+        mounts = [m for m in listed if not m.target.startswith(ours)]
         shown = e.driver.outside.find_shown(outside, here, mounts) if outside else []
         for entry in mounts:
-            if entry in shown or _dataset_of(e, entry, pool.source if pool else "") in wanted:
+            if entry in shown or _dataset_of(e, entry, source) in wanted:
                 found.append(Holder(int(name), _command(name), entry.target))
     return found
 

@@ -470,6 +470,17 @@ class Btrfs(Driver):
             finally:
                 os.close(fd)
 
+    def find_guid(self, name: str) -> str | None:
+        try:
+            with Doing(name):
+                fd = self.open_any(name)
+                try:
+                    return self.get_guid(fd)
+                finally:
+                    os.close(fd)
+        except DatasetNotFound:
+            return None
+
     def list_datasets(self, parent: str) -> list[Dataset]:
         found: list[Dataset] = []
         with Doing(parent):
@@ -754,27 +765,12 @@ class Btrfs(Driver):
             self._find_snapshot_name(origin, name) if origin else None, identity,
         )  # fmt: skip
 
-    def trace_snapshot(self, uuid: str) -> tuple[str, str] | None:
-        """Dataset and name of the snapshot with this uuid, wherever both have been renamed to."""
-        top = btrfs.open_directory(self.pool)
-        try:
-            path = btrfs.find_path(top, uuid)
-            parts = path.split("/") if path else []
-            if len(parts) != 3 or parts[0] != SNAPSHOTS:
-                return None
-            heads = self.read_attribute_of(self.get_folder(parts[1]), HEADS).split()
-            for head in [*heads, parts[1]]:
-                dataset = btrfs.find_path(top, head)
-                if dataset is not None and not dataset.startswith("."):
-                    return dataset, parts[2]
-            return None
-        finally:
-            os.close(top)
-
     def _find_snapshot_name(self, uuid: str, near: str) -> str | None:
         if layout.is_outside(near):
             return self.outside.find_snapshot_name(uuid, near)
-        found = self.trace_snapshot(uuid)
+        from strata.storage.btrfs_heads import trace_snapshot
+
+        found = trace_snapshot(self, uuid)
         return f"{found[0]}@{found[1]}" if found else None
 
     @staticmethod

@@ -13,7 +13,7 @@ from strata.errors import StorageError
 from strata.linux import btrfs
 from strata.linux.renames import exchange, rename_new
 from strata.storage import layout
-from strata.storage.btrfs import HEADS, ORIGIN
+from strata.storage.btrfs import HEADS, ORIGIN, SNAPSHOTS
 from strata.storage.driver import DatasetExists, DatasetNotFound, HasDependants
 
 TYPE_CHECKING = False
@@ -60,13 +60,31 @@ def rollback(driver: Btrfs, snapshot: str) -> None:
         driver.discard(staging)
 
 
+def trace_snapshot(driver: Btrfs, uuid: str) -> tuple[str, str] | None:
+    """Dataset and name of the snapshot with this uuid, wherever both have been renamed to."""
+    top = btrfs.open_directory(driver.pool)
+    try:
+        path = btrfs.find_path(top, uuid)
+        parts = path.split("/") if path else []
+        if len(parts) != 3 or parts[0] != SNAPSHOTS:
+            return None
+        heads = driver.read_attribute_of(driver.get_folder(parts[1]), HEADS).split()
+        for head in [*heads, parts[1]]:
+            dataset = btrfs.find_path(top, head)
+            if dataset is not None and not dataset.startswith("."):
+                return dataset, parts[2]
+        return None
+    finally:
+        os.close(top)
+
+
 def promote(driver: Btrfs, name: str) -> None:
     """Move the origin snapshot and older ones to a clone, and turn the origin around."""
     layout.check_inside(name)
     head = driver.open_dataset(name)
     try:
         origin = driver.read_attribute(head, ORIGIN)
-        found = driver.trace_snapshot(origin) if origin else None
+        found = trace_snapshot(driver, origin) if origin else None
         if found is None:
             raise StorageError(f"{name} is not a clone, or its origin is gone")
         source, snapshot = found

@@ -321,6 +321,11 @@ class Driver:
         except DatasetNotFound:
             return None
 
+    def find_guid(self, name: str) -> str | None:
+        """The GUID alone of what `find` gives."""
+        found = self.find(name)
+        return found.guid if found is not None else None
+
     def list_datasets(self, parent: str) -> list[Dataset]:
         """The datasets directly below ``parent`` (``layers``, ``volumes/_`` …)."""
         raise NotImplementedError

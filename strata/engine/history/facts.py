@@ -27,13 +27,8 @@ def reconcile(e: Engine, record: Record, *, leaving: bool = False) -> Record:
     `NotFound` when the head was destroyed and is nowhere to be found by its GUID; not if the
     target is ``leaving`` its head for a branch, and has one.
     """
-    changed = False
-    for known in (record, *record["branches"]):
-        found = _find(e, record, known)
-        if found is not None and (found.name, found.guid) == (known["dataset"], known["guid"]):
-            continue
-        changed = True
-    if not changed:
+    lineage = (record, *record["branches"])
+    if all(e.driver.find_guid(known["dataset"]) == known["guid"] for known in lineage):
         return record
     with e.hold(record) as fresh:
         return reconcile_locked(e, fresh, leaving=leaving)
