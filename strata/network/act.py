@@ -200,12 +200,10 @@ def _shorten(said: str, text: str) -> str:
 
 def ensure_setting(name: str, value: str) -> None:
     """Set a value below /proc/sys/net unless it is so already. `NetworkError`."""
-    path = f"/proc/sys/net/{name}"
     try:
-        with open(path) as file:
-            if file.read().strip() == value:
-                return
-        with open(path, "w") as file:
+        if has_setting(name, value):
+            return
+        with open(f"/proc/sys/net/{name}", "w") as file:
             file.write(value)
     except OSError as error:
         key = f"net.{name.replace('/', '.')}"
@@ -213,6 +211,11 @@ def ensure_setting(name: str, value: str) -> None:
             f"cannot set {key} to {value}: {error.strerror}",
             hint=f"`sysctl -w {key}={value}` on the host, or use --network host",
         ) from error
+
+
+def has_setting(name: str, value: str) -> bool:
+    """Whether a value below /proc/sys/net is there and this one."""
+    return _read_lines(f"/proc/sys/net/{name}") == [value]
 
 
 def find_default_link() -> str | None:

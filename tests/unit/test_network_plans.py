@@ -31,7 +31,7 @@ DUAL = [
 ATTACHMENT = {
     "id": "ab" * 32, "interface": "eth0", "host_interface": "sv01234567a",
     "addresses": ["10.89.0.2/24", "fd00:1::2/64"], "gateways": ["10.89.0.1", "fd00:1::1"],
-    "mac": "0a:58:0a:59:00:02", "aliases": [],
+    "metric": 100, "mac": "0a:58:0a:59:00:02", "aliases": [],
 }  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def test_the_links_of_a_container() -> None:
 def test_the_container_s_own_side_with_two_networks() -> None:
     """The first network's default route goes before the second's."""
     second = {**ATTACHMENT, "interface": "eth1", "addresses": ["10.90.0.2/24"],
-              "gateways": ["10.90.0.1"]}  # fmt: skip
+              "gateways": ["10.90.0.1"], "metric": 101}  # fmt: skip
     routed = make_network(routes=[
         {"destination": "10.21.0.0/24", "gateway": "10.90.0.9", "metric": 50},
     ])  # fmt: skip
@@ -227,6 +227,23 @@ def test_an_internal_network_has_no_way_out() -> None:
     assert plan.list_gateways(make_network(internal=True)) == []
     assert plan.list_gateways(make_network(options={"no_default_route": "true"})) == []
     assert plan.list_gateways(make_network()) == ["10.89.0.1"]
+
+
+def test_several_subnets_give_one_way_out_of_each_family() -> None:
+    subnets = [{"subnet": text, "gateway": gateway} for text, gateway in (
+        ("10.90.1.0/24", None), ("10.90.2.0/24", "10.90.2.1"), ("fd00:1::/64", "fd00:1::1"),
+        ("10.90.3.0/24", "10.90.3.1"), ("fd00:2::/64", "fd00:2::1"))]  # fmt: skip
+    assert plan.list_gateways(make_network(subnets=subnets)) == ["10.90.2.1", "fd00:1::1"]
+
+
+def test_default_routes_never_have_one_priority() -> None:
+    """A later network comes behind those before it unless it says otherwise."""
+    plain, low = make_network(), make_network(options={"metric": "200"})
+    links: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for network, expected in ((plain, 100), (low, 200), (plain, 101), (low, 201)):
+        assert plan.choose_metric(network, links) == expected
+        links.append((network, {**ATTACHMENT, "metric": expected}))
+    assert plan.choose_metric(plain, links[2:]) == 102, "the first one went"
 
 
 def test_hardware_addresses_follow_from_addresses() -> None:

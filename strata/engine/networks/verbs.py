@@ -393,10 +393,14 @@ def update(
 
 
 def reload(e: Engine) -> None:
-    """Make bridges that running containers need and all rules anew, from what is written down."""
+    """Make bridges and links that running containers need and all rules anew, from what is
+    written down."""
+    from strata.engine.networks import live
+
     e.recover()
     host.rebuild(e)
     for record in list(e.records.list_records("container")):
         if lifecycle.derive(record) in lifecycle.LIVE:
+            live.plug_anew(e, record)
             with e.lock_container(record["id"], name=record["name"]):
                 joining.follow(e, record)
