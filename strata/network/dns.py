@@ -46,6 +46,9 @@ _PORT = 53
 _SIGHUP, _SIGKILL = 1, 9
 #: ends the names of files whose networks get no answers from beyond (aardvark-dns 1.9 and later)
 _INTERNAL = "%int"
+#: upstream of those networks for servers before 1.9, which would ask the host's: the kernel refuses
+#: to send anything there
+_NOWHERE = "255.255.255.255"
 _PID_FILE = "aardvark.pid"
 #: children of this process that start a server and are not reaped yet
 _starters: list[int] = []
@@ -80,7 +83,8 @@ def publish(
             lines = files.get(name, "").splitlines()
             body = [line for line in lines[1:] if not line.startswith(f"{_HOST} ")]
             host = make_line(_HOST, network_gateways(network), with_domain(HOST_NAMES))
-            own = make_line(container_id, addresses, with_domain(names), servers)
+            upstream = () if network.get("internal") else servers
+            own = make_line(container_id, addresses, with_domain(names), upstream)
             changed[name] = files[name] = "\n".join([head, host, *body, own, ""])
         _write(runroot, folder, changed)
         _tell(folder, files)
@@ -224,6 +228,8 @@ def make_head(network: Network) -> str:
     """The first line of a network's file."""
     listen = ",".join(network_gateways(network))
     servers = ",".join(network.get("dns_servers") or ())
+    if network.get("internal"):
+        servers = _NOWHERE
     return f"{listen} {servers}" if servers else listen
 
 
