@@ -132,6 +132,12 @@ def _refuse(error: netlink.Refused, change: Change) -> NetworkError:
     verb, words = change
     what = " ".join([verb, *(f"{key} {value}" for key, value in words.items() if value)])
     said = f"{error.strerror} ({what})"
+    if verb == "route" and words["destination"] and not words["link"]:
+        return NetworkError(
+            f"the route to {words['destination']} by {words['via']} cannot be made: {said}",
+            hint="its gateway must be on a network of the container, and no other network may "
+            "have a route there of the same metric",
+        )
     if error.errno == errno.EOPNOTSUPP:
         return _lacks(said)
     return _forbidden(said) if error.errno == errno.EPERM else NetworkError(said)
@@ -250,16 +256,29 @@ def check_parent(
     from strata.network import direct
 
     parent = direct.check(driver, options, subnets, ipam, kernel.list_links(), find_default_link())
-    # Asked where it leaves nothing behind: a namespace that ends with the question. The kernel
-    # refuses any child of a loopback, but first it looks for the kind of link.
-    done = command.run(["unshare", "--net", "ip", "link", "add", "link", "lo", "name", "probe",
-                        "type", driver], check=False)  # fmt: skip
-    if b"Unknown device type" in done.stderr:
+    # The kernel refuses any child of a loopback, but first it looks for the kind of link.
+    if b"Unknown device type" in _try_link("link", "lo", "name", "probe", "type", driver):
         raise NetworkError(
             f"this kernel has no {driver} links",
             hint=f"load the module (modprobe {driver}), or use another driver",
         )
     return parent
+
+
+def check_vlan() -> None:
+    """Whether bridges of this kernel know VLANs. `NetworkError`."""
+    said = _try_link("name", "probe", "type", "bridge", "vlan_filtering", "1")
+    if b"not supported" in said:
+        raise NetworkError(
+            "the bridges of this kernel have no VLANs",
+            hint="it was made without CONFIG_BRIDGE_VLAN_FILTERING; leave -o vlan away",
+        )
+
+
+def _try_link(*words: str) -> bytes:
+    """What ``ip`` says when it makes a link where it leaves nothing behind: in a namespace that
+    ends with the question."""
+    return command.run(["unshare", "--net", "ip", "link", "add", *words], check=False).stderr
 
 
 def list_host_subnets(*, besides: str = "") -> list[Subnet]:

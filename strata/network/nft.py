@@ -43,7 +43,8 @@ _SETS = """
   set internal { type ifname; }
   set strict { type ifname; }
   set open { type ifname; }
-  set routed { type ifname; }
+  set routed4 { type ifname; }
+  set routed6 { type ifname; }
   set hidden4 { type ipv4_addr; flags interval; }
   set hidden6 { type ipv6_addr; flags interval; }
   set local4 { type ifname . ipv4_addr; flags interval; }
@@ -108,7 +109,8 @@ _CHAINS = """
     oifname @internal drop
     ct state established,related accept
     ct status dnat accept
-    oifname @routed accept
+    meta nfproto ipv4 oifname @routed4 accept
+    meta nfproto ipv6 oifname @routed6 accept
     drop
   }
 """
@@ -152,8 +154,9 @@ def network_elements(network: Record) -> list[Element]:
         found.append(("strict", name))
     elif isolate == "false":
         found.append(("open", name))
-    if options.get("mode") == "routed":
-        found.append(("routed", name))
+    routed = [number for number in "46"
+              if "routed" in (options.get("mode"), options.get(f"mode{number}"))]  # fmt: skip
+    found += [(f"routed{number}", name) for number in routed]
     if is_overlay(network):
         # From the tunnel only to its own bridge and back: peers are not let out, nor into others.
         tunnel = f'"{tunnel_name(network["id"])}"'
@@ -163,7 +166,8 @@ def network_elements(network: Record) -> list[Element]:
         parsed = parse_subnet(subnet["subnet"])
         number = "6" if parsed.family == V6 else "4"
         found.append((f"local{number}", f"{name} . {parsed.text}"))
-        if not network["internal"] and options.get("masquerade") != "false":
+        hidden = options.get("masquerade") != "false" and number not in routed
+        if hidden and not network["internal"]:
             found.append((f"hidden{number}", parsed.text))
     return found
 

@@ -106,6 +106,10 @@ def test_listing_filters_and_prunes(store: Store) -> None:
     (["--interface-name", "no blanks", "x"], "invalid interface name"),
     (["--interface-name", "lo", "x"], "interface lo is there already and is no bridge"),
     (["--dns", "nowhere", "x"], "invalid IP address"),
+    (["--dns", "192.0.2.9", "--disable-dns", "x"], "name servers for a network without names"),
+    (["--interface-name", "br8", "-o", "com.docker.network.bridge.name=br9", "x"],
+     "two names, br8 and br9"),
+    (["-o", "mode=open", "x"], "invalid value 'open' of the option mode"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_makes_nothing(
     store: Store, words: list[str], sentence: str
@@ -265,6 +269,62 @@ def test_static_addresses_and_names_of_links(store: Store) -> None:
         run_sleeper(store, "next", "--network", "web:ip=10.77.0.5").addresses["web"][0]
         == "10.77.0.5"
     )
+
+
+def test_options_that_compose_files_carry(store: Store) -> None:
+    store.ok("network", "create", "-o", "com.docker.network.container_iface_prefix=net",
+             "-o", "com.docker.network.enable_ipv6=true", "web")  # fmt: skip
+    store.ok("network", "create", "plain")
+    joined = run_sleeper(store, "one", "--network", "plain", "--network", "web")
+    assert list_links(joined.netns) == ["eth0", "lo", "net0"]
+    assert len(joined.addresses["web"]) == 2
+    [shown] = store.ok("network", "inspect", "web").json
+    assert (shown["ipv6_enabled"], shown["options"]) == (True, {"iface_prefix": "net"})
+
+
+def test_what_is_routed_in_one_family_is_masqueraded_in_the_other(place: Place) -> None:
+    store, a, b = place
+    store.ok("network", "create", "--ipv6", "--subnet", "10.77.0.0/24",
+             "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "web")  # fmt: skip
+    one = run_sleeper(store, "one", "--network", "web")
+    b.ok("ip", "route", "add", "10.77.0.0/24", "via", a.address)
+    try:
+        with Server(b.netns, 90), Server(one.netns, 80):
+            assert ask_tcp(one.netns, b.address, 90) == one.addresses["web"][0].encode()
+            assert ask_tcp(one.netns, b.address6, 90) == a.address6.encode()
+            assert ask_tcp(b.netns, one.addresses["web"][0], 80) == b.address.encode()
+    finally:
+        b.ok("ip", "route", "del", "10.77.0.0/24")
+
+
+def test_a_route_whose_gateway_is_nowhere_is_named(store: Store) -> None:
+    store.ok("network", "create", "--subnet", "10.77.0.0/24",
+             "--route", "10.21.0.0/24,10.77.0.9", "--route", "10.22.0.0/24,10.78.0.9,5",
+             "web")  # fmt: skip
+    [shown] = store.ok("network", "inspect", "web").json
+    assert shown["routes"] == [
+        {"destination": "10.21.0.0/24", "gateway": "10.77.0.9"},
+        {"destination": "10.22.0.0/24", "gateway": "10.78.0.9", "metric": 5},
+    ]
+    refused = store.strata("run", "--rm", "--network", "web", *SLEEPER)
+    assert refused.rc == 125
+    assert "the route to 10.22.0.0/24 by 10.78.0.9 cannot be made" in refused.err
+    store.ok("network", "create", "--subnet", "10.78.0.0/24", "other")
+    joined = run_sleeper(store, "one", "--network", "web", "--network", "other")
+    assert "10.22.0.0/24 via 10.78.0.9 dev eth1" in run(joined.netns, "ip", "route").stdout
+
+
+def test_bridges_know_vlans_or_say_that_the_kernel_has_none(place: Place) -> None:
+    store, host, _ = place
+    made = store.strata("network", "create", "-o", "vlan=5", "lan")
+    if made.rc:
+        assert "the bridges of this kernel have no VLANs" in made.err
+        probe = host.run("ip", "link", "add", "probe", "type", "bridge", "vlan_filtering", "1")
+        assert probe.returncode != 0
+        return
+    store.ok("run", "--detach", "--name", "one", "--network", "lan", *SLEEPER)
+    bridge = store.ok("network", "inspect", "--format", "{{.NetworkInterface}}", "lan").line
+    assert "vlan_default_pvid 5" in host.ok("ip", "-d", "link", "show", bridge)
 
 
 def test_a_full_network_says_so(store: Store) -> None:

@@ -126,16 +126,22 @@ def test_options_have_one_name_whoever_writes_them() -> None:
     given_options = {
         "com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.name": "br7",
         "isolate": "strict", "vlan": "5", "metric": "77",
+        "com.docker.network.container_iface_prefix": "net",
+        "com.docker.network.bridge.gateway_mode_ipv6": "routed",
+        "com.docker.network.enable_ipv6": "1",
     }  # fmt: skip
     assert model.plan_options("bridge", given_options) == (
-        {"mtu": "1400", "isolate": "strict", "vlan": "5", "metric": "77"}, "br7",
+        {"mtu": "1400", "isolate": "strict", "vlan": "5", "metric": "77", "iface_prefix": "net",
+         "mode6": "routed", "ipv6": "true"}, "br7",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), [
     ("mtu", "67"), ("mtu", "x"), ("vlan", "0"), ("vlan", "4095"), ("isolate", "maybe"),
     ("metric", "-1"), ("colour", "red"), ("com.docker.network.bridge.name", "a b"),
-    ("com.docker.network.bridge.name", "sixteen-letters-"),
+    ("com.docker.network.bridge.name", "sixteen-letters-"), ("mode", "unmanaged"),
+    ("com.docker.network.bridge.gateway_mode_ipv6", "open"),
+    ("com.docker.network.container_iface_prefix", "fifteen-letters"),
 ])  # fmt: skip
 def test_options_that_cannot_be_are_refused(key: str, value: str) -> None:
     with pytest.raises(UsageError):
@@ -266,7 +272,11 @@ def test_a_network_s_elements() -> None:
     ({"internal": True}, "internal", "hidden4"),
     ({"options": {"isolate": "strict"}}, "strict", "open"),
     ({"options": {"isolate": "false"}}, "open", "strict"),
-    ({"options": {"mode": "routed", "masquerade": "false"}}, "routed", "hidden4"),
+    ({"options": {"mode": "routed"}}, "routed4", "hidden4"),
+    ({"options": {"mode4": "routed"}}, "routed4", "hidden4"),
+    ({"options": {"mode6": "routed"}, "subnets": DUAL}, "routed6", "hidden6"),
+    ({"options": {"mode6": "routed"}, "subnets": DUAL}, "hidden4", "routed4"),
+    ({"options": {"masquerade": "false"}}, "local4", "hidden4"),
 ])  # fmt: skip
 def test_what_kind_of_network_decides_its_sets(change: Any, present: str, absent: str) -> None:
     names = [name for name, _ in nft.network_elements(make_network(**change))]
