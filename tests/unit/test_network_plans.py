@@ -263,7 +263,9 @@ def test_hardware_addresses_follow_from_addresses() -> None:
 def test_a_network_s_elements() -> None:
     assert nft.network_elements(make_network(subnets=DUAL)) == [
         ("bridges", '"strata1"'), ("pairs", '"strata1" . "strata1"'),
+        ("names4", "10.89.0.1"),
         ("local4", '"strata1" . 10.89.0.0/24'), ("hidden4", "10.89.0.0/24"),
+        ("names6", "fd00:1::1"),
         ("local6", '"strata1" . fd00:1::/64'), ("hidden6", "fd00:1::/64"),
     ]  # fmt: skip
 
@@ -277,6 +279,7 @@ def test_a_network_s_elements() -> None:
     ({"options": {"mode6": "routed"}, "subnets": DUAL}, "routed6", "hidden6"),
     ({"options": {"mode6": "routed"}, "subnets": DUAL}, "hidden4", "routed4"),
     ({"options": {"masquerade": "false"}}, "local4", "hidden4"),
+    ({"dns": False}, "local4", "names4"),
 ])  # fmt: skip
 def test_what_kind_of_network_decides_its_sets(change: Any, present: str, absent: str) -> None:
     names = [name for name, _ in nft.network_elements(make_network(**change))]
