@@ -132,6 +132,12 @@ def _refuse(error: netlink.Refused, change: Change) -> NetworkError:
     verb, words = change
     what = " ".join([verb, *(f"{key} {value}" for key, value in words.items() if value)])
     said = f"{error.strerror} ({what})"
+    if verb == "route" and words["destination"] and not words["link"]:
+        return NetworkError(
+            f"the route to {words['destination']} by {words['via']} cannot be made: {said}",
+            hint="its gateway must be on a network of the container, and no other network may "
+            "have a route there of the same metric",
+        )
     if error.errno == errno.EOPNOTSUPP:
         return _lacks(said)
     return _forbidden(said) if error.errno == errno.EPERM else NetworkError(said)
@@ -203,12 +209,10 @@ def _shorten(said: str, text: str) -> str:
 
 def ensure_setting(name: str, value: str) -> None:
     """Set a value below /proc/sys/net unless it is so already. `NetworkError`."""
-    path = f"/proc/sys/net/{name}"
     try:
-        with open(path) as file:
-            if file.read().strip() == value:
-                return
-        with open(path, "w") as file:
+        if has_setting(name, value):
+            return
+        with open(f"/proc/sys/net/{name}", "w") as file:
             file.write(value)
     except OSError as error:
         key = f"net.{name.replace('/', '.')}"
@@ -216,6 +220,11 @@ def ensure_setting(name: str, value: str) -> None:
             f"cannot set {key} to {value}: {error.strerror}",
             hint=f"`sysctl -w {key}={value}` on the host, or use --network host",
         ) from error
+
+
+def has_setting(name: str, value: str) -> bool:
+    """Whether a value below /proc/sys/net is there and this one."""
+    return _read_lines(f"/proc/sys/net/{name}") == [value]
 
 
 def find_default_link() -> str | None:
@@ -250,16 +259,29 @@ def check_parent(
     from strata.network import direct
 
     parent = direct.check(driver, options, subnets, ipam, kernel.list_links(), find_default_link())
-    # Asked where it leaves nothing behind: a namespace that ends with the question. The kernel
-    # refuses any child of a loopback, but first it looks for the kind of link.
-    done = command.run(["unshare", "--net", "ip", "link", "add", "link", "lo", "name", "probe",
-                        "type", driver], check=False)  # fmt: skip
-    if b"Unknown device type" in done.stderr:
+    # The kernel refuses any child of a loopback, but first it looks for the kind of link.
+    if b"Unknown device type" in _try_link("link", "lo", "name", "probe", "type", driver):
         raise NetworkError(
             f"this kernel has no {driver} links",
             hint=f"load the module (modprobe {driver}), or use another driver",
         )
     return parent
+
+
+def check_vlan() -> None:
+    """Whether bridges of this kernel know VLANs. `NetworkError`."""
+    said = _try_link("name", "probe", "type", "bridge", "vlan_filtering", "1")
+    if b"not supported" in said:
+        raise NetworkError(
+            "the bridges of this kernel have no VLANs",
+            hint="it was made without CONFIG_BRIDGE_VLAN_FILTERING; leave -o vlan away",
+        )
+
+
+def _try_link(*words: str) -> bytes:
+    """What ``ip`` says when it makes a link where it leaves nothing behind: in a namespace that
+    ends with the question."""
+    return command.run(["unshare", "--net", "ip", "link", "add", *words], check=False).stderr
 
 
 def list_host_subnets(*, besides: str = "") -> list[Subnet]:

@@ -42,10 +42,13 @@ SEARCH_DOMAIN = "dns.podman"
 HOST_NAMES = ("host.containers.internal", "host.docker.internal")
 #: the id in the host's own lines
 _HOST = "host"
-_PORT = 53
+PORT = 53
 _SIGHUP, _SIGKILL = 1, 9
 #: ends the names of files whose networks get no answers from beyond (aardvark-dns 1.9 and later)
 _INTERNAL = "%int"
+#: upstream of those networks for servers before 1.9, which would ask the host's: the kernel refuses
+#: to send anything there
+_NOWHERE = "255.255.255.255"
 _PID_FILE = "aardvark.pid"
 #: children of this process that start a server and are not reaped yet
 _starters: list[int] = []
@@ -80,7 +83,8 @@ def publish(
             lines = files.get(name, "").splitlines()
             body = [line for line in lines[1:] if not line.startswith(f"{_HOST} ")]
             host = make_line(_HOST, network_gateways(network), with_domain(HOST_NAMES))
-            own = make_line(container_id, addresses, with_domain(names), servers)
+            upstream = () if network.get("internal") else servers
+            own = make_line(container_id, addresses, with_domain(names), upstream)
             changed[name] = files[name] = "\n".join([head, host, *body, own, ""])
         _write(runroot, folder, changed)
         _tell(folder, files)
@@ -176,7 +180,7 @@ def wait_answering(zones: Sequence[Zone]) -> str:
         if not _ask(same[0], names[0], version):
             return (
                 f"names on the network {network['name']} do not resolve: aardvark-dns does not "
-                f"answer at {same[0]} port {_PORT}; does another server listen on that port?"
+                f"answer at {same[0]} port {PORT}; does another server listen on that port?"
             )
     return ""
 
@@ -194,7 +198,7 @@ def _ask(gateway: str, name: str, version: int) -> bool:
         asker = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             asker.settimeout(min(0.1, _ANSWER_LIMIT))
-            asker.connect((gateway, _PORT))
+            asker.connect((gateway, PORT))
             asker.send(question)
             answer = asker.recv(4096)
             if len(answer) > 7 and answer[3] & 15 == 0 and answer[6:8] != b"\0\0":
@@ -224,6 +228,8 @@ def make_head(network: Network) -> str:
     """The first line of a network's file."""
     listen = ",".join(network_gateways(network))
     servers = ",".join(network.get("dns_servers") or ())
+    if network.get("internal"):
+        servers = _NOWHERE
     return f"{listen} {servers}" if servers else listen
 
 
@@ -331,7 +337,7 @@ def _tell(folder: str, files: Mapping[str, str]) -> None:
             "aardvark-dns is not installed, so names of containers cannot be served",
             hint="install the package aardvark-dns, or make the network with --disable-dns",
         )
-    argv = [program, "--config", folder, "-p", str(_PORT), "run"]
+    argv = [program, "--config", folder, "-p", str(PORT), "run"]
     # Without locks, as it outlives us. It ends when its child has read the files; the container
     # is made meanwhile.
     starter = command.spawn_detached(cgroup.outliving(argv), command.ENVIRONMENT, {})

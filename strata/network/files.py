@@ -167,10 +167,13 @@ def _make_resolv(config: Mapping[str, Any], state: State | None, read: Callable[
     networks = list(state["networks"].values()) if state else []
     named = [network for network in networks if network.get("dns")]
     own = [str(address) for network in named for address in network["host"]]
+    closed = bool(networks) and all(network.get("internal") for network in networks)
     if own:
         # The container's own servers are the upstream of this one.
         chosen = own
-    elif networks and all(network.get("internal") for network in networks):
+        # Not every version says at once that it asks nobody else.
+        options = [*options, "timeout:1"] if closed else options
+    elif closed:
         chosen = given[0]
     else:
         chosen = given[0] or list((state or {}).get("dns") or ()) or _reachable(servers, read)

@@ -35,9 +35,15 @@ _DOCKER = {
     "com.docker.network.bridge.enable_icc": "icc",
     "com.docker.network.bridge.enable_ip_masquerade": "masquerade",
     "com.docker.network.bridge.host_binding_ipv4": "host_binding_ipv4",
-    "com.docker.network.bridge.gateway_mode_ipv4": "mode",
-    "com.docker.network.bridge.gateway_mode_ipv6": "mode",
+    "com.docker.network.bridge.gateway_mode_ipv4": "mode4",
+    "com.docker.network.bridge.gateway_mode_ipv6": "mode6",
+    "com.docker.network.container_iface_prefix": "iface_prefix",
+    "com.docker.network.enable_ipv6": "ipv6",
 }
+_MODES = ("nat", "routed")
+#: options of every driver, and of bridges alone
+_OWN = ("mtu", "metric", "no_default_route", "iface_prefix")
+_BRIDGE = ("vlan", "isolate", "icc", "masquerade", "host_binding_ipv4", "mode")
 _DOCKER_NAME = "com.docker.network.bridge.name"
 #: what no option may hold, as options become words of batches
 _HOSTILE = frozenset(' \t\n;{}"')
@@ -45,13 +51,14 @@ _TRUE = frozenset(("true", "1", "t", "yes"))
 _FALSE = frozenset(("false", "0", "f", "no"))
 
 
-def check_interface(name: str) -> str:
-    """A link's name, if the kernel takes it. `UsageError`."""
-    fine = 0 < len(name) < 16 and name not in (".", "..")
+def check_interface(name: str, *, room: int = 0) -> str:
+    """A link's name, if the kernel takes it, also with ``room`` more characters. `UsageError`."""
+    most = 15 - room
+    fine = 0 < len(name) <= most and name not in (".", "..")
     if not fine or any(letter in "/:\"'" or letter.isspace() for letter in name):
         raise UsageError(
             f"invalid interface name {name!r}",
-            hint="1 to 15 characters, without blanks, quotes, slashes and colons",
+            hint=f"1 to {most} characters, without blanks, quotes, slashes and colons",
         )
     return name
 
@@ -83,26 +90,30 @@ def plan_options(driver: str, given: Mapping[str, str]) -> tuple[dict[str, str],
     options: dict[str, str] = {}
     interface = ""
     for key, value in given.items():
+        name = _DOCKER.get(key, key)
         if key == _DOCKER_NAME:
             interface = check_interface(value)
-            continue
-        name = _DOCKER.get(key, key)
-        if name == "mtu":
+        elif name == "mtu":
             options[name] = _number(key, value, 68, 65535)
         elif name == "metric":
             options[name] = _number(key, value, 1, 2**32 - 1)
         elif name == "no_default_route":
             options[name] = _boolean(key, value)
+        elif name == "iface_prefix":
+            options[name] = check_interface(value, room=1)
         elif driver == "bridge" and name == "vlan":
             options[name] = _number(key, value, 1, 4094)
         elif driver == "bridge" and name == "isolate":
             options[name] = "strict" if value == "strict" else _boolean(key, value)
-        elif driver == "bridge" and name in ("icc", "masquerade"):
+        elif driver == "bridge" and name in ("icc", "masquerade", "ipv6"):
             options[name] = _boolean(key, value)
-        elif driver == "bridge" and name == "mode" and value in ("nat", "routed"):
+        elif driver == "bridge" and name in ("mode", "mode4", "mode6"):
+            if value not in _MODES:
+                raise UsageError(
+                    f"invalid value {value!r} of the option {key}",
+                    hint=f"use {' or '.join(_MODES)}",
+                )
             options[name] = value
-            if value == "routed":
-                options["masquerade"] = "false"
         elif driver == "bridge" and name == "host_binding_ipv4":
             options[name] = _address_of(value, V4)
         elif driver in ("macvlan", "ipvlan") and name in ("parent", "mode"):
@@ -110,9 +121,10 @@ def plan_options(driver: str, given: Mapping[str, str]) -> tuple[dict[str, str],
         else:
             raise UsageError(
                 f"unsupported {driver} network option {key}",
-                hint="use mtu, metric, no_default_route"
-                + (", vlan, isolate or mode" if driver == "bridge" else ", parent or mode"),
-            )
+                hint=f"use {', '.join(_OWN)}, "
+                + (f"{', '.join(_BRIDGE[:-1])} or {_BRIDGE[-1]}" if driver == "bridge"
+                   else "parent or mode"),
+            )  # fmt: skip
     return options, interface
 
 

@@ -11,7 +11,8 @@ container without published ports changes nothing here at all.
                  route_localnet, which replies to 127.0.0.1:PORT need)
     published    port of the host -> container, for packets from elsewhere and from the host; not
                  for ::1, to which the kernel lets no reply through: refused at once, a client
-                 that tries all addresses of localhost goes on with 127.0.0.1
+                 that tries all addresses of localhost goes on with 127.0.0.1; nor for questions to
+                 our server of names, also when a container publishes that port
     postrouting  the host's address for what leaves; for a connection to a published port the
                  bridge's, where the reply would otherwise not come back through the host
     forward      who may talk: see `_CHAINS`
@@ -43,7 +44,10 @@ _SETS = """
   set internal { type ifname; }
   set strict { type ifname; }
   set open { type ifname; }
-  set routed { type ifname; }
+  set routed4 { type ifname; }
+  set routed6 { type ifname; }
+  set names4 { type ipv4_addr; }
+  set names6 { type ipv6_addr; }
   set hidden4 { type ipv4_addr; flags interval; }
   set hidden6 { type ipv6_addr; flags interval; }
   set local4 { type ifname . ipv4_addr; flags interval; }
@@ -60,6 +64,8 @@ _CHAINS = """
     iifname @bridges ip daddr 127.0.0.0/8 drop
   }
   chain published {
+    ip daddr @names4 th dport 53 return
+    ip6 daddr @names6 th dport 53 return
     dnat ip to meta l4proto . ip daddr . th dport map @host4
     dnat ip to meta l4proto . th dport map @any4
     dnat ip6 to meta l4proto . ip6 daddr . th dport map @host6
@@ -108,7 +114,8 @@ _CHAINS = """
     oifname @internal drop
     ct state established,related accept
     ct status dnat accept
-    oifname @routed accept
+    meta nfproto ipv4 oifname @routed4 accept
+    meta nfproto ipv6 oifname @routed6 accept
     drop
   }
 """
@@ -152,8 +159,9 @@ def network_elements(network: Record) -> list[Element]:
         found.append(("strict", name))
     elif isolate == "false":
         found.append(("open", name))
-    if options.get("mode") == "routed":
-        found.append(("routed", name))
+    routed = [number for number in "46"
+              if "routed" in (options.get("mode"), options.get(f"mode{number}"))]  # fmt: skip
+    found += [(f"routed{number}", name) for number in routed]
     if is_overlay(network):
         # From the tunnel only to its own bridge and back: peers are not let out, nor into others.
         tunnel = f'"{tunnel_name(network["id"])}"'
@@ -162,8 +170,11 @@ def network_elements(network: Record) -> list[Element]:
     for subnet in network["subnets"]:
         parsed = parse_subnet(subnet["subnet"])
         number = "6" if parsed.family == V6 else "4"
+        if network["dns"] and subnet.get("gateway"):
+            found.append((f"names{number}", subnet["gateway"]))
         found.append((f"local{number}", f"{name} . {parsed.text}"))
-        if not network["internal"] and options.get("masquerade") != "false":
+        hidden = options.get("masquerade") != "false" and number not in routed
+        if hidden and not network["internal"]:
             found.append((f"hidden{number}", parsed.text))
     return found
 

@@ -60,7 +60,10 @@ def classify(said: str) -> NetworkError:
     """What pasta's last words mean."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(_LOADED)]
-    sentence = lines[-1] if lines else "it ended without a reason"
+    # Behind a wrong option it explains all of them.
+    usage = next((at for at, line in enumerate(lines) if line.startswith("Usage:")), len(lines))
+    lines = lines[:usage] or lines
+    sentence = lines[-1].removeprefix("pasta: ") if lines else "it ended without a reason"
     hint = ""
     if "routable interface" in sentence or "External interface" in sentence:
         hint = "pasta takes over the host's default route, and the host has none"

@@ -4,7 +4,7 @@ What a network needs once are lines for ``ip -batch``. What every container need
 directly: a `Change` is a verb of `strata.network.act.change_links` and its words.
 
 An attachment is one network of one container: ``{"id", "interface", "host_interface",
-"addresses": ["10.88.0.2/16"], "gateways": [], "mac", "aliases": []}``.
+"addresses": ["10.88.0.2/16"], "gateways": [], "metric": 100, "mac", "aliases": []}``.
 """
 
 from __future__ import annotations
@@ -95,9 +95,19 @@ def bridge_up(network: Record, *, exists: bool, mac: str, alias: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def hang_on(bridge: str, links: Sequence[str]) -> str:
-    """The lines that put links on a bridge."""
-    return "".join(f"link set dev {name} master {bridge}\n" for name in links)
+def hang_on(network: Record, links: Sequence[str]) -> str:
+    """The lines that put links of containers on their bridge, as `host_side` does at first."""
+    alone = "on" if is_alone(network) else "off"
+    return "".join(
+        f"link set dev {name} master {network['interface']}\n"
+        f"link set dev {name} type bridge_slave hairpin on isolated {alone}\n"
+        for name in links
+    )
+
+
+def is_alone(network: Record) -> bool:
+    """Whether its containers do not reach each other: Docker's ``enable_icc=false``."""
+    return bool(network["options"].get("icc") == "false")
 
 
 def link_down(name: str) -> str:
@@ -123,24 +133,20 @@ def host_side(links: Sequence[Link]) -> list[Change]:
                                  "mtu": get_mtu(network)}))  # fmt: skip
         # hairpin: where the kernel filters bridged frames, a container's connection to its own
         # published port is turned round by the bridge, which otherwise never sends back a frame.
-        alone = network["options"].get("icc") == "false"
-        changes.append(("port", {"name": name, "hairpin": True, "isolated": alone}))
+        changes.append(("port", {"name": name, "hairpin": True, "isolated": is_alone(network)}))
     return changes
 
 
-def inside(links: Sequence[Link], *, first: int = 0, loopback: bool = True) -> list[Change]:
-    """What the container's own namespace needs.
-
-    ``first``: how many networks it has already, for the priority of the default routes.
-    """
+def inside(links: Sequence[Link], *, loopback: bool = True) -> list[Change]:
+    """What the container's own namespace needs."""
     changes: list[Change] = [("up", {"link": "lo"})] if loopback else []
     routes: list[Change] = []
-    for number, (network, attachment) in enumerate(links, first):
+    for network, attachment in links:
         name = attachment["interface"]
         for address in attachment["addresses"]:
             changes.append(("address", {"address": address, "link": name}))
         changes.append(("up", {"link": name}))
-        metric = int(network["options"].get("metric") or METRIC + number)
+        metric = int(attachment["metric"])
         for gateway in attachment["gateways"]:
             routes.append(("route", {"destination": "", "via": gateway, "link": name,
                                      "metric": metric}))  # fmt: skip
@@ -151,11 +157,32 @@ def inside(links: Sequence[Link], *, first: int = 0, loopback: bool = True) -> l
     return changes + routes
 
 
+def choose_metric(network: Record, links: Sequence[Link]) -> int:
+    """The priority of the default route of a network that joins those of ``links``.
+
+    Behind them, unless an option says otherwise. No two are alike: the kernel refuses a second
+    route to the same place of the same priority.
+    """
+    taken = {int(attachment["metric"]) for _, attachment in links}
+    given = network["options"].get("metric")
+    plain = (int(attachment["metric"]) for other, attachment in links
+             if not other["options"].get("metric"))  # fmt: skip
+    metric = int(given) if given else max(plain, default=METRIC - 1) + 1
+    while metric in taken:
+        metric += 1
+    return metric
+
+
 def list_gateways(network: Record) -> list[str]:
-    """The gateways that get a default route: none on an internal network."""
+    """The gateways that get a default route, one of each family, the first subnet's: none on an
+    internal network."""
     if network["internal"] or network["options"].get("no_default_route") == "true":
         return []
-    return [subnet["gateway"] for subnet in network["subnets"] if subnet.get("gateway")]
+    found: dict[int, str] = {}
+    for subnet in network["subnets"]:
+        if subnet.get("gateway"):
+            found.setdefault(get_family(subnet["gateway"]), subnet["gateway"])
+    return list(found.values())
 
 
 def find_free_name(prefix: str, taken: frozenset[str] | set[str]) -> str:

@@ -74,6 +74,7 @@ def test_links_are_made_in_a_namespace_that_goes_with_its_pin(
     network = make_network(7, options={"mtu": "1400", "icc": "false"}, routes=routes)
     attachment = {
         "interface": "eth0", "host_interface": "svtest0", "gateways": ["10.89.7.1", "fd00:7::1"],
+        "metric": 100,
         "addresses": ["10.89.7.2/24", "fd00:7::2/64"], "mac": plan.make_mac("10.89.7.2"),
     }  # fmt: skip
     links = [(network, attachment)]

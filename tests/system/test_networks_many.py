@@ -204,7 +204,9 @@ def test_a_table_that_somebody_flushed_comes_back_with_reload(
     with Server(Attached(store, "web").netns, 80):
         a.ok("nft", "flush", "ruleset")
         assert ask_tcp(b.netns, a.address, 8080, timeout=0.4) is None
-        store.ok("network", "reload", "--all")
+        said = store.ok("network", "reload", "--all").line
+        assert said == store.ok("inspect", "--format", "{{.Id}}", "web").line
+        assert store.ok("network", "reload", "--latest").line == said
         assert ask_tcp(b.netns, a.address, 8080) == b.address.encode()
 
 

@@ -200,6 +200,7 @@ def test_pasta_asks_the_hosts_name_server(store: Store, hosts: list[Host]) -> No
 def test_pasta_takes_options_and_says_what_is_wrong_with_them(store: Store) -> None:
     out = sh(store, "--network", "pasta:-a,10.77.0.9,-n,24", script=ADDRESSES)
     assert "10.77.0.9/24" in out
-    assert "pasta failed" in refuse(store, "--network", "pasta:--nonsense")
+    refused = refuse(store, "--network", "pasta:--nonsense")
+    assert "pasta failed: unrecognized option '--nonsense'" in refused
     wait_until(lambda: not list_pasta(store), "no pasta left")
     assert not os.listdir(f"{store.runroot}/netns")

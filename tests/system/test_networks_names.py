@@ -168,6 +168,26 @@ def test_internal_networks_have_names(store: Store) -> None:
     assert ask(store, "web", "db") == [address_of(store, "db", "inner")]
 
 
+def test_internal_networks_ask_nobody_beyond(store: Store, host: Host) -> None:
+    """Questions would carry out what the network is to keep in, whoever they are sent to."""
+    host.ok("ip", "address", "replace", "198.51.100.1/32", "dev", "lo")
+    host.ok("ip", "address", "replace", "198.51.100.2/32", "dev", "lo")
+    with (
+        NameServer(host.netns, "198.51.100.1", "203.0.113.1"),
+        NameServer(host.netns, "198.51.100.2", "203.0.113.2"),
+    ):
+        store.ok("network", "create", "--internal", "--dns", "198.51.100.1", "inner")
+        store.ok("network", "create", "--dns", "198.51.100.1", "outer")
+        start(store, "web", "--network", "inner", "--dns", "198.51.100.2")
+        start(store, "both", "--network", "inner", "--network", "outer")
+        assert ask(store, "web", "example.org") == []
+        store.ok("network", "update", "--dns-add", "198.51.100.2", "inner")
+        assert ask(store, "web", "example.org") == []
+        assert ask(store, "web", "web") == [address_of(store, "web", "inner")]
+        assert "203.0.113.1" in ask(store, "both", "example.org"), "it has a way out"
+        assert ask(store, "both", "web") == [address_of(store, "web", "inner")]
+
+
 def test_names_have_addresses_of_both_kinds(store: Store) -> None:
     store.ok("network", "create", "--ipv6", "dual")
     start(store, "db", "--network", "dual")

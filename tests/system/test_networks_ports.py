@@ -242,6 +242,41 @@ def test_connecting_what_cannot_be(store: Store) -> None:
     assert list(networks) == ["strata", "back"]
 
 
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_a_container_may_publish_the_port_of_names(place: Place, kind: str) -> None:
+    """A name server in a container serves the host's addresses, ours goes on at the gateways."""
+    store, host, other_host = place
+    published = ("--publish", f"53:53/{kind}")
+    store.ok("network", "create", "--ipv6", "lan")
+
+    def start(name: str, *options: str) -> None:
+        store.ok("run", "-d", "--name", name, *QUICK, "--network", "lan", *options, BUSYBOX,
+                 "sleep", "100000")  # fmt: skip
+
+    def knows(container: str, name: str) -> bool:
+        return "Name:" in store.strata("exec", container, "busybox", "nslookup", name).out
+
+    start("first", *published)
+    with Server(netns_of(store, "first"), 53):
+        asked = ask_udp if kind == "udp" else ask_tcp
+        assert asked(other_host.netns, host.address, 53) is not None
+        assert knows("first", "first")
+    taken = store.strata("run", "--rm", *published, BUSYBOX, "true")
+    assert (taken.rc, "container first" in taken.err) == (125, True), taken
+    store.ok("rm", "--force", "first")
+    start("other")
+    start("last", *published)
+    with Server(netns_of(store, "last"), 53):
+        assert asked(other_host.netns, host.address, 53) is not None
+        assert asked(host.netns, "127.0.0.1", 53) is not None
+        assert knows("other", "last")
+    assert store.ok("system", "check").out == ""
+    store.ok("rm", "--force", "last")
+    with Server(host.netns, 53, address=host.address):
+        taken = store.strata("run", "--rm", *published, BUSYBOX, "true")
+        assert (taken.rc, "address already in use" in taken.err) == (125, True), taken
+
+
 def test_a_program_of_the_host_cannot_be_robbed_of_its_port_by_udp(
     store: Store, hosts: list[Host]
 ) -> None:

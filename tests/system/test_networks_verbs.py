@@ -106,6 +106,10 @@ def test_listing_filters_and_prunes(store: Store) -> None:
     (["--interface-name", "no blanks", "x"], "invalid interface name"),
     (["--interface-name", "lo", "x"], "interface lo is there already and is no bridge"),
     (["--dns", "nowhere", "x"], "invalid IP address"),
+    (["--dns", "192.0.2.9", "--disable-dns", "x"], "name servers for a network without names"),
+    (["--interface-name", "br8", "-o", "com.docker.network.bridge.name=br9", "x"],
+     "two names, br8 and br9"),
+    (["-o", "mode=open", "x"], "invalid value 'open' of the option mode"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_makes_nothing(
     store: Store, words: list[str], sentence: str
@@ -267,6 +271,62 @@ def test_static_addresses_and_names_of_links(store: Store) -> None:
     )
 
 
+def test_options_that_compose_files_carry(store: Store) -> None:
+    store.ok("network", "create", "-o", "com.docker.network.container_iface_prefix=net",
+             "-o", "com.docker.network.enable_ipv6=true", "web")  # fmt: skip
+    store.ok("network", "create", "plain")
+    joined = run_sleeper(store, "one", "--network", "plain", "--network", "web")
+    assert list_links(joined.netns) == ["eth0", "lo", "net0"]
+    assert len(joined.addresses["web"]) == 2
+    [shown] = store.ok("network", "inspect", "web").json
+    assert (shown["ipv6_enabled"], shown["options"]) == (True, {"iface_prefix": "net"})
+
+
+def test_what_is_routed_in_one_family_is_masqueraded_in_the_other(place: Place) -> None:
+    store, a, b = place
+    store.ok("network", "create", "--ipv6", "--subnet", "10.77.0.0/24",
+             "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "web")  # fmt: skip
+    one = run_sleeper(store, "one", "--network", "web")
+    b.ok("ip", "route", "add", "10.77.0.0/24", "via", a.address)
+    try:
+        with Server(b.netns, 90), Server(one.netns, 80):
+            assert ask_tcp(one.netns, b.address, 90) == one.addresses["web"][0].encode()
+            assert ask_tcp(one.netns, b.address6, 90) == a.address6.encode()
+            assert ask_tcp(b.netns, one.addresses["web"][0], 80) == b.address.encode()
+    finally:
+        b.ok("ip", "route", "del", "10.77.0.0/24")
+
+
+def test_a_route_whose_gateway_is_nowhere_is_named(store: Store) -> None:
+    store.ok("network", "create", "--subnet", "10.77.0.0/24",
+             "--route", "10.21.0.0/24,10.77.0.9", "--route", "10.22.0.0/24,10.78.0.9,5",
+             "web")  # fmt: skip
+    [shown] = store.ok("network", "inspect", "web").json
+    assert shown["routes"] == [
+        {"destination": "10.21.0.0/24", "gateway": "10.77.0.9"},
+        {"destination": "10.22.0.0/24", "gateway": "10.78.0.9", "metric": 5},
+    ]
+    refused = store.strata("run", "--rm", "--network", "web", *SLEEPER)
+    assert refused.rc == 125
+    assert "the route to 10.22.0.0/24 by 10.78.0.9 cannot be made" in refused.err
+    store.ok("network", "create", "--subnet", "10.78.0.0/24", "other")
+    joined = run_sleeper(store, "one", "--network", "web", "--network", "other")
+    assert "10.22.0.0/24 via 10.78.0.9 dev eth1" in run(joined.netns, "ip", "route").stdout
+
+
+def test_bridges_know_vlans_or_say_that_the_kernel_has_none(place: Place) -> None:
+    store, host, _ = place
+    made = store.strata("network", "create", "-o", "vlan=5", "lan")
+    if made.rc:
+        assert "the bridges of this kernel have no VLANs" in made.err
+        probe = host.run("ip", "link", "add", "probe", "type", "bridge", "vlan_filtering", "1")
+        assert probe.returncode != 0
+        return
+    store.ok("run", "--detach", "--name", "one", "--network", "lan", *SLEEPER)
+    bridge = store.ok("network", "inspect", "--format", "{{.NetworkInterface}}", "lan").line
+    assert "vlan_default_pvid 5" in host.ok("ip", "-d", "link", "show", bridge)
+
+
 def test_a_full_network_says_so(store: Store) -> None:
     store.ok("network", "create", "--subnet", "10.77.0.0/30", "small")
     run_sleeper(store, "one", "--network", "small")
@@ -372,6 +432,83 @@ def test_check_finds_and_repairs_rules_and_bridges(place: Place) -> None:
     a.ok("ip", "link", "del", end)
     check_and_repair(store, "container srv, strata: its link to the bridge is gone")
     assert ask_tcp(b.netns, a.address, 8080) is not None
+
+
+@pytest.mark.parametrize("words", [("system", "check", "--repair"), ("network", "reload")])
+def test_what_somebody_changed_of_a_bridge_is_found_and_put_right(
+    place: Place, words: tuple[str, ...]
+) -> None:
+    store, a, b = place
+    store.ok("network", "create", "--ipv6", "web")
+    store.ok("run", "--detach", "--name", "srv", "--network", "web", "--publish", "8080:80",
+             *SERVER)  # fmt: skip
+    wait_for_tcp(b.netns, a.address, 8080)
+    [shown] = store.ok("network", "inspect", "web").json
+    bridge, gateway = shown["network_interface"], shown["subnets"][1]["gateway"]
+    [end] = [name for name in a.list_links() if name.startswith("sv")]
+    for harm, sentence in (
+        (("ip", "link", "set", bridge, "down"), f"its bridge {bridge} is down"),
+        (("ip", "address", "flush", "dev", bridge), f"its bridge {bridge} lacks the address"),
+        (("ip", "link", "set", end, "nomaster"), f"the link {end} is not on its bridge"),
+        (("ip", "link", "del", end), "its link to the bridge is gone"),
+        (("ip", "link", "del", bridge), f"its bridge {bridge} is gone"),
+        (("sysctl", "-qw", "net.ipv4.ip_forward=0"), "net.ipv4.ip_forward is not 1"),
+    ):
+        a.ok(*harm)
+        found = store.strata("system", "check")
+        assert (found.rc, sentence in found.out) == (1, True), (harm, found)
+        store.ok(*words)
+        assert store.ok("system", "check").out == "", harm
+        assert ask_tcp(b.netns, a.address, 8080) is not None, harm
+        assert ask_tcp(b.netns, a.address, 8080) is not None, harm
+        assert gateway in a.ok("ip", "-6", "address", "show", "dev", bridge), harm
+
+
+def test_containers_kept_apart_stay_so_when_their_bridge_comes_back(place: Place) -> None:
+    store, a, _ = place
+    store.ok("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
+    store.ok("run", "--detach", "--name", "srv", "--network", "apart", *SERVER)
+    srv = Attached(store, "srv").addresses["apart"][0]
+    other = run_sleeper(store, "other", "--network", "apart")
+    assert wait_for_tcp(a.netns, srv, 80) is not None
+    assert ask_tcp(other.netns, srv, 80, timeout=0.5) is None
+    bridge = store.ok("network", "inspect", "--format", "{{.NetworkInterface}}", "apart").line
+    a.ok("ip", "link", "del", bridge)
+    store.ok("network", "reload")
+    assert wait_for_tcp(a.netns, srv, 80) is not None
+    assert ask_tcp(other.netns, srv, 80, timeout=0.5) is None
+
+
+def test_networks_are_joined_and_left_in_any_order(store: Store) -> None:
+    """What is free again is used again, but no two default routes get one priority."""
+    for name in ("one", "two", "three"):
+        store.ok("network", "create", "-o", "metric=7", name)
+    store.ok("network", "create", "plain")
+    sleeper = run_sleeper(store, "one", "--network", "one", "--network", "two")
+    store.ok("network", "disconnect", "one", "one")
+    store.ok("network", "connect", "three", "one")
+    store.ok("network", "connect", "plain", "one")
+    store.ok("network", "disconnect", "two", "one")
+    store.ok("network", "connect", "one", "one")
+    routes = run(sleeper.netns, "ip", "route", "show", "default").stdout.splitlines()
+    assert [line.split()[-1] for line in routes] == ["7", "8", "100"]
+    store.ok("restart", "--time", "0", "one")
+
+
+def test_a_network_of_several_subnets_gives_an_address_in_each(place: Place) -> None:
+    store, a, _ = place
+    subnets = ("10.77.0.0/24", "10.78.0.0/24", "fd77::/64", "fd78::/64")
+    store.ok("network", "create", *(f"--subnet={text}" for text in subnets), "many")
+    sleeper = run_sleeper(store, "one", "--network", "many")
+    assert [text.rpartition(mark)[0] for text, mark in
+            zip(sleeper.addresses["many"], "..::", strict=True)] == [
+                "10.77.0", "10.78.0", "fd77:", "fd78:"]  # fmt: skip
+    for family, gateway in (("-4", "10.77.0.1"), ("-6", "fd77::1")):
+        [route] = run(sleeper.netns, "ip", family, "route", "show", "default").stdout.splitlines()
+        assert f"via {gateway} dev eth0" in route
+    with Server(sleeper.netns, 80):
+        for address in sleeper.addresses["many"]:
+            assert ask_tcp(a.netns, address, 80) is not None
 
 
 def test_check_finds_what_nobody_holds(place: Place) -> None:

@@ -150,6 +150,14 @@ def test_no_network_has_no_servers() -> None:
     assert resolv({"network": "none"}) == ""
 
 
+def test_an_internal_network_does_not_wait_long_for_what_it_does_not_know() -> None:
+    state = make_state(internal=True)
+    text = resolv({"network": "bridge"}, state)
+    assert text.endswith("nameserver fd00:1::1\noptions edns0 timeout:1\n")
+    given = resolv({"network": "bridge", "dns_option": ["ndots:3"]}, state)
+    assert given.endswith("options ndots:3\n")
+
+
 def test_an_internal_network_without_names_names_no_server() -> None:
     assert "nameserver" not in resolv({"network": "bridge"}, make_state(dns=False, internal=True))
 
@@ -162,6 +170,8 @@ def test_lines_of_the_name_server() -> None:
     assert dns.make_head({**NETWORK, "dns_servers": ["9.9.9.9", "::9"]}) == (
         "10.89.0.1,fd00:1::1 9.9.9.9,::9"
     )
+    asks_nobody = dns.make_head({**NETWORK, "internal": True, "dns_servers": ["9.9.9.9"]})
+    assert asks_nobody == "10.89.0.1,fd00:1::1 255.255.255.255"
     line = dns.make_line(ID, ["10.89.0.2/24", "fd00:1::2"], ["web", "w"])
     assert line == f"{ID} 10.89.0.2 fd00:1::2 web,w"
     assert dns.make_line("x", ["10.89.0.2"], ["a"], ["1.1.1.1"]) == "x 10.89.0.2  a 1.1.1.1"

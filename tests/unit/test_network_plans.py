@@ -31,7 +31,7 @@ DUAL = [
 ATTACHMENT = {
     "id": "ab" * 32, "interface": "eth0", "host_interface": "sv01234567a",
     "addresses": ["10.89.0.2/24", "fd00:1::2/64"], "gateways": ["10.89.0.1", "fd00:1::1"],
-    "mac": "0a:58:0a:59:00:02", "aliases": [],
+    "metric": 100, "mac": "0a:58:0a:59:00:02", "aliases": [],
 }  # fmt: skip
 
 
@@ -126,16 +126,22 @@ def test_options_have_one_name_whoever_writes_them() -> None:
     given_options = {
         "com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.name": "br7",
         "isolate": "strict", "vlan": "5", "metric": "77",
+        "com.docker.network.container_iface_prefix": "net",
+        "com.docker.network.bridge.gateway_mode_ipv6": "routed",
+        "com.docker.network.enable_ipv6": "1",
     }  # fmt: skip
     assert model.plan_options("bridge", given_options) == (
-        {"mtu": "1400", "isolate": "strict", "vlan": "5", "metric": "77"}, "br7",
+        {"mtu": "1400", "isolate": "strict", "vlan": "5", "metric": "77", "iface_prefix": "net",
+         "mode6": "routed", "ipv6": "true"}, "br7",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), [
     ("mtu", "67"), ("mtu", "x"), ("vlan", "0"), ("vlan", "4095"), ("isolate", "maybe"),
     ("metric", "-1"), ("colour", "red"), ("com.docker.network.bridge.name", "a b"),
-    ("com.docker.network.bridge.name", "sixteen-letters-"),
+    ("com.docker.network.bridge.name", "sixteen-letters-"), ("mode", "unmanaged"),
+    ("com.docker.network.bridge.gateway_mode_ipv6", "open"),
+    ("com.docker.network.container_iface_prefix", "fifteen-letters"),
 ])  # fmt: skip
 def test_options_that_cannot_be_are_refused(key: str, value: str) -> None:
     with pytest.raises(UsageError):
@@ -205,7 +211,7 @@ def test_the_links_of_a_container() -> None:
 def test_the_container_s_own_side_with_two_networks() -> None:
     """The first network's default route goes before the second's."""
     second = {**ATTACHMENT, "interface": "eth1", "addresses": ["10.90.0.2/24"],
-              "gateways": ["10.90.0.1"]}  # fmt: skip
+              "gateways": ["10.90.0.1"], "metric": 101}  # fmt: skip
     routed = make_network(routes=[
         {"destination": "10.21.0.0/24", "gateway": "10.90.0.9", "metric": 50},
     ])  # fmt: skip
@@ -229,6 +235,23 @@ def test_an_internal_network_has_no_way_out() -> None:
     assert plan.list_gateways(make_network()) == ["10.89.0.1"]
 
 
+def test_several_subnets_give_one_way_out_of_each_family() -> None:
+    subnets = [{"subnet": text, "gateway": gateway} for text, gateway in (
+        ("10.90.1.0/24", None), ("10.90.2.0/24", "10.90.2.1"), ("fd00:1::/64", "fd00:1::1"),
+        ("10.90.3.0/24", "10.90.3.1"), ("fd00:2::/64", "fd00:2::1"))]  # fmt: skip
+    assert plan.list_gateways(make_network(subnets=subnets)) == ["10.90.2.1", "fd00:1::1"]
+
+
+def test_default_routes_never_have_one_priority() -> None:
+    """A later network comes behind those before it unless it says otherwise."""
+    plain, low = make_network(), make_network(options={"metric": "200"})
+    links: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for network, expected in ((plain, 100), (low, 200), (plain, 101), (low, 201)):
+        assert plan.choose_metric(network, links) == expected
+        links.append((network, {**ATTACHMENT, "metric": expected}))
+    assert plan.choose_metric(plain, links[2:]) == 102, "the first one went"
+
+
 def test_hardware_addresses_follow_from_addresses() -> None:
     assert plan.make_mac("10.88.0.2") == "0a:58:0a:58:00:02"
     assert plan.make_mac("fd00::1234") == "0a:59:00:00:12:34"
@@ -240,7 +263,9 @@ def test_hardware_addresses_follow_from_addresses() -> None:
 def test_a_network_s_elements() -> None:
     assert nft.network_elements(make_network(subnets=DUAL)) == [
         ("bridges", '"strata1"'), ("pairs", '"strata1" . "strata1"'),
+        ("names4", "10.89.0.1"),
         ("local4", '"strata1" . 10.89.0.0/24'), ("hidden4", "10.89.0.0/24"),
+        ("names6", "fd00:1::1"),
         ("local6", '"strata1" . fd00:1::/64'), ("hidden6", "fd00:1::/64"),
     ]  # fmt: skip
 
@@ -249,7 +274,12 @@ def test_a_network_s_elements() -> None:
     ({"internal": True}, "internal", "hidden4"),
     ({"options": {"isolate": "strict"}}, "strict", "open"),
     ({"options": {"isolate": "false"}}, "open", "strict"),
-    ({"options": {"mode": "routed", "masquerade": "false"}}, "routed", "hidden4"),
+    ({"options": {"mode": "routed"}}, "routed4", "hidden4"),
+    ({"options": {"mode4": "routed"}}, "routed4", "hidden4"),
+    ({"options": {"mode6": "routed"}, "subnets": DUAL}, "routed6", "hidden6"),
+    ({"options": {"mode6": "routed"}, "subnets": DUAL}, "hidden4", "routed4"),
+    ({"options": {"masquerade": "false"}}, "local4", "hidden4"),
+    ({"dns": False}, "local4", "names4"),
 ])  # fmt: skip
 def test_what_kind_of_network_decides_its_sets(change: Any, present: str, absent: str) -> None:
     names = [name for name, _ in nft.network_elements(make_network(**change))]

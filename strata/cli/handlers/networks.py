@@ -132,11 +132,15 @@ def exists(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def reload(context: Context, options: Options, arguments: list[str]) -> int:
-    """Make bridges and rules anew; print the ids of the containers named."""
+    """Make bridges and rules anew; print the ids of the containers that were meant."""
+    from strata.cli.handlers.choosing import choose
     from strata.engine.names import get_container
     from strata.engine.networks import verbs
 
-    named = [get_container(context.engine, name)["id"] for name in arguments]
+    meant = arguments
+    if arguments or options.flag("all") or options.flag("latest"):
+        meant = choose(context, options, arguments, ("running", "paused"))
+    named = [get_container(context.engine, name)["id"] for name in meant]
     verbs.reload(context.engine)
     for container_id in named:
         say(container_id)

@@ -167,9 +167,12 @@ def lease(
     first = addresses[0] if addresses else f"::{os.urandom(2).hex()}:{os.urandom(2).hex()}"
     return {
         "id": network["id"],
-        "interface": item.get("interface") or plan.find_free_name("eth", taken),
+        "interface": item.get("interface") or plan.find_free_name(
+            network["options"].get("iface_prefix") or "eth", taken
+        ),
         "host_interface": find_host_end(record["id"], {str(a["host_interface"]) for _, a in links}),
         "addresses": addresses, "gateways": plan.list_gateways(network),
+        "metric": plan.choose_metric(network, links),
         "mac": item.get("mac") or plan.make_mac(first.partition("/")[0]),
         "aliases": list(item.get("aliases") or ()),  # type: ignore[call-overload]
     }  # fmt: skip

@@ -15,13 +15,14 @@ from strata.engine.networks import host, joining, live, verbs
 from strata.engine.system.world import Problem, World
 from strata.errors import StrataError
 from strata.linux import network as kernel
-from strata.network import dns, leases, nft, plan
+from strata.network import act, dns, leases, nft, plan
+from strata.network.addresses import parse_address
 from strata.store import lifecycle
 from strata.store.paths import SHORT_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def find_networks(e: Engine, w: World) -> Iterator[Problem]:
@@ -98,9 +99,36 @@ def _find_bridges(e: Engine, w: World) -> Iterator[Problem]:
               for attachment in state["networks"].values()}  # fmt: skip
     for network_id in needed:
         record = w.records["network"].get(network_id)
-        if record is not None and plan.is_bridge(record) and not host.is_up(e, record):
+        if record is None or not plan.is_bridge(record):
+            continue
+        if not host.is_up(e, record):
             yield Problem("bridge-gone", _show(record), f"its bridge {record['interface']} is gone",
                           functools.partial(host.rebuild, e))  # fmt: skip
+            continue
+        faults = [*_find_faults(record, host.list_host_ends(e, network_id))]
+        if faults:
+            yield Problem("bridge-wrong", _show(record), ", ".join(faults),
+                          functools.partial(host.rebuild, e))  # fmt: skip
+
+
+def _find_faults(record: Record, ends: Sequence[str]) -> Iterator[str]:
+    """What somebody changed of a bridge that is there, and of what the host does for it."""
+    links = {str(link.get("ifname")): link for link in _list_links("address")}
+    name = record["interface"]
+    bridge = links.get(name, {})
+    if "UP" not in bridge.get("flags", ()):
+        yield f"its bridge {name} is down"
+    had = {parse_address(str(one["local"])) for one in bridge.get("addr_info", ())
+           if "local" in one}  # fmt: skip
+    for subnet in record["subnets"]:
+        if subnet.get("gateway") and parse_address(subnet["gateway"]) not in had:
+            yield f"its bridge {name} lacks the address {subnet['gateway']}"
+    for end in ends:
+        if links.get(end, {}).get("master") != name:
+            yield f"the link {end} is not on its bridge {name}"
+    for setting, value in host.list_settings(record):
+        if not act.has_setting(setting, value):
+            yield f"net.{setting.replace('/', '.')} is not {value}"
 
 
 def _list_named(e: Engine) -> Iterator[tuple[str, str]]:
@@ -244,9 +272,10 @@ def _is_starting(e: Engine, w: World, prefix: str) -> bool:
                for object_id in w.records["container"])  # fmt: skip
 
 
-def _list_links() -> list[Record]:
+def _list_links(what: str = "link") -> list[Record]:
+    """The links of this namespace; as ``address`` with their addresses and without their alias."""
     try:
-        text = command.run(["ip", "-json", "link", "show"]).text
+        text = command.run(["ip", "-json", what, "show"]).text
         found = jsontext.loads(text or "[]")
     except (StrataError, ValueError):
         return []
@@ -255,8 +284,6 @@ def _list_links() -> list[Record]:
 
 def _remove_link(e: Engine, name: str) -> None:
     if kernel.find_link(name) is not None:
-        from strata.network import act
-
         act.run(act.IP, plan.link_down(name))
 
 

@@ -166,21 +166,28 @@ def _bring_up(e: Engine, network: Record) -> None:
     found = _read_mark(e, network["id"])[1:] != [name] and act.check_bridge(name) != alias
     act.run(act.IP, plan.bridge_up(network, exists=exists, mac=mac, alias=alias))
     trace.point("network:link-made")
-    families = {get_family(subnet["subnet"]) for subnet in network["subnets"]}
-    # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
-    act.ensure_setting(f"ipv4/conf/{name}/route_localnet", "1")
-    if V6 in families:
-        # Until it is sure of its own address the bridge would ask nobody for theirs, two seconds.
-        act.ensure_setting(f"ipv6/conf/{name}/accept_dad", "0")
-    if not network["internal"]:
-        act.ensure_setting("ipv4/ip_forward", "1")
-        if V6 in families:
-            act.ensure_setting("ipv6/conf/all/forwarding", "1")
-    if not exists:
-        # Links of containers outlive a bridge that somebody removed by hand.
-        act.run(act.IP, plan.hang_on(name, _list_host_ends(e, network["id"])))
+    for setting, value in list_settings(network):
+        act.ensure_setting(setting, value)
+    # Links of containers outlive a bridge that somebody removed by hand.
+    act.run(act.IP, plan.hang_on(network, list_host_ends(e, network["id"])))
     _write_mark(e, network["id"], f"{kernel.find_link(name)} {name}{' found' if found else ''}")
     trace.point("network:up")
+
+
+def list_settings(network: Record) -> list[tuple[str, str]]:
+    """What a network needs below /proc/sys/net, with the values."""
+    name = network["interface"]
+    six = V6 in {get_family(subnet["subnet"]) for subnet in network["subnets"]}
+    # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
+    found = [(f"ipv4/conf/{name}/route_localnet", "1")]
+    if six:
+        # Until it is sure of its own address the bridge would ask nobody for theirs, two seconds.
+        found.append((f"ipv6/conf/{name}/accept_dad", "0"))
+    if not network["internal"]:
+        found.append(("ipv4/ip_forward", "1"))
+        if six:
+            found.append(("ipv6/conf/all/forwarding", "1"))
+    return found
 
 
 def _write_mark(e: Engine, network_id: str, text: str) -> None:
@@ -193,7 +200,8 @@ def _write_mark(e: Engine, network_id: str, text: str) -> None:
     os.rename(temporary, mark)
 
 
-def _list_host_ends(e: Engine, network_id: str) -> list[str]:
+def list_host_ends(e: Engine, network_id: str) -> list[str]:
+    """The links of containers that are to be on a network's bridge, as far as they are there."""
     ends = [
         attachment["host_interface"] for _, state in list_states(e)
         for attachment in state["networks"].values() if attachment["id"] == network_id
@@ -300,14 +308,14 @@ def write_table(e: Engine) -> None:
 
 
 def rebuild(e: Engine) -> None:
-    """Bridges that should be up and the table, from what is written down."""
+    """Bridges that should be up and the table, from what is written down, whatever became of
+    them."""
     with e.lock_links():
         wanted = {attachment["id"] for _, state in list_states(e)
                   for attachment in state["networks"].values()}  # fmt: skip
         for network in e.records.list_records("network"):
             if network["id"] in wanted and plan.is_bridge(network):
-                if not is_up(e, network):
-                    _bring_up(e, network)
+                _bring_up(e, network)
                 if plan.is_overlay(network):
                     _open_tunnel(e, network)
         write_table(e)

@@ -145,7 +145,7 @@ def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
         attach.write_state(e, record, new)
         trace.point("network-connect:planned")
         with host.Holding(e, [network]):
-            _link(state["netns"], [(network, attachment)], first=len(links))
+            _link(state["netns"], [(network, attachment)])
             trace.point("network-connect:linked")
         _move_ports(e, record, new, joined)
     except BaseException:
@@ -153,10 +153,10 @@ def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
         raise
 
 
-def _link(netns: str, links: Sequence[Link], *, first: int) -> None:
+def _link(netns: str, links: Sequence[Link]) -> None:
     act.make_links(plan.host_side(links), netns)
     with act.open_inside(netns) as inside:
-        act.change_links(inside, plan.inside(links, first=first, loopback=False))
+        act.change_links(inside, plan.inside(links, loopback=False))
 
 
 def list_links(e: Engine, state: Record) -> list[tuple[Record, Record]]:
@@ -210,9 +210,9 @@ def plug_anew(e: Engine, record: Record) -> None:
             return
         links = list_links(e, state)
         with host.Holding(e, [network for network, _ in links]):
-            for position, link in enumerate(links):
+            for link in links:
                 if plan.is_bridge(link[0]) and kernel.find_link(link[1]["host_interface"]) is None:
                     try:
-                        _link(state["netns"], [link], first=position)
+                        _link(state["netns"], [link])
                     except StrataError:
                         continue

@@ -9,15 +9,17 @@ import os
 from strata.engine.core import Engine, Record
 from strata.engine.networks import attach
 from strata.errors import AlreadyExists, NetworkError
-from strata.network import leases
-from strata.network.addresses import V6, get_family, parse_address
+from strata.network import dns, leases
+from strata.network.addresses import V4, V6, get_family, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _KINDS = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
 _TRIES = 64
+_LISTEN = "0A"
+"""A listening socket in /proc/net/tcp."""
 
 
 def take(
@@ -77,6 +79,8 @@ def _take_one(e: Engine, folder: str, protocol: str, host_ip: str, port: int, ho
     try:
         _probe(protocol, host_ip, port)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_only_ours(e, protocol, host_ip, port):
+            return
         leases.release_port(folder, protocol, host_ip, port, holder)
         if error.errno == errno.EADDRINUSE:
             program = find_listener(protocol, port)
@@ -132,10 +136,19 @@ def _probe(protocol: str, host_ip: str, port: int) -> int:
         sock.close()
 
 
-def find_listener(protocol: str, port: int) -> str:
-    """The program that has a port of the host, for a sentence; "" when it cannot be told."""
-    inodes = set()
-    for suffix in ("", "6"):
+def _is_only_ours(e: Engine, protocol: str, host_ip: str, port: int) -> bool:
+    """Whether a port of all addresses is taken by nobody but the server of names on gateways of
+    networks: the rules leave that one what it has."""
+    if port != dns.PORT or host_ip not in ("", "0.0.0.0", "::"):
+        return False
+    gateways = {parse_address(gateway) for network in e.records.list_records("network")
+                if network["dns"] for gateway in dns.network_gateways(network)}  # fmt: skip
+    return gateways.issuperset(address for address, _ in _list_listening(protocol, port))
+
+
+def _list_listening(protocol: str, port: int) -> Iterator[tuple[tuple[int, int], str]]:
+    """(address as `parse_address` has it, inode) of the sockets that have a port of the host."""
+    for family, suffix in ((V4, ""), (V6, "6")):
         try:
             with open(f"/proc/net/{protocol}{suffix}") as file:
                 lines = file.read().splitlines()[1:]
@@ -143,9 +156,17 @@ def find_listener(protocol: str, port: int) -> str:
             continue
         for line in lines:
             words = line.split()
-            listens = protocol != "tcp" or words[3] == "0A"
-            if listens and int(words[1].rpartition(":")[2], 16) == port:
-                inodes.add(f"socket:[{words[9]}]")
+            address, _, number = words[1].rpartition(":")
+            if int(number, 16) == port and (protocol != "tcp" or words[3] == _LISTEN):
+                # Words of 32 bits in the order of the machine.
+                swapped = b"".join(bytes.fromhex(address[at : at + 8])[::-1]
+                                   for at in range(0, len(address), 8))  # fmt: skip
+                yield (family, int.from_bytes(swapped, "big")), words[9]
+
+
+def find_listener(protocol: str, port: int) -> str:
+    """The program that has a port of the host, for a sentence; "" when it cannot be told."""
+    inodes = {f"socket:[{inode}]" for _, inode in _list_listening(protocol, port)}
     for pid in filter(str.isdigit, os.listdir("/proc")) if inodes else ():
         try:
             links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]

@@ -58,8 +58,18 @@ def create(
     elif join:
         raise UsageError(f"a {driver} network cannot join others", hint="use -d wireguard")
     chosen, named = model.plan_options(driver, options or {})
+    ipv6 = chosen.pop("ipv6", "") == "true" or ipv6
     if interface:
         model.check_interface(interface)
+        if named not in ("", interface):
+            raise UsageError(f"the bridge is given two names, {interface} and {named}")
+    if dns_servers and not dns:
+        raise UsageError(
+            "cannot set name servers for a network without names",
+            hint="leave --disable-dns or --dns away; containers have a --dns of their own",
+        )
+    if "vlan" in chosen:
+        act.check_vlan()
     given = []
     if driver != overlay.DRIVER:
         given = model.plan_subnets(subnets, gateways, ranges, internal=internal)
@@ -297,7 +307,9 @@ def describe(record: Record) -> Record:
     }  # fmt: skip
     if plan.is_overlay(record):
         found["overlay"] = record["overlay"]
-    for key, value in (("routes", record["routes"]), ("labels", record["labels"]),
+    routes = [{key: value for key, value in route.items() if value is not None}
+              for route in record["routes"]]  # fmt: skip
+    for key, value in (("routes", routes), ("labels", record["labels"]),
                        ("network_dns_servers", record["dns_servers"]),
                        ("options", record["options"])):  # fmt: skip
         if value:
@@ -393,10 +405,14 @@ def update(
 
 
 def reload(e: Engine) -> None:
-    """Make bridges that running containers need and all rules anew, from what is written down."""
+    """Make bridges and links that running containers need and all rules anew, from what is
+    written down."""
+    from strata.engine.networks import live
+
     e.recover()
     host.rebuild(e)
     for record in list(e.records.list_records("container")):
         if lifecycle.derive(record) in lifecycle.LIVE:
+            live.plug_anew(e, record)
             with e.lock_container(record["id"], name=record["name"]):
                 joining.follow(e, record)
