@@ -85,7 +85,7 @@ _DIALECTS = {
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=True,
             send_since=True, send_raw=True, send_resume=True, holds=True, bookmarks=True,
             block_clone=True, idmap=True, waits=True, counts=True, quota_snapshots=True,
-            reservation=True,
+            reservation=True, shows_snapshots=True,
         ),
     ),
     ZFS_FUSE: Dialect(
@@ -100,7 +100,7 @@ _DIALECTS = {
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=False,
             send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
             block_clone=False, idmap=False, waits=True, counts=True, quota_snapshots=True,
-            reservation=True,
+            reservation=True, shows_snapshots=False,
         ),
     ),
 }  # fmt: skip
