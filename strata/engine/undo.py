@@ -8,6 +8,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 =========================================  =====================================================
 ``destroy DATASET``                        with its snapshots
 ``unsnapshot DATASET@NAME``
+``unview DATASET@NAME``                    what showed a snapshot, unless somebody still looks
 ``forget KIND ID``                         the record
 ``unclaim KIND NAME ID``                   the name, unless the object was recorded after all
 ``drop-name KIND NAME ID``                 the name, if it stands for that object
@@ -54,7 +55,7 @@ from strata.engine.networks import joining
 from strata.errors import Busy, StrataError
 from strata.linux.tree import remove_path
 from strata.storage import layout
-from strata.storage.driver import DatasetNotFound
+from strata.storage.driver import DatasetBusy, DatasetNotFound
 
 
 def perform(e: Engine, step: list[str]) -> None:
@@ -67,6 +68,12 @@ def perform(e: Engine, step: list[str]) -> None:
             try:
                 e.driver.destroy(snapshot)
             except DatasetNotFound:
+                pass
+        case ["unview", snapshot]:
+            e.driver.outside.check_place(snapshot)
+            try:
+                e.driver.close(snapshot)
+            except DatasetBusy:
                 pass
         case ["forget", kind, object_id]:
             e.records.delete(kind, object_id)

@@ -81,7 +81,7 @@ FACTS = Facts(
     reports_busy=False, clones_pin=False, native_properties=True, quota=True, send=False,
     send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
     block_clone=True, idmap=True, waits=False, counts=False, quota_snapshots=False,
-    reservation=False,
+    reservation=False, shows_snapshots=True,
 )  # fmt: skip
 
 

@@ -116,6 +116,8 @@ class Facts:
     ``bookmarks``             a moment can be kept as the start of an increment, without data.
     ``block_clone``           copies between datasets of the pool share their blocks.
     ``idmap``                 idmapped mounts.
+    ``shows_snapshots``       a snapshot is mounted as it is. No: a clone shows its files until
+                              `Driver.close`, and a journal answers for it.
     ``waits``                 every change waits for a transaction group.
     ========================  ==========================================================
     """
@@ -124,7 +126,7 @@ class Facts:
         "atomic_set", "block_clone", "bookmarks", "clones_pin", "counts", "holds", "idmap",
         "native_properties", "private_mount", "properties_at_create", "quota", "quota_snapshots",
         "rename_busy", "reports_busy", "reservation", "send", "send_raw", "send_resume",
-        "send_since", "waits",
+        "send_since", "shows_snapshots", "waits",
     )  # fmt: skip
 
     def __init__(self, **facts: bool) -> None:
@@ -152,6 +154,7 @@ class Facts:
     send_raw: bool
     send_resume: bool
     send_since: bool
+    shows_snapshots: bool
     waits: bool
 
     def to_dict(self) -> dict[str, bool]:

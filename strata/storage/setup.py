@@ -114,8 +114,9 @@ def save(config: StoreConfig) -> None:
     write_file(f"{config.root}/{CONFIG}", jsontext.dumps(config.to_dict()) + "\n")
 
 
-def open_driver(config: StoreConfig) -> Driver:
-    """The driver of a store, not yet attached."""
+def open_driver(config: StoreConfig, version: tuple[int, int] | None = None) -> Driver:
+    """The driver of a store, not yet attached. ``version`` is what to take OpenZFS for (see
+    `zfs_dialect.get_dialect`)."""
     if config.driver == "btrfs":
         from strata.storage.btrfs import Btrfs
 
@@ -124,7 +125,8 @@ def open_driver(config: StoreConfig) -> Driver:
 
     if not config.dataset or not config.dialect:
         raise RecordError(f"{config.root}/{CONFIG} is damaged: no dataset or dialect")
-    return Zfs(config.root, config.id, config.dataset, config.dialect, file=config.file)
+    return Zfs(config.root, config.id, config.dataset, config.dialect, file=config.file,
+               version=version)  # fmt: skip
 
 
 def lock_root(root: str) -> Lock:

@@ -73,12 +73,13 @@ class Zfs(Driver):
     name = "zfs"
 
     def __init__(
-        self, root: str, store_id: str, dataset: str, dialect: str, *, file: str | None = None
-    ) -> None:
+        self, root: str, store_id: str, dataset: str, dialect: str, *, file: str | None = None,
+        version: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.root = root
         self.store_id = store_id
         self.dataset = dataset
-        self.dialect = get_dialect(dialect)
+        self.dialect = get_dialect(dialect, version)
         self.facts = self.dialect.facts
         self.flavour = self.dialect.name
         self.file = file

@@ -70,8 +70,9 @@ _ROOT_PROPERTIES = {
     "setuid": "on", "devices": "on", "atime": "off", "readonly": "off", "canmount": "noauto",
 }  # fmt: skip
 
-_DIALECTS = {
-    OPENZFS: Dialect(
+
+def _make_openzfs() -> Dialect:
+    return Dialect(
         OPENZFS,
         kernel=True,
         tagged_list=True,
@@ -85,10 +86,13 @@ _DIALECTS = {
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=True,
             send_since=True, send_raw=True, send_resume=True, holds=True, bookmarks=True,
             block_clone=True, idmap=True, waits=True, counts=True, quota_snapshots=True,
-            reservation=True,
+            reservation=True, shows_snapshots=True,
         ),
-    ),
-    ZFS_FUSE: Dialect(
+    )  # fmt: skip
+
+
+def _make_zfs_fuse() -> Dialect:
+    return Dialect(
         ZFS_FUSE,
         kernel=False,
         tagged_list=False,
@@ -100,19 +104,25 @@ _DIALECTS = {
             reports_busy=True, clones_pin=True, native_properties=True, quota=True, send=False,
             send_since=False, send_raw=False, send_resume=False, holds=False, bookmarks=False,
             block_clone=False, idmap=False, waits=True, counts=True, quota_snapshots=True,
-            reservation=True,
+            reservation=True, shows_snapshots=False,
         ),
-    ),
-}  # fmt: skip
+    )  # fmt: skip
 
 
-def get_dialect(name: str) -> Dialect:
-    """The dialect with this name; `StorageError` for one from a later version."""
+_DIALECTS = {OPENZFS: _make_openzfs, ZFS_FUSE: _make_zfs_fuse}
+
+
+def get_dialect(name: str, version: tuple[int, int] | None = None) -> Dialect:
+    """The dialect with this name; `StorageError` for one from a later version.
+
+    ``version`` is what to take OpenZFS for, by default what is loaded: a later one is used as an
+    earlier one would be.
+    """
     if name not in _DIALECTS:
         raise StorageError(f"unknown ZFS dialect {name!r}", hint="use the newer strata")
-    dialect = _DIALECTS[name]
+    dialect = _DIALECTS[name]()
     if dialect.kernel:
-        version = find_kernel_version() or MINIMUM
+        version = version or find_kernel_version() or MINIMUM
         dialect.facts.idmap = version >= IDMAP_SINCE
         dialect.facts.block_clone = version >= BLOCK_CLONE_SINCE and is_cloning_blocks()
         dialect.json = version >= JSON_SINCE

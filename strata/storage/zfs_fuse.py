@@ -128,20 +128,26 @@ def close_views(driver: Zfs, dataset: str) -> bool:
     return found
 
 
-def collect(driver: Zfs) -> list[str]:
-    """Destroy views that nobody has mounted."""
+def collect(driver: Zfs, parent: str = "trash") -> list[str]:
+    """Destroy views below a dataset that nobody has mounted."""
     removed: list[str] = []
-    for entry in driver.list_datasets("trash"):
-        if not entry.name.startswith(_VIEW):
+    for entry in driver.list_datasets(parent):
+        if entry.identity.get("kind") != "view" or not layout.is_made(entry.name):
             continue
-        if is_mounted(f"{get_mountpoint(driver.root)}/{entry.name}"):
+        path = _get_path(driver, entry.name)
+        if is_mounted(path) or not _is_at(driver, entry.name, path):
             continue
         try:
-            driver.change("destroy", driver.full_name(entry.name))
+            driver.change_settled(entry.name, "destroy", driver.full_name(entry.name))
         except DatasetBusy:
             continue
         removed.append(entry.name)
     return removed
+
+
+def _is_at(driver: Zfs, name: str, path: str) -> bool:
+    """Whether a dataset is mounted at a path when it is: another store's view is not at ours."""
+    return driver.get_properties(name, ["mountpoint"]).get("mountpoint") == path
 
 
 # -- the daemon --------------------------------------------------------------------------------

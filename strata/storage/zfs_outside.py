@@ -98,6 +98,14 @@ class ZfsOutside(Outside):
                 hint=f"zpool import {pool}",
             )
 
+    def collect(self, name: str) -> list[str]:
+        """The views of zfs-fuse: nothing else is made on the way of ZFS."""
+        if self._driver.dialect.kernel:
+            return []
+        from strata.storage import zfs_fuse
+
+        return zfs_fuse.collect(self._driver, name.rpartition("/")[0])
+
     # -- adopting ----------------------------------------------------------------------------------
 
     def check_adoptable(self, name: str) -> Dataset:

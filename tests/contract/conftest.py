@@ -2,8 +2,9 @@
 
 The tests run in a mount namespace of their own, so that nobody else's namespace can pin what they
 mount, and everything is unmounted when the process ends, however it ends. STRATA_TEST_DRIVERS
-selects drivers (``btrfs``, ``zfs-fuse``, ``zfs``); STRATA_TEST_POOL names a pool or dataset for
-OpenZFS, without which it gets a pool in a file.
+selects drivers (``btrfs``, ``zfs-fuse``, ``zfs``, and ``zfs-2.1``, which takes a later OpenZFS for
+that one); STRATA_TEST_POOL names a pool or dataset for OpenZFS, which the tests may fill and need
+not empty, and without which it gets a pool in a file.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from strata.storage import setup, zfs_dialect
 from strata.storage.driver import Driver
 
 CLONE_NEWNS = 0x20000
-MARKS = {"btrfs": pytest.mark.btrfs, "zfs-fuse": pytest.mark.zfsfuse, "zfs": pytest.mark.openzfs}
+MARKS = {"btrfs": pytest.mark.btrfs, "zfs-fuse": pytest.mark.zfsfuse, "zfs": pytest.mark.openzfs,
+         "zfs-2.1": pytest.mark.openzfs}  # fmt: skip
 
 
 def _selected() -> list[Any]:
     kernel = zfs_dialect.has_kernel_zfs()
-    default = "btrfs,zfs" if kernel else "btrfs,zfs-fuse"
+    default = "btrfs,zfs,zfs-2.1" if kernel else "btrfs,zfs-fuse"
     names = os.environ.get("STRATA_TEST_DRIVERS", default).split(",")
     return [pytest.param(name, marks=[MARKS[name], pytest.mark.root]) for name in names]
 
@@ -95,17 +97,16 @@ Maker = Callable[..., setup.StoreConfig]
 def make_store(folder: str) -> Iterator[Maker]:
     """A function that makes a store of a kind; all are destroyed at the end."""
     made: list[setup.StoreConfig] = []
-    parents: list[str] = []
+    given = os.environ.get("STRATA_TEST_POOL")
 
     def make(kind: str, name: str, size: int = 1 << 30, *, own_pool: bool = False) -> Any:
         root = f"{folder}/{name}"
-        given = os.environ.get("STRATA_TEST_POOL")
+        kind = kind.partition("-2")[0]
         if kind == "btrfs":
             config = setup.initialize(root, driver="btrfs", size=size)
         elif kind == "zfs" and given and not own_pool:
             parent = f"{given}/contract-{os.getpid()}-{name}"
             command.run(["zfs", "create", "-o", "mountpoint=none", parent])
-            parents.append(parent)
             config = setup.initialize(root, driver="zfs", pool=parent)
         else:
             config = setup.initialize(root, driver="zfs", file=f"{root}/pool.zfs", size=size)
@@ -115,11 +116,11 @@ def make_store(folder: str) -> Iterator[Maker]:
     yield make
     for config in reversed(made):
         try:
-            setup.reset(config)
+            # Each dataset is a transaction group, half a minute in the virtual machine.
+            if not given or not (config.dataset or "").startswith(f"{given}/"):
+                setup.reset(config)
         finally:
             _remove(config.root)
-    for parent in parents:
-        command.run(["zfs", "destroy", "-r", parent])
 
 
 @pytest.fixture(scope="session", params=DRIVERS)
@@ -129,9 +130,10 @@ def store(request: pytest.FixtureRequest, make_store: Maker) -> setup.StoreConfi
 
 
 @pytest.fixture
-def driver(store: setup.StoreConfig) -> Driver:
+def driver(store: setup.StoreConfig, request: pytest.FixtureRequest) -> Driver:
     """The attached driver of the shared store."""
-    driver = setup.open_driver(store)
+    kind = request.node.callspec.params["store"]
+    driver = setup.open_driver(store, (2, 1) if kind == "zfs-2.1" else None)
     driver.attach()
     return driver
 

@@ -10,7 +10,7 @@ import pytest
 
 from strata.errors import AlreadyExists, StorageError, UsageError
 from strata.linux import loop, mount
-from strata.storage import setup
+from strata.storage import layout, setup
 from strata.storage.driver import DatasetExists, DatasetNotFound, Driver, HasDependants
 from strata.storage.outside import PlaceMissing
 
@@ -127,6 +127,25 @@ def test_snapshots_and_clones_work_as_inside(driver: Driver, foreign: Foreign) -
     driver.destroy(f"{name}@c")
     assert [s.full_name for s in driver.list_snapshots(name)] == [f"{name}@a"]
     assert driver.find(clone) is None
+
+
+def test_what_showed_a_snapshot_goes_once_nobody_looks(driver: Driver, foreign: Foreign) -> None:
+    """A host that went down while somebody looked leaves the clone that some pools need for it."""
+    name = foreign.make()
+    driver.snapshot([f"{name}@a"])
+    beside = name.rpartition("/")[0]
+    before = sorted(entry.name for entry in driver.list_datasets(beside))
+    assert read(driver, f"{name}@a") == "one"
+    assert driver.outside.collect(f"{beside}/_") == []
+    assert read(driver, f"{name}@a") == "one"
+    shown = (f"{layout.flatten(name)}@a", "view-")
+    for entry in reversed(mount.list_mounts()):
+        if entry.target.startswith(driver.root) and any(word in entry.target for word in shown):
+            mount.unmount(entry.target)
+    found = driver.outside.collect(f"{beside}/_")
+    assert len(found) == (0 if driver.facts.shows_snapshots else 1)
+    assert sorted(entry.name for entry in driver.list_datasets(beside)) == before
+    driver.close(f"{name}@a")
 
 
 def test_what_others_made_is_never_destroyed_renamed_or_rolled_back(

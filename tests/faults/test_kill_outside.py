@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
-from helpers.kill import Scenario, kill_everywhere
-from helpers.outside import open_disk, read
+from helpers.apart import apart
+from helpers.kill import Scenario, kill_at, kill_everywhere, list_points
+from helpers.outside import destroy_pool, open_disk, read, run
 from helpers.store import Store, open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
+
+LOOKS = (["diff", "photos@a"], ["diff", "photos@a", "photos@b"], ["mount", "photos@a"],
+         ["diff", "inside@a"])  # fmt: skip
 
 DISK = "@disk@"
 PHOTOS = "@photos@"
@@ -65,3 +70,40 @@ def test_killed_anywhere_the_owners_data_stays(shared: Store, scenario: Scenario
         undo=[list(words) for words in scenario.undo],
     ))  # fmt: skip
     assert read(f"{path}/f") == "one"
+
+
+@pytest.mark.zfsfuse
+def test_a_killed_look_leaves_no_clone_of_what_it_looked_at() -> None:
+    """zfs-fuse shows a snapshot by a clone beside it, in the owner's pool."""
+
+    def act(store: Store) -> None:
+        with open(f"{store.base}/tank", "wb") as file:
+            file.truncate(200 << 20)
+        tank = f"tank{os.getpid()}"
+        run("zpool", "create", "-o", "cachefile=none", "-m", f"{store.base}/mnt", tank,
+            f"{store.base}/tank")  # fmt: skip
+        run("zfs", "create", f"{tank}/photos")
+        store.ok("volume", "create", "--dataset", f"{tank}/photos", "photos")
+        store.ok("volume", "create", "inside")
+        store.ok("snapshot", "photos@a", "inside@a")
+        store.ok("snapshot", "photos@b")
+        listing = ("zfs", "list", "-H", "-o", "name", "-t", "filesystem,snapshot")
+        before = run(*listing)
+        for verb in LOOKS:
+            points = list_points(store, *verb)
+            store.strata("unmount", "--all")
+            for number in range(len(points)):
+                where = f"{verb} at {number}, {kill_at(store, number, *verb)}"
+                store.strata("unmount", "--all")
+                if number % 2:
+                    store.ok("system", "check", "--repair")
+                else:
+                    store.ok("volume", "create", "another")
+                    store.ok("volume", "rm", "--now", "another")
+                assert run(*listing) == before, where
+                store.ok(*verb)
+                store.strata("unmount", "--all")
+        store.ok("system", "reset", "--force", "--now")
+        destroy_pool(tank)
+
+    apart(act)

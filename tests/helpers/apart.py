@@ -16,11 +16,13 @@ FOLDERS = ("/run/zfs", "/run/lock/zfs", "/var/lib/zfs")
 """Where a zfs-fuse daemon keeps its socket, lock and cache."""
 
 
-def apart(act: Callable[[Store], None]) -> None:
-    """Run with a store of ZFS of its own."""
+def apart(act: Callable[[Store], None], *, size: int = 0) -> None:
+    """Run with a store of ZFS of its own; with ``size`` (bytes) in a pool of its own too."""
     if POOL:
-        with open_store() as store:
-            act(store)
+        with open_store(make=not size) as store:
+            act(store.make("zfs", size=size) if size else store)
+            if size:
+                store.ok("system", "reset", "--force", "--now")
         return
     get_busybox_tar()  # here, where the end of the process removes it
     read, write = os.pipe()
@@ -34,7 +36,7 @@ def apart(act: Callable[[Store], None]) -> None:
                 os.makedirs(folder, exist_ok=True)
                 mount.mount("none", folder, "tmpfs")
             with open_store(make=False) as store:
-                act(store.make("zfs", size=600 << 20))
+                act(store.make("zfs", size=size or 600 << 20))
             code = 0
         except BaseException:
             os.write(write, traceback.format_exc().encode()[-60000:])

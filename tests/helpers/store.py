@@ -72,7 +72,9 @@ class Outcome:
         return f"{' '.join(self.argv)} -> {self.rc}\nout: {self.out}\nerr: {self.err}"
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, seconds: float = 60 if POOL else 15
+) -> None:  # fmt: skip
     """Poll for what gives no sign when it happens, such as the end of a foreign process."""
     deadline = time.monotonic() + seconds
     while not condition():

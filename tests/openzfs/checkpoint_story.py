@@ -1,20 +1,10 @@
-"""Containers that count, to see whether they go on where they were.
-
-The command line runs in forks of this process, as starting an interpreter takes long in the
-lane's machine.
-"""
+"""Containers that count, to see whether they go on where they were."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from helpers import kill
-from helpers.store import Outcome
-from helpers.store import Store as Forked
-from vm_store import IMAGE
+from helpers.store import BUSYBOX, Outcome, Store, wait_until
 
 #: counts in memory, and says so in a file and in its log
 COUNTER = "n=0; while :; do n=$((n+1)); echo $n >/data/n; echo $n; sleep 0.2; done"
@@ -23,21 +13,20 @@ COUNTER = "n=0; while :; do n=$((n+1)); echo $n >/data/n; echo $n; sleep 0.2; do
 class Story:
     """The store, and the counters in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = Forked(str(folder), networks=True)
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     def __call__(self, *words: str) -> str:
-        return kill.ok(self.store, *words).out.rstrip("\n")
+        return self.store.ok(*words).line
 
     def refused(self, *words: str) -> Outcome:
         """Run what must fail as strata's own errors do."""
-        done = kill.run(self.store, *words)
+        done = self.store.strata(*words)
         assert done.rc == 125, repr(done)
         return done
 
     def inspect(self, name: str) -> dict[str, dict[str, object]]:
-        (found,) = json.loads(self("inspect", name))
+        (found,) = self.store.ok("inspect", name).json
         assert isinstance(found, dict)
         return found
 
@@ -49,7 +38,7 @@ class Story:
     def count(self, name: str, *words: str, script: str = COUNTER) -> Counter:
         """Start a container that counts, and wait until it does."""
         self("run", "-d", "--name", name, "--network", "none", "--stop-timeout", "0", *words,
-             IMAGE, "sh", "-c", script)  # fmt: skip
+             BUSYBOX, "sh", "-c", script)  # fmt: skip
         counter = Counter(self, name)
         counter.wait_for(2)
         return counter
@@ -69,7 +58,7 @@ class Counter:
 
     def wait_for(self, number: int, times: int = 1) -> None:
         """Wait until it has said a number so many times."""
-        eventually(lambda: self.numbers.count(number) >= times, f"does not count to {number}")
+        wait_until(lambda: self.numbers.count(number) >= times, f"does not count to {number}")
 
     def goes_on(self, last: int) -> None:
         """Check that it counts on after ``last``, without a gap and not from the start."""
@@ -77,11 +66,3 @@ class Counter:
         numbers = self.numbers
         new = sorted(set(numbers[numbers.index(last) :]))
         assert new == list(range(last, new[-1] + 1))
-
-
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from helpers.store import Store, open_store
 from zfs_tools import zfs
 
 
@@ -36,6 +37,17 @@ def pool() -> Iterator[str]:
             zfs("destroy", "-f", name, program="zpool")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def store(pool: str) -> Iterator[Store]:
+    """A store with the image ``BUSYBOX`` for all tests of a module, which are one story on it.
+
+    The machine's own links and rules may be changed.
+    """
+    with open_store(pool=pool, networks=True) as made:
+        made.add_busybox()
+        yield made
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.hosts import Host, Server, ask_tcp, inside, open_hosts
-from vm_store import IMAGE, Store, make_store
+from helpers.store import BUSYBOX, Store
 
 from strata.network import plan, wireguard
 
@@ -70,14 +70,7 @@ def test_two_hosts_talk_through_the_kernels_own_wireguard(
             assert host.list_links() == ["eth0", "lo"]
 
 
-@pytest.fixture(scope="module")
-def strata(pool: str) -> Iterator[Store]:
-    with make_store(pool) as store:
-        store("import", str(store.folder / "busybox.tar"), IMAGE)
-        yield store
-
-
-def test_an_ipvlan_container_is_on_the_wire(strata: Store, hosts: list[Host]) -> None:
+def test_an_ipvlan_container_is_on_the_wire(store: Store, hosts: list[Host]) -> None:
     """The machine itself is the container's host; its parent is a link to host ``a``."""
     load("ipvlan", "ipvlan")
     other = hosts[0]
@@ -85,19 +78,19 @@ def test_an_ipvlan_container_is_on_the_wire(strata: Store, hosts: list[Host]) ->
     try:
         other.ok("ip", "address", "add", "198.51.100.1/24", "dev", "v1")
         other.ok("ip", "link", "set", "v1", "up")
-        strata("network", "create", "-d", "ipvlan", "-o", "parent=v0", "--subnet",
+        store.ok("network", "create", "-d", "ipvlan", "-o", "parent=v0", "--subnet",
                "198.51.100.0/24", "--gateway", "198.51.100.1", "lan")  # fmt: skip
-        strata("run", "-d", "--name", "c", "--network", "lan", "--stop-signal", "KILL", IMAGE,
+        store.ok("run", "-d", "--name", "c", "--network", "lan", "--stop-signal", "KILL", BUSYBOX,
                "sleep", "100000")  # fmt: skip
-        short = strata("inspect", "--format", "{{.Id}}", "c")[:12]
-        state = json.loads((strata.folder / "run/c" / short / "network.json").read_text())
+        short = store.ok("inspect", "--format", "{{.Id}}", "c").line[:12]
+        state = json.loads(Path(store.runroot, "c", short, "network.json").read_text())
         address = state["networks"]["lan"]["addresses"][0].partition("/")[0]
-        netns = str(strata.folder / "run/netns" / short)
+        netns = f"{store.runroot}/netns/{short}"
         with Server(netns, 80):
             assert ask_tcp(other.netns, address, 80, timeout=20) == b"198.51.100.1"
         with Server(other.netns, 81):
             assert ask_tcp(netns, "198.51.100.1", 81, timeout=20) == address.encode()
     finally:
-        strata.call("rm", "-f", "c")
-        strata.call("network", "rm", "lan")
+        store.strata("rm", "-f", "c")
+        store.strata("network", "rm", "lan")
         os.system("ip link delete v0")

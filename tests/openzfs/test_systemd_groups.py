@@ -10,18 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.store import BUSYBOX, POOL, Store, open_store
+from helpers.store import BUSYBOX, POOL, Store
 
 pytestmark = pytest.mark.openzfs
 
 SLEEPER = ("--network", "none", "--stop-signal", "KILL")
-
-
-@pytest.fixture(scope="module")
-def store(pool: str) -> Iterator[Store]:
-    with open_store(pool=pool) as made:
-        made.add_busybox()
-        yield made
 
 
 def read_group(store: Store, name: str) -> dict[str, str]:

@@ -5,17 +5,15 @@ The tests are one story on one store: programs start slowly in the lane's machin
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from checkpoint_story import Story
-from vm_store import IMAGE, TOP, Store, make_store
+from helpers.store import BUSYBOX, TOP, Store, wait_until
+from zfs_tools import list_datasets
 
 pytestmark = pytest.mark.openzfs
 
@@ -23,28 +21,21 @@ CGROUPS = Path("/sys/fs/cgroup")
 ENGINE = "/strata/engine"
 
 
-@pytest.fixture(scope="module")
-def strata(pool: str) -> Iterator[Store]:
-    with make_store(pool) as store:
-        store("import", str(store.folder / "busybox.tar"), IMAGE)
-        yield store
-
-
-def inspect(strata: Store, name: str) -> dict[str, object]:
+def inspect(store: Store, name: str) -> dict[str, object]:
     """The container's inspection."""
-    (found,) = json.loads(strata("inspect", name))
+    (found,) = store.ok("inspect", name).json
     assert isinstance(found, dict)
     return found
 
 
-def group_of(strata: Store, name: str) -> Path:
+def group_of(store: Store, name: str) -> Path:
     """The directory of a container's cgroup."""
-    return CGROUPS / "strata" / str(inspect(strata, name)["Id"])
+    return CGROUPS / "strata" / str(inspect(store, name)["Id"])
 
 
-def monitor_of(strata: Store, name: str) -> int:
+def monitor_of(store: Store, name: str) -> int:
     """The pid of a container's conmon."""
-    path = strata.folder / "run" / "c" / str(inspect(strata, name)["Id"])[:12] / "conmon.pid"
+    path = Path(store.runroot, "c", str(inspect(store, name)["Id"])[:12], "conmon.pid")
     return int(path.read_text())
 
 
@@ -54,14 +45,6 @@ def events(group: Path, file: str) -> dict[str, int]:
     return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-
-
 def systemd(*words: str) -> str:
     """Run systemctl or systemd-run; its output."""
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
@@ -69,10 +52,10 @@ def systemd(*words: str) -> str:
     return done.stdout.strip()
 
 
-def in_unit(strata: Store, unit: str, *words: str, how: tuple[str, ...] = ()) -> list[str]:
+def in_unit(store: Store, unit: str, *words: str, how: tuple[str, ...] = ()) -> list[str]:
     """The command line that runs a verb as a systemd service."""
     return ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--working-directory={TOP}",
-            *how, *strata.argv(*words)]  # fmt: skip
+            *how, *store.argv(*words)]  # fmt: skip
 
 
 # -- limits ----------------------------------------------------------------------------------------
@@ -84,11 +67,11 @@ def test_systemd_is_the_init_and_all_controllers_are_there() -> None:
     assert {"cpu", "cpuset", "io", "memory", "pids"} <= set(controllers)
 
 
-def test_limits_are_set_in_the_containers_own_cgroup(strata: Store) -> None:
-    strata("run", "-d", "--name", "limited", "--network", "none", "--memory", "64m",
-           "--cpus", "0.5", "--pids-limit", "20", "--stop-timeout", "1", IMAGE,
+def test_limits_are_set_in_the_containers_own_cgroup(store: Store) -> None:
+    store.ok("run", "-d", "--name", "limited", "--network", "none", "--memory", "64m",
+           "--cpus", "0.5", "--pids-limit", "20", "--stop-timeout", "1", BUSYBOX,
            "sleep", "100000")  # fmt: skip
-    group = group_of(strata, "limited")
+    group = group_of(store, "limited")
     values = {name: (group / name).read_text().strip()
               for name in ("memory.max", "cpu.max", "pids.max")}  # fmt: skip
     assert values == {"memory.max": str(64 << 20), "cpu.max": "50000 100000", "pids.max": "20"}
@@ -96,77 +79,77 @@ def test_limits_are_set_in_the_containers_own_cgroup(strata: Store) -> None:
     assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/strata/{group.name}\n"
 
 
-def test_the_container_sees_its_cgroup_as_the_root(strata: Store) -> None:
+def test_the_container_sees_its_cgroup_as_the_root(store: Store) -> None:
     """And cannot change it: the file system is read-only there."""
-    shown = strata("exec", "limited", "sh", "-c",
+    shown = store.ok("exec", "limited", "sh", "-c",
                    "cat /proc/self/cgroup /sys/fs/cgroup/pids.max;"
-                   "echo 0 >/sys/fs/cgroup/cgroup.procs || echo refused")  # fmt: skip
+                   "echo 0 >/sys/fs/cgroup/cgroup.procs || echo refused").line  # fmt: skip
     assert shown.splitlines() == ["0::/", "20", "refused"]
 
 
-def test_more_processes_than_allowed_are_refused(strata: Store) -> None:
-    strata.call("exec", "limited", "sh", "-c", "for n in $(seq 30); do sleep 5 & done")
-    assert events(group_of(strata, "limited"), "pids.events")["max"] > 0
+def test_more_processes_than_allowed_are_refused(store: Store) -> None:
+    store.strata("exec", "limited", "sh", "-c", "for n in $(seq 30); do sleep 5 & done")
+    assert events(group_of(store, "limited"), "pids.events")["max"] > 0
 
 
-def test_a_busy_container_is_slowed_down(strata: Store) -> None:
-    strata("run", "-d", "--name", "busy", "--network", "none", "--cpus", "0.1",
-           "--stop-timeout", "0", IMAGE, "sh", "-c", "while :; do :; done")  # fmt: skip
-    group = group_of(strata, "busy")
-    eventually(lambda: events(group, "cpu.stat")["nr_throttled"] > 2, "never throttled")
-    strata("rm", "-f", "busy")
+def test_a_busy_container_is_slowed_down(store: Store) -> None:
+    store.ok("run", "-d", "--name", "busy", "--network", "none", "--cpus", "0.1",
+           "--stop-timeout", "0", BUSYBOX, "sh", "-c", "while :; do :; done")  # fmt: skip
+    group = group_of(store, "busy")
+    wait_until(lambda: events(group, "cpu.stat")["nr_throttled"] > 2, "never throttled")
+    store.ok("rm", "-f", "busy")
     assert not group.exists()
 
 
-def test_too_much_memory_ends_the_container_and_says_why(strata: Store) -> None:
-    done = strata.call("run", "--name", "hungry", "--network", "none", "--memory", "16m",
-                       IMAGE, "tail", "/dev/zero")  # fmt: skip
-    assert done.returncode == 137, done.stderr
-    state = inspect(strata, "hungry")["State"]
+def test_too_much_memory_ends_the_container_and_says_why(store: Store) -> None:
+    done = store.strata("run", "--name", "hungry", "--network", "none", "--memory", "16m",
+                       BUSYBOX, "tail", "/dev/zero")  # fmt: skip
+    assert done.rc == 137, repr(done)
+    state = inspect(store, "hungry")["State"]
     assert isinstance(state, dict)
     assert (state["OOMKilled"], state["ExitCode"]) == (True, 137)
-    strata("rm", "hungry")
+    store.ok("rm", "hungry")
 
 
-def test_systemd_leaves_the_limits_alone(strata: Store) -> None:
+def test_systemd_leaves_the_limits_alone(store: Store) -> None:
     """It manages the same hierarchy, and a unit with the same controllers comes and goes."""
     systemd("systemctl", "daemon-reload")
     systemd("systemd-run", "--quiet", "--wait", "--collect", "-p", "CPUQuota=20%",
             "-p", "MemoryMax=100M", "true")  # fmt: skip
-    group = group_of(strata, "limited")
+    group = group_of(store, "limited")
     assert (group / "cpu.max").read_text() == "50000 100000\n"
     assert (group / "memory.max").read_text() == f"{64 << 20}\n"
-    strata("rm", "-f", "limited")
+    store.ok("rm", "-f", "limited")
 
 
 # -- units and sessions ----------------------------------------------------------------------------
 
 
-def test_a_detached_container_outlives_the_service_that_started_it(strata: Store) -> None:
+def test_a_detached_container_outlives_the_service_that_started_it(store: Store) -> None:
     """systemd kills what is left in the cgroup of a service that ends (KillMode=control-group)."""
-    systemd(*in_unit(strata, "caller", "run", "-d", "--name", "kept", "--network", "none",
-                     IMAGE, "sh", "-c", "trap 'exit 5' TERM; sleep 100000 & wait",
+    systemd(*in_unit(store, "caller", "run", "-d", "--name", "kept", "--network", "none",
+                     BUSYBOX, "sh", "-c", "trap 'exit 5' TERM; sleep 100000 & wait",
                      how=("--wait",)))  # fmt: skip
     assert not (CGROUPS / "system.slice" / "caller.service").exists()
-    monitor = monitor_of(strata, "kept")
+    monitor = monitor_of(store, "kept")
     assert Path(f"/proc/{monitor}/cgroup").read_text() == f"0::{ENGINE}\n"
-    assert strata("exec", "kept", "echo", "alive") == "alive"
+    assert store.ok("exec", "kept", "echo", "alive").line == "alive"
 
 
-def test_its_end_is_still_seen(strata: Store) -> None:
-    strata("stop", "kept")
-    state = inspect(strata, "kept")["State"]
+def test_its_end_is_still_seen(store: Store) -> None:
+    store.ok("stop", "kept")
+    state = inspect(store, "kept")["State"]
     assert isinstance(state, dict)
     assert (state["Status"], state["ExitCode"]) == ("exited", 5)
-    strata("rm", "kept")
+    store.ok("rm", "kept")
 
 
-def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store) -> None:
+def test_a_detached_container_outlives_a_session_that_is_torn_down(store: Store) -> None:
     """A session is a scope: its end kills all of it, whatever still runs there."""
     shell = subprocess.Popen(
         ["systemd-run", "--quiet", "--scope", "--unit=visit", "sh", "-c", '"$@"; exec sleep 100000',
-         "sh", *strata.argv("run", "-d", "--rm", "--name", "visitor", "--network", "none",
-                            "--stop-timeout", "1", IMAGE, "sleep", "100000")],
+         "sh", *store.argv("run", "-d", "--rm", "--name", "visitor", "--network", "none",
+                            "--stop-timeout", "1", BUSYBOX, "sleep", "100000")],
         cwd=TOP, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -174,14 +157,14 @@ def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store
         assert len(shell.stdout.readline().strip()) == 64
         systemd("systemctl", "stop", "visit.scope")
         assert shell.wait(60) != 0
-        assert strata("exec", "visitor", "echo", "alive") == "alive"
+        assert store.ok("exec", "visitor", "echo", "alive").line == "alive"
         # conmon's own end of a --rm container needs somebody to outlive the session too.
-        strata("stop", "visitor")
-        eventually(lambda: strata.call("container", "exists", "visitor").returncode == 1,
+        store.ok("stop", "visitor")
+        wait_until(lambda: store.strata("container", "exists", "visitor").rc == 1,
                    "the container was not removed")  # fmt: skip
         # And so does the collector that follows it.
-        eventually(lambda: not [name for name in (*strata.list_datasets("containers"),
-                                                  *strata.list_datasets("trash"))
+        wait_until(lambda: not [name for name in (*list_datasets(store, "containers"),
+                                                  *list_datasets(store, "trash"))
                                 if "visitor" in name], "its dataset was not destroyed")  # fmt: skip
     finally:
         shell.kill()
@@ -190,70 +173,69 @@ def test_a_detached_container_outlives_a_session_that_is_torn_down(strata: Store
             shell.stdout.close()
 
 
-def test_a_monitor_stays_in_its_unit_when_asked_to(strata: Store) -> None:
+def test_a_monitor_stays_in_its_unit_when_asked_to(store: Store) -> None:
     """For units that follow conmon themselves: with its pid file, ``systemctl stop`` ends it."""
-    pid_file = strata.folder / "monitor.pid"
-    systemd(*in_unit(strata, "forking", "run", "-d", "--name", "inside", "--network", "none",
+    pid_file = Path(store.base, "monitor.pid")
+    systemd(*in_unit(store, "forking", "run", "-d", "--name", "inside", "--network", "none",
                      "--cgroups", "no-conmon", "--conmon-pidfile", str(pid_file), "--init",
-                     IMAGE, "sleep", "100000",
+                     BUSYBOX, "sleep", "100000",
                      how=("-p", "Type=forking", "-p", f"PIDFile={pid_file}")))  # fmt: skip
-    monitor = monitor_of(strata, "inside")
+    monitor = monitor_of(store, "inside")
     assert systemd("systemctl", "show", "-P", "MainPID", "forking.service") == str(monitor)
     group = Path(f"/proc/{monitor}/cgroup").read_text()
     assert group == "0::/system.slice/forking.service\n"
     systemd("systemctl", "stop", "forking.service")
-    eventually(lambda: not (CGROUPS / "system.slice/forking.service").exists(), "the unit stays")
-    strata("rm", "-f", "inside")
+    wait_until(lambda: not (CGROUPS / "system.slice/forking.service").exists(), "the unit stays")
+    store.ok("rm", "-f", "inside")
 
 
-def test_a_foreground_container_ends_with_its_service(strata: Store) -> None:
+def test_a_foreground_container_ends_with_its_service(store: Store) -> None:
     """``systemctl stop`` signals the command, which passes it on and waits for the end."""
-    systemd(*in_unit(strata, "front", "run", "--name", "front", "--network", "none", IMAGE,
+    systemd(*in_unit(store, "front", "run", "--name", "front", "--network", "none", BUSYBOX,
                      "sh", "-c", "trap 'exit 6' TERM; sleep 100000 & wait"))  # fmt: skip
-    eventually(lambda: "front" in strata("ps", "--format", "{{.Names}}").split(), "never started")
+    wait_until(lambda: "front" in store.ok("ps", "--format", "{{.Names}}").out, "never started")
     systemd("systemctl", "stop", "front.service")
-    state = inspect(strata, "front")["State"]
+    state = inspect(store, "front")["State"]
     assert isinstance(state, dict)
     assert (state["Status"], state["ExitCode"]) == ("exited", 6)
-    strata("rm", "front")
+    store.ok("rm", "front")
 
 
 # -- output and overlays ---------------------------------------------------------------------------
 
 
-def test_the_systems_journal_keeps_output_and_gives_it_back(strata: Store) -> None:
-    strata("run", "--name", "told", "--network", "none", "--log-driver", "journald", IMAGE, "sh",
-           "-c", "echo first; echo second; printf third")  # fmt: skip
-    assert strata("logs", "--tail", "2", "told") == "second\nthird"
+def test_the_systems_journal_keeps_output_and_gives_it_back(store: Store) -> None:
+    store.ok("run", "--name", "told", "--network", "none", "--log-driver", "journald", BUSYBOX,
+             "sh", "-c", "echo first; echo second; printf third")  # fmt: skip
+    assert store.ok("logs", "--tail", "2", "told").line == "second\nthird"
     kept = systemd("journalctl", "-q", "-o", "cat", "CONTAINER_NAME=told", "PRIORITY=6")
     assert kept.split() == ["first", "second", "third"]
-    strata("rm", "told")
+    store.ok("rm", "told")
 
 
-def test_an_overlay_has_its_changes_in_the_containers_dataset(strata: Store) -> None:
-    lower = strata.folder / "lower"
+def test_an_overlay_has_its_changes_in_the_containers_dataset(store: Store) -> None:
+    lower = Path(store.base, "lower")
     lower.mkdir()
     (lower / "old").write_text("old\n")
-    strata("create", "--name", "over", "--network", "none", "-v", f"{lower}:/m:O", IMAGE, "sh",
+    store.ok("create", "--name", "over", "--network", "none", "-v", f"{lower}:/m:O", BUSYBOX, "sh",
            "-c", "ls /m; rm /m/old; echo new >/m/new; mkdir /m/dir; ls /m")  # fmt: skip
     for _ in range(2):
-        assert strata("start", "-a", "over").split() == ["old", "dir", "new"]
+        assert store.ok("start", "-a", "over").out.split() == ["old", "dir", "new"]
     assert os.listdir(lower) == ["old"]
-    strata("rm", "over")
+    store.ok("rm", "over")
 
 
-def test_nothing_stays_behind(strata: Store) -> None:
-    eventually(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
+def test_nothing_stays_behind(store: Store) -> None:
+    wait_until(lambda: not (CGROUPS / "strata/engine/cgroup.procs").read_text(), "processes stay")
     assert [entry for entry in os.listdir(CGROUPS / "strata") if len(entry) == 64] == []
-    done = strata.call("system", "check")
-    assert done.returncode == 0, done.stdout + done.stderr
+    store.ok("system", "check")
 
 
 # -- checkpoints -----------------------------------------------------------------------------------
 
 
-def test_memory_and_files_come_back_together(strata: Store) -> None:
-    story = Story(strata.folder)
+def test_memory_and_files_come_back_together(store: Store) -> None:
+    story = Story(store)
     counter = story.count("counter")
     story("container", "checkpoint", "counter")
     last = counter.numbers[-1]
@@ -272,9 +254,9 @@ def test_memory_and_files_come_back_together(strata: Store) -> None:
     story("rm", "-f", "counter")
 
 
-def test_a_connection_goes_on_when_it_may(strata: Store) -> None:
-    story = Story(strata.folder)
-    story("run", "-d", "--name", "echo", "--stop-timeout", "0", IMAGE,
+def test_a_connection_goes_on_when_it_may(store: Store) -> None:
+    story = Story(store)
+    story("run", "-d", "--name", "echo", "--stop-timeout", "0", BUSYBOX,
           "busybox", "nc", "-l", "-p", "80", "-e", "cat")  # fmt: skip
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.MacAddress}}{{end}}"
     before = story("inspect", "--format", form, "echo")
@@ -287,7 +269,7 @@ def test_a_connection_goes_on_when_it_may(strata: Store) -> None:
             return False
         return True
 
-    eventually(connect, "nobody listens")
+    wait_until(connect, "nobody listens")
     with connections[0] as connection:
         connection.settimeout(60)
         connection.sendall(b"one")

@@ -1,4 +1,4 @@
-"""What the tests of this lane share: running zfs, and a process in another mount namespace."""
+"""What the tests of this lane share: asking zfs, and a process in another mount namespace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from helpers.store import Store
 
 from strata.linux import mount
 from strata.linux.syscall import call
@@ -26,6 +28,14 @@ def zfs_error(*arguments: str, status: int = 1) -> str:
     done = subprocess.run(["zfs", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == status, f"returned {done.returncode}: {done.stderr[:200]}"
     return done.stderr.strip()
+
+
+def list_datasets(store: Store, below: str) -> dict[str, str]:
+    """Names directly below a part of the store -> origin."""
+    text = zfs("list", "-Hp", "-d1", "-t", "filesystem", "-o", "name,origin",
+               f"{store.dataset}/{below}")  # fmt: skip
+    rows = [line.split("\t") for line in text.splitlines()]
+    return {name: origin for name, origin in rows if name != f"{store.dataset}/{below}"}
 
 
 @contextmanager

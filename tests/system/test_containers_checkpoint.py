@@ -78,38 +78,35 @@ def test_a_criu_that_cannot_work_here_is_named(busybox_store: Store) -> None:
         s.ok("rm", "-f", "other")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("checkpoint", "sleeper", "--ignore-rootfs"), "can only be used with --export"),
-        (("checkpoint", "sleeper", "--compress", "gzip"), "can only be used with --export"),
-        (("checkpoint", "sleeper", "-e", "/none/x", "-c", "lzma"), "not supported"),
-        (("checkpoint", "sleeper", "-e", "/none/x"), "cannot write the archive /none/x"),
-        (("checkpoint", "sleeper", "-P", "--with-previous"), "can not be used with"),
-        (("checkpoint", "sleeper", "-P", "-e", "x"), "can not be used with"),
-        (("checkpoint", "sleeper", "--all"), "cannot be used together"),
-        (("checkpoint", "sleeper", "sleeper", "-e", "x"), "--export is for one container"),
-        (("checkpoint", "nobody"), "no such container"),
-        (("checkpoint",), "you must provide at least one name or id"),
-        (("checkpoint", "--create-image", "x", "sleeper"), "an archive is written by --export"),
-        (("restore", "sleeper"), "container sleeper is running or paused, cannot restore"),
-        (("restore", "sleeper", "--name", "x"), "--name can only be used with --import"),
-        (("restore", "sleeper", "--publish", "80"), "--publish can only be used with --import"),
-        (("restore", "--import", "/none"), "failed to open checkpoint archive /none"),
-        (("restore", "--import", "/etc/passwd"), "not"),
-        (("restore", "--import", "x", "sleeper"), "cannot use --import with"),
-        (("restore", "--import", "x", "--name", "y", "--tcp-established"), "cannot be used with"),
-        (("restore", "--pod", "x", "--import", "y"), "there are no pods"),
-    ],
-)
-def test_bad_input_changes_nothing(
-    busybox_store: Store, sleeper: str, words: tuple[str, ...], message: str
-) -> None:
-    done = busybox_store.strata("container", *words)
-    assert done.rc == 125, repr(done)
-    assert message in done.err
+BAD = [
+    (("checkpoint", "sleeper", "--ignore-rootfs"), "can only be used with --export"),
+    (("checkpoint", "sleeper", "--compress", "gzip"), "can only be used with --export"),
+    (("checkpoint", "sleeper", "-e", "/none/x", "-c", "lzma"), "not supported"),
+    (("checkpoint", "sleeper", "-e", "/none/x"), "cannot write the archive /none/x"),
+    (("checkpoint", "sleeper", "-P", "--with-previous"), "can not be used with"),
+    (("checkpoint", "sleeper", "-P", "-e", "x"), "can not be used with"),
+    (("checkpoint", "sleeper", "--all"), "cannot be used together"),
+    (("checkpoint", "sleeper", "sleeper", "-e", "x"), "--export is for one container"),
+    (("checkpoint", "nobody"), "no such container"),
+    (("checkpoint",), "you must provide at least one name or id"),
+    (("checkpoint", "--create-image", "x", "sleeper"), "an archive is written by --export"),
+    (("restore", "sleeper"), "container sleeper is running or paused, cannot restore"),
+    (("restore", "sleeper", "--name", "x"), "--name can only be used with --import"),
+    (("restore", "sleeper", "--publish", "80"), "--publish can only be used with --import"),
+    (("restore", "--import", "/none"), "failed to open checkpoint archive /none"),
+    (("restore", "--import", "/etc/passwd"), "not"),
+    (("restore", "--import", "x", "sleeper"), "cannot use --import with"),
+    (("restore", "--import", "x", "--name", "y", "--tcp-established"), "cannot be used with"),
+    (("restore", "--pod", "x", "--import", "y"), "there are no pods"),
+]
+
+
+def test_bad_input_changes_nothing(busybox_store: Store, sleeper: str) -> None:
+    for words, message in BAD:
+        done = busybox_store.strata("container", *words)
+        assert (done.rc, message in done.err) == (125, True), (message, repr(done))
+        assert not os.path.exists("x")
     assert get_state(busybox_store, sleeper)["Status"] == "running"
-    assert not os.path.exists("x")
 
 
 def test_a_container_without_a_checkpoint_cannot_be_restored(busybox_store: Store) -> None:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from helpers.store import Store, open_store, wait_until
+from helpers.apart import apart
+from helpers.store import BUSYBOX, Store, open_store, wait_until
 
 pytestmark = pytest.mark.btrfs
 
@@ -102,3 +103,36 @@ def test_undo_on_a_full_pool_loses_nothing() -> None:
             wait_until(lambda: store.strata("undo").rc == 0, "there is room again")
         assert store.ok("snapshot", "ls", "-q", "keep").line == "keep@one"
         assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+
+@pytest.mark.zfsfuse
+def test_the_trash_gives_way_on_a_full_pool_the_oldest_first() -> None:
+    """What was in a volume exists nowhere else, so it stays whatever is wanted."""
+
+    def act(store: Store) -> None:
+        store.add_busybox()
+        store.ok("volume", "create", "lost")
+        write = ("dd", "if=/dev/urandom", "bs=1M", "count=12")
+        store.ok("run", "--rm", "-v", "lost:/d", BUSYBOX, *write, "of=/d/big")
+        store.ok("volume", "rm", "lost")
+        for name in ("old", "new"):
+            store.ok("run", "--name", name, BUSYBOX, *write, "of=/big")
+            store.ok("rm", name)
+        store.ok("volume", "create", "data")
+        fill(store.ok("volume", "inspect", "--format", "{{.Mountpoint}}", "data").line)
+
+        def list_removed() -> list[str]:
+            rows = store.ok("trash", "ls", "--format", "json").json
+            return sorted(row["Name"] for row in rows)
+
+        assert list_removed() == ["lost", "new", "old"]
+        refused = store.strata("run", "--rm", BUSYBOX, "true")
+        assert refused.rc == 125, repr(refused)
+        assert "space" in refused.err, repr(refused)
+        assert refused.err.count("\n") <= 2, repr(refused)
+        store.ok("container", "prune", "--force")
+        assert list_removed() == ["lost", "new"]
+        store.ok("run", "--rm", BUSYBOX, "true")
+        assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+    apart(act, size=128 << 20)

@@ -2,7 +2,7 @@
 
 A *view* makes the files of ``TARGET@NAME`` reachable, read-only, for as long as somebody reads
 them: of a volume its root, of a container its root file system without its volumes. Nothing is
-cloned where the driver can show a snapshot.
+cloned where the driver can show a snapshot; where it cannot, the journal answers for the clone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from strata.store.records import new_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from strata.archive.diff import Change
+    from strata.store.journal import Operation
 
 #: where `show` mounts views, below the state directory
 FOLDER = "past"
@@ -43,25 +44,28 @@ class View:
         self.name = name if at else ""
         self.path = ""
         self.settled = 0
-        self._operation = None if at else e.begin("view")
-        self._source = ""
+        self._operation: Operation | None = None
+        self._source = f"{self.record['dataset']}@{targets.COMMIT_PREFIX}{new_id(16)}"
         if at:
             self._source = targets.get_source(e, self.record, name)
 
     def __enter__(self) -> View:
         e = self._e
-        if self._operation is not None:
-            frozen = f"{self.record['dataset']}@{targets.COMMIT_PREFIX}{new_id(16)}"
-            self._operation.plan(["unsnapshot", frozen])
-            try:
-                e.driver.snapshot([frozen])
-            except BaseException:
+        if not self.name:
+            self._operation = e.begin("view", ["unsnapshot", self._source])
+        elif not e.driver.facts.shows_snapshots:
+            self._operation = e.begin("view", ["unview", self._source])
+        try:
+            if not self.name:
+                e.driver.snapshot([self._source])
+                trace.point("view:frozen")
+            path = e.driver.open(self._source)
+            trace.point("view:opened")
+            self.settled = e.driver.get(self._source).creation * 1_000_000_000
+        except BaseException:
+            if self._operation is not None:
                 self._operation.fail()
-                raise
-            self._source = frozen
-            trace.point("view:frozen")
-        path = e.driver.open(self._source)
-        self.settled = e.driver.get(self._source).creation * 1_000_000_000
+            raise
         self.path = f"{path}/{ROOTFS}" if self.record["kind"] == "container" else path
         return self
 
@@ -70,11 +74,12 @@ class View:
             self._e.driver.close(self._source)
         except (StrataError, OSError):
             pass  # another command reads it too, and closes it
-        if self._operation is not None:
+        if not self.name:
             try:
                 self._e.driver.destroy(self._source)
             except DatasetNotFound:
                 pass
+        if self._operation is not None:
             self._operation.complete()
 
 
@@ -180,12 +185,21 @@ def show(e: Engine, spec: str) -> str:
     if mount.find_mount(path) is not None:
         return path
     os.makedirs(path, 0o700, exist_ok=True)
+    if e.driver.facts.shows_snapshots:
+        _bind(e, record, source, path)
+    else:
+        with e.begin("mount", ["unview", source]):
+            _bind(e, record, source, path)
+    return path
+
+
+def _bind(e: Engine, record: Record, source: str, path: str) -> None:
     opened = e.driver.open(source)
+    trace.point("mount:opened")
     if record["kind"] == "container":
         opened = f"{opened}/{ROOTFS}"
     flags = mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
     mount.bind(opened, path, add=flags)
-    return path
 
 
 def hide(e: Engine, spec: str) -> str:

@@ -442,8 +442,8 @@ def _leftover(path: str) -> Problem:
 def _tidy(e: Engine, w: World) -> list[Problem]:
     """Collect what nothing needs and finish what is only unfinished, which is no problem."""
     found = [_leftover(path) for path in e.driver.collect()]
-    parents = {name.rpartition("/")[0] for name in w.claimed if layout.is_outside(name)}
-    for parent in sorted(parents):
+    there = [name for name in w.claimed if layout.is_outside(name) and name not in w.away]
+    for parent in sorted({name.rpartition("/")[0] for name in there}):
         found += [_leftover(path) for path in e.driver.outside.collect(f"{parent}/_")]
     for entry in e.trash.list_entries():
         if any(not dataset.startswith(("trash/", "/")) for dataset in entry["datasets"]):

@@ -1,26 +1,23 @@
 """Checkpoints of containers, with the CRIU, the crun and the kernel of the lane's machine.
 
-Two more tests of them are part of the lane, in test_systemd_life; these take two minutes there.
+Two more tests of them are in test_systemd_life.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
-from checkpoint_story import COUNTER, Counter, Story, eventually
+from checkpoint_story import COUNTER, Counter, Story
 from helpers import kill
-from vm_store import IMAGE, make_store
+from helpers.store import Store, wait_until
 
 pytestmark = pytest.mark.openzfs
 
 
 @pytest.fixture(scope="module")
-def story(pool: str) -> Iterator[Story]:
-    with make_store(pool) as store:
-        store("import", str(store.folder / "busybox.tar"), IMAGE)
-        yield Story(store.folder)
+def story(store: Store) -> Story:
+    return Story(store)
 
 
 def test_a_start_begins_anew_and_drops_the_checkpoint(story: Story) -> None:
@@ -53,7 +50,7 @@ def test_what_is_killed_leaves_a_container_that_can_be_used(story: Story) -> Non
 
 
 def test_an_archive_makes_another_container_with_files_and_volumes(story: Story) -> None:
-    archive = str(story.folder / "counter.tar.zst")
+    archive = f"{story.store.base}/counter.tar.zst"
     script = f"busybox rm /bin/true; echo kept >/etc/new; echo own >/other/f; {COUNTER}"
     counter = story.count("origin", "-v", "numbers:/data", "-v", "/other", script=script)
     story("container", "checkpoint", "--pre-checkpoint", "origin")
@@ -75,13 +72,13 @@ def test_an_archive_makes_another_container_with_files_and_volumes(story: Story)
 
 
 def test_a_running_container_is_copied_with_its_memory(story: Story) -> None:
-    archive = str(story.folder / "live.tar")
+    archive = f"{story.store.base}/live.tar"
     counter = Counter(story, "copy")
     story("container", "checkpoint", "-R", "-e", archive, "--compress", "none", "copy")
     seen = counter.numbers[-1]
     counter.goes_on(seen)
     story("container", "restore", "--import", archive, "--name", "twin", "--ignore-volumes")
-    eventually(lambda: Counter(story, "twin").numbers, "does not count on")
+    wait_until(lambda: Counter(story, "twin").numbers, "does not count on")
     assert counter.numbers[0] < Counter(story, "twin").numbers[0] <= seen + 1
     story("rm", "-f", "copy", "twin")
     story("system", "check")
