@@ -14,7 +14,6 @@ _PODS = "there are no pods"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
-    "--health-log-destination": "results are kept with the container's record",
     "--rdt-class": "this kernel interface (resctrl) is not used",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",

@@ -38,7 +38,7 @@ _THEMES = {
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",
         "health-startup-cmd", "health-startup-interval", "health-startup-retries",
         "health-startup-success", "health-startup-timeout", "health-max-log-count",
-        "health-max-log-size",
+        "health-max-log-size", "health-log-destination",
     )),
     "process": frozenset((
         "attach", "hostuser", "personality", "retry", "retry-delay", "creds", "rmi",
