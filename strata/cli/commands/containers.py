@@ -47,7 +47,20 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _CIDFILE, _CHOICE, _IGNORE, LATEST, _TIME),
+        (
+            _ALL,
+            _CIDFILE,
+            _CHOICE,
+            _IGNORE,
+            LATEST,
+            Option(
+                "--not-stopped-by-user",
+                "flag",
+                "The host goes down: restart policies hold at the next boot; also what is paused",
+            ),
+            _TIME,
+        ),
+        text="Several end at the same time, each after those that require it.",
         complete="running",
     ),
     Command(
