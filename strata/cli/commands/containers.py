@@ -318,6 +318,8 @@ COMMANDS = (
             Option("--no-stdin", "flag", "Do not attach standard input"),
             _PROXY,
         ),
+        text="Where standard input is no terminal, its end is the container's too; to look on from "
+        "a\nscript, use --no-stdin or `strata logs -f`.",
         complete="running",
     ),
     Command(
