@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 from strata.errors import UsageError
 from strata.times import parse_duration
 
@@ -62,6 +65,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
             health[name] = options.number(f"health-{key}") or 0
             if health[name] < 0:
                 raise UsageError(f"healthcheck-{key} must be 0 or greater")
+    if options.given("health-log-destination"):
+        health["log_to"] = parse_destination(options.text("health-log-destination"))
     startup = _read_startup(options)
     if startup:
         if described.get("no_healthcheck"):
@@ -95,6 +100,24 @@ def _read_startup(options: Options) -> dict[str, Any]:
         if found[key] < 0:
             raise UsageError(f"healthcheck-startup-{key} must be 0 or greater")
     return found
+
+
+def parse_destination(text: str) -> str:
+    """Read where results of checks go beside the record: ``local`` (nowhere), ``events_logger``,
+    or a directory that exists; its absolute path."""
+    if text in ("local", "events_logger"):
+        return text
+    try:
+        found = os.stat(text)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"HealthCheck Log '{text}' destination error: stat {text}: {why.lower()}",
+            hint="local, events_logger, or a directory that exists",
+        ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"HealthCheck Log '{text}' destination must be directory")
+    return os.path.abspath(text)
 
 
 def parse_restart(text: str) -> dict[str, Any]:

@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:
-        return _explain(error)
+        return explain(error)
 
 
-def _explain(error: BaseException) -> int:
+def explain(error: BaseException) -> int:
     """Print what went wrong and return its exit code."""
     if os.environ.get("STRATA_DEBUG"):
         import traceback

@@ -14,7 +14,6 @@ _PODS = "there are no pods"
 
 #: ``--option``, of run, create and exec, or ``command --option`` -> why it is not here
 OPTIONS: dict[str, str] = {
-    "--health-log-destination": "results are kept with the container's record",
     "--rdt-class": "this kernel interface (resctrl) is not used",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
@@ -71,6 +70,8 @@ _SIGNING = "there are no signatures"
 COMMANDS: dict[str, str] = {
     "artifact": "only images are kept",
     "container runlabel": "a label of an image may not choose what the host runs",
+    "generate kube": _PODS,
+    "generate spec": "the runtime's specification is made anew at each start",
     "image scp": "save on one host, load on the other",
     "image sign": _SIGNING,
     "image trust set": _SIGNING,
@@ -81,7 +82,12 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
     **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
     "pod": _PODS,
-    **dict.fromkeys(("generate", "kube", "play", "quadlet"), "there is no systemd support"),
+    **dict.fromkeys(("kube", "play"), _PODS),
+    **dict.fromkeys(
+        ("generate", "quadlet"),
+        "units of single containers are not written; strata-restart.service starts "
+        "after a boot what --restart wants",
+    ),
     **dict.fromkeys(("auto-update", "machine", "compose"), "not implemented"),
 }
 

@@ -46,7 +46,8 @@ def emit(
 ) -> None:  # fmt: skip
     """Append one event. ``kind`` is its Type, ``status`` what happened. Never fails.
 
-    ``details`` are further fields: ``exit_code``, ``health``, ``streak``, ``network``, ``error``.
+    ``details`` are further fields: ``exit_code``, ``health``, ``streak``, ``check``, ``network``,
+    ``error``.
     """
     event = {
         "time": time.time_ns(), "type": kind, "status": status, "id": id, "name": name,

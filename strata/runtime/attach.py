@@ -33,6 +33,8 @@ EXITED, DETACHED, BROKEN = "exited", "detached", "broken"
 _INPUT_SIZE = 8000
 _PACKET_SIZE = 65536
 _STDERR = 3
+_VEOF = b"\4"
+_ENDS = 64
 
 
 class DetachFilter:
@@ -70,6 +72,40 @@ class DetachFilter:
             else:
                 out.append(byte)
         return bytes(out), False
+
+
+class Typing:
+    """What a terminal is typed: the input as it comes, and its end as a terminal knows it. Pure.
+
+    There VEOF ends the line so far, and the input only where a line begins (termios(3)); so an
+    input that ends within a line needs two. And no end is kept: whoever reads next waits again,
+    and a shell that sets up its line editor has none of what was typed before. So it is said once
+    more after everything that was written since, `_ENDS` times at most, as an echo is that too.
+    """
+
+    __slots__ = ("_begins", "_ends")
+
+    def __init__(self) -> None:
+        self._begins = True
+        self._ends = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """What is typed for ``data``."""
+        if data:
+            self._begins = data.endswith((b"\n", b"\r"))
+        return data
+
+    def end(self) -> bytes:
+        """What is typed for the end of the input."""
+        self._ends = 1
+        return _VEOF if self._begins else _VEOF * 2
+
+    def end_again(self) -> bytes:
+        """What is typed after output."""
+        if not 0 < self._ends < _ENDS:
+            return b""
+        self._ends += 1
+        return _VEOF
 
 
 class Signals:
@@ -186,7 +222,7 @@ def run(
     terminal = streams.stdin if raw and streams.stdin is not None else -1
     numbers = (*(PROXIED if send_signal else ()), *((signals.SIGWINCH,) if raw else ()))
     keys = DetachFilter(detach_keys if raw else b"")
-    loop = _Loop(bundle, sock, end, streams, keys, terminal, send_signal)
+    loop = _Loop(bundle, sock, end, streams, keys, terminal, send_signal, tty)
     try:
         with RawMode(terminal), Signals(numbers) as caught:
             if started is not None:
@@ -222,7 +258,7 @@ class _Loop:
 
     def __init__(
         self, bundle: str, sock: int, end: int, streams: Streams, keys: DetachFilter,
-        terminal: int, send_signal: Callable[[int], object] | None,
+        terminal: int, send_signal: Callable[[int], object] | None, tty: bool,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.sock = sock
@@ -234,6 +270,8 @@ class _Loop:
         self.pending = b""
         self.poll = select.poll()
         self.stdin: int | None = streams.stdin
+        #: for a terminal of the container whose input is none; a terminal ends when it hangs up
+        self.typing = Typing() if tty and terminal < 0 else None
 
     def set_first_size(self) -> None:
         """Before the start, so that the process never sees another size: conmon's way is only
@@ -303,10 +341,14 @@ class _Loop:
 
     def _pump(self) -> bool:
         """Write out all packets that are there; False at the end of the socket."""
+        shown = False
         while True:
             try:
                 packet = _receive(self.sock)
             except BlockingIOError:
+                if shown and self.typing is not None and not self.pending:
+                    self.pending = self.typing.end_again()
+                    self._flush()
                 return True
             except ConnectionResetError:
                 # conmon left input of ours unread when it closed. The kernel says so once, before
@@ -314,6 +356,7 @@ class _Loop:
                 continue
             if not packet:
                 return False
+            shown = True
             to = self.streams.stderr if packet[0] == _STDERR else self.streams.stdout
             if to is not None:
                 write_all(to, packet[1:])
@@ -329,10 +372,15 @@ class _Loop:
             data = b""
         if not data:
             self._forget_stdin()
-            _shut_down(self.sock)
+            if self.typing is None:
+                _shut_down(self.sock)
+                return False
+            # conmon would keep the container's terminal open: whoever reads there waited for ever.
+            self.pending = self.typing.end()
+            self._flush()
             return False
         data, detached = self.keys.feed(data)
-        self.pending = data
+        self.pending = data if self.typing is None else self.typing.feed(data)
         self._flush()
         return detached
 

@@ -21,7 +21,7 @@ from strata.linux import signals
 from strata.linux.process import copy_descriptor, open_pidfd
 from strata.linux.terminal import RawMode, find_size, set_size
 from strata.linux.write import write_all
-from strata.runtime.attach import DetachFilter, Signals
+from strata.runtime.attach import DetachFilter, Signals, Typing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _spawn_following(
 def _relay(terminal: int, pid: int, ends: Ends, caught: Signals, *, handed: bool) -> bool:
     """Pass bytes until the process ends (False) or the keys are typed (True)."""
     ended = open_pidfd(pid)
-    filtering = DetachFilter(ends.keys)
+    filtering, typing = DetachFilter(ends.keys), Typing()
     stdout = ends.stdout
     poll = select.poll()
     for fd in (terminal, ended, caught.fileno(), *([] if ends.stdin is None else [ends.stdin])):
@@ -195,6 +195,9 @@ def _relay(terminal: int, pid: int, ends: Ends, caught: Signals, *, handed: bool
                 except OSError:  # EIO: nobody has the other side open
                     return False
                 stdout = _write(stdout, data)
+                again = typing.end_again()
+                if again:
+                    write_all(terminal, again)
             if ended in ready:
                 return False
             if ends.stdin in ready:
@@ -202,11 +205,11 @@ def _relay(terminal: int, pid: int, ends: Ends, caught: Signals, *, handed: bool
                     typed = os.read(ends.stdin, _TYPED)
                 except OSError:
                     typed = b""  # a terminal that was hung up
-                if not typed:
-                    # The end of input as a terminal says it: VEOF, termios(3).
-                    typed = b"\4"
-                    poll.unregister(ends.stdin)
                 passed, left = filtering.feed(typed)
+                passed = typing.feed(passed)
+                if not typed:
+                    poll.unregister(ends.stdin)
+                    passed = typing.end()
                 if passed:
                     write_all(terminal, passed)
                 if left:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from helpers.store import BUSYBOX, Outcome, Store, open_store, wait_until
@@ -132,6 +134,40 @@ def test_a_process_may_see_a_32_bit_machine(busybox_store: Store) -> None:
     words = ["run", "--rm", "--personality"]
     assert busybox_store.ok(*words, "LINUX32", IMAGE, "uname", "-m").line == "i686"
     assert "LINUX or LINUX32" in refuse(busybox_store, *words, "DOS", IMAGE, "true").err
+
+
+def test_results_of_checks_go_where_they_are_told(busybox_store: Store, tmp_path: Path) -> None:
+    words = ["run", "-d", "--stop-timeout", "0", "--health-interval", "disable", "--health-cmd",
+             "echo fine", "--health-log-destination"]  # fmt: skip
+    folder = tmp_path / "results"
+    folder.mkdir()
+    name = busybox_store.ok(*words, str(folder), IMAGE, "sleep", "1000").line
+    busybox_store.ok("healthcheck", "run", name)
+    file = folder / f"{name}-healthcheck.log"
+    results = json.loads(file.read_text())
+    found = busybox_store.ok("inspect", name).json[0]
+    assert results == found["State"]["Health"]
+    assert [entry["Output"] for entry in results["Log"]] == ["fine\n"]
+    assert found["Config"]["HealthLogDestination"] == str(folder)
+    file.unlink()
+    folder.rmdir()
+    told = refuse(busybox_store, "healthcheck", "run", name).err
+    assert f"unable to update health check log {file}: no such file or directory" in told
+    assert len(busybox_store.ok("inspect", name).json[0]["State"]["Health"]["Log"]) == 2
+    other = busybox_store.ok(*words, "events_logger", IMAGE, "sleep", "1000").line
+    busybox_store.ok("healthcheck", "run", other)
+    event = ["events", "--stream=false", "--filter", "event=health_status", "--filter"]
+    shown = busybox_store.ok(*event, f"container={other}", "--format", "{{.HealthLog}}").line
+    assert json.loads(shown)["Output"] == "fine\n"
+    assert "health_log={" in busybox_store.ok(*event, f"container={other}").line
+    assert "health_log" not in busybox_store.ok(*event, f"container={name}").out
+    busybox_store.ok("rm", "-f", name, other)
+    told = refuse(busybox_store, *words, str(folder), IMAGE, "true").err
+    assert f"HealthCheck Log '{folder}' destination error: stat {folder}: no such file" in told
+    file = tmp_path / "file"
+    file.touch()
+    told = refuse(busybox_store, *words, str(file), IMAGE, "true").err
+    assert f"HealthCheck Log '{file}' destination must be directory" in told
 
 
 def test_as_many_results_of_checks_are_kept_as_asked_for(busybox_store: Store) -> None:

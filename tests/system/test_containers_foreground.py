@@ -450,6 +450,37 @@ def test_a_terminal_in_the_container_without_one_outside(busybox_store: Store) -
 # -- detached --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("given", ["", "line\n", "part"])
+def test_the_end_of_input_reaches_a_terminal(
+    busybox_store: Store, sleeper: str, given: str
+) -> None:
+    """A process that reads there would wait for ever; so would the next one."""
+    for words in (("run", "--rm", "-it", IMAGE), ("exec", "-it", sleeper)):
+        outcome = busybox_store.strata(*words, "sh", "-c", "stty -echo; echo; cat; echo then; "
+                                       "cat; echo last", input=given)  # fmt: skip
+        assert outcome.rc == 0, repr(outcome)
+        assert outcome.out.replace("\r", "").endswith(f"\n{given}then\nlast\n"), repr(outcome)
+        warned = "The input device is not a TTY" in outcome.err
+        assert warned == (words[0] == "run")
+
+
+def test_a_shell_with_a_line_editor_ends_with_its_input(busybox_store: Store, sleeper: str) -> None:
+    """It drops what was typed before it took over the terminal."""
+    busybox_store.ok("run", "-dit", "--name", "shell", IMAGE, "sh")
+    for words in (("run", "--rm", "-it", IMAGE, "sh"), ("exec", "-it", sleeper, "sh"),
+                  ("attach", "shell"), ("start", "-ai", "shell")):  # fmt: skip
+        assert busybox_store.strata(*words, input="").rc == 0, words
+    assert busybox_store.strata("start", "-ai", "shell", input="exit 4\n").rc == 4
+    busybox_store.ok("rm", "shell")
+
+
+def test_an_echo_of_the_end_is_not_answered_for_ever(busybox_store: Store) -> None:
+    outcome = busybox_store.strata("run", "--rm", "-it", IMAGE, "sh", "-c",
+                                   "stty -icanon echo; echo set; sleep 0.5", input="")  # fmt: skip
+    assert outcome.rc == 0, repr(outcome)
+    assert outcome.out.count("^D") < 100
+
+
 def test_a_container_that_ends_at_once_is_settled(busybox_store: Store) -> None:
     for _ in range(10):
         name = busybox_store.ok("run", "-d", IMAGE, "sh", "-c", "exit 3").line

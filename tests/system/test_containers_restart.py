@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -121,6 +122,44 @@ def test_what_somebody_stopped_does_not_start_on_boot_unless_always(own: Store) 
     own.ok("stop", "--time", "0", "always", "unless-stopped")
     assert list_starting("true") == ["always"]
     assert list_starting("false") == ["on-failure", "unless-stopped"]
+
+
+def test_a_host_that_goes_down_stops_all_and_policies_hold(own: Store) -> None:
+    for policy in ("always", "unless-stopped", "on-failure:3", "no"):
+        own.ok("run", "-d", "--network", "none", "--restart", policy, "--name",
+               policy.partition(":")[0], BUSYBOX, "sh", "-c",
+               "trap 'exit 7' TERM; while :; do sleep 0.05; done")  # fmt: skip
+    own.ok("pause", "no")
+    stopped = own.ok("stop", "--all", "--not-stopped-by-user").out.split()
+    assert len(stopped) == 4
+    wait_until(lambda: not find_supervisors(own), "nobody starts them again")
+    for name in ("always", "unless-stopped", "on-failure", "no"):
+        row = get_row(own, name)
+        assert (row["State"], row["ExitCode"], row["Restarts"]) == ("exited", 7, 0)
+    own.ok("start", "--all", "--filter", "should-start-on-boot=true")
+    running = own.ok("ps", "--format", "{{.Names}}").out.split()
+    assert sorted(running) == ["always", "unless-stopped"]
+    assert len(find_supervisors(own)) == 1
+    own.ok("stop", "unless-stopped")
+    own.ok("stop", "--all", "--not-stopped-by-user")
+    left = own.ok("ps", "-a", "--filter", "should-start-on-boot=true", "--format", "{{.Names}}")
+    assert left.out.split() == ["always"]
+
+
+def test_several_stop_at_once_and_after_those_that_require_them(own: Store) -> None:
+    stubborn = ("run", "-d", "--network", "none", "--stop-timeout", "1")
+    own.ok(*stubborn, "--name", "base", BUSYBOX, "sleep", "1000")
+    for number in range(4):
+        own.ok(*stubborn, "--name", f"user{number}", "--requires", "base", BUSYBOX, "sleep", "1000")
+    began = time.monotonic()
+    outcome = own.strata("stop", "base", "nobody", "user0", "user1", "user2", "user3")
+    assert time.monotonic() - began < 4.5  # twice a second, and not five times
+    assert outcome.rc == 125
+    assert outcome.out.split() == ["user0", "user1", "user2", "user3", "base"]
+    assert outcome.err.startswith("Error: no container with name or ID 'nobody' found")
+    events = own.ok("events", "--stream=false", "--filter", "event=stop", "--format", "{{.Name}}")
+    assert events.out.split()[-1] == "base"
+    assert sorted(events.out.split()[-5:-1]) == ["user0", "user1", "user2", "user3"]
 
 
 def test_health_is_watched_and_seen_everywhere(own: Store) -> None:

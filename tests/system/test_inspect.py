@@ -20,7 +20,8 @@ CONTAINER = {
     "OCIRuntime Path PidFile Pod ProcessLabel ResolvConfPath RestartCount Rootfs State StaticDir "
     "KubeExitCodePropagation lockNumber UseImageHosts UseImageHostname",
     "Config": "Annotations AttachStderr AttachStdin AttachStdout Cmd CreateCommand Domainname "
-    "Entrypoint Env HealthcheckOnFailureAction Hostname Image Labels OnBuild OpenStdin Passwd "
+    "Entrypoint Env HealthLogDestination HealthcheckMaxLogCount HealthcheckMaxLogSize "
+    "HealthcheckOnFailureAction Hostname Image Labels OnBuild OpenStdin Passwd "
     "StdinOnce StopSignal StopTimeout Timeout Tty Umask User Volumes WorkingDir sdNotifyMode",
     "GraphDriver": "Data Name",
     "HostConfig": "AutoRemove Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps "

@@ -228,9 +228,10 @@ def test_passthrough_proxies_signals_and_refuses_to_attach(busybox_store: Store)
             running.kill()
 
 
-def on_terminal(store: Store, *words: str) -> tuple[int, str]:
+def on_terminal(store: Store, *words: str, typed: bytes = b"") -> tuple[int, str]:
     """Run a command line with a terminal as all three streams; its code and what it showed."""
     master, slave = pty.openpty()
+    os.write(master, typed)
     try:
         with store.start(*words, stdin=slave, stdout=slave, stderr=slave) as program:
             os.close(slave)
@@ -257,10 +258,12 @@ def test_a_terminal_is_handed_on_only_by_the_driver_named_so(busybox_store: Stor
     said = subprocess.run(["conmon", "--version"], capture_output=True, text=True, check=True)
     version = said.stdout.splitlines()[0].split()[-1]
     code, shown = on_terminal(
-        busybox_store, *words, "passthrough-tty", IMAGE, "sh", "-c", "test -t 0 && test -t 1"
-    )
+        busybox_store, *words, "passthrough-tty", IMAGE, "sh", "-c",
+        "test -t 0 && test -t 1 && test -t 2 && read line && echo $line is read; exit 5",
+        typed=b"what was typed\n",
+    )  # fmt: skip
     if [int(part) for part in version.split(".")] >= [2, 1, 10]:
-        assert (code, shown) == (0, "")
+        assert (code, shown.splitlines()[1:]) == (5, ["what was typed is read"])
     else:
         assert code == 125
         assert "needs conmon 2.1.10" in shown
@@ -269,6 +272,31 @@ def test_a_terminal_is_handed_on_only_by_the_driver_named_so(busybox_store: Stor
     outcome = busybox_store.strata(*words, "passthrough-tty", "-t", IMAGE, "true")
     assert outcome.rc == 125
     assert "there can be no --tty" in outcome.err
+
+
+def test_what_runs_is_not_stopped_for_a_start_that_cannot_be(busybox_store: Store) -> None:
+    """``passthrough`` at a terminal: one line, and the container goes on."""
+
+    def quietly(*words: str) -> None:
+        # Not through pipes, which the container would hold open.
+        null = subprocess.DEVNULL
+        with busybox_store.start(*words, stdin=null, stdout=null, stderr=null) as program:
+            assert program.wait(60) == 0
+
+    quietly("run", "-d", "--name", "kept", "--stop-timeout", "0", "--log-driver", "passthrough",
+            IMAGE, "sleep", "1000")  # fmt: skip
+    started = busybox_store.ok("inspect", "--format", "{{.State.StartedAt}}", "kept").line
+    code, shown = on_terminal(busybox_store, "restart", "kept")
+    assert (code, shown.count("\n")) == (125, 2)
+    assert "hint: give it other streams" in shown
+    assert busybox_store.ok("inspect", "--format", "{{.State.StartedAt}}", "kept").line == started
+    busybox_store.ok("snapshot", "kept@then")
+    code, shown = on_terminal(busybox_store, "rollback", "kept@then")
+    assert (code, shown.count("\n")) == (125, 2)
+    assert "not all that used it started again" in shown
+    quietly("start", "kept")
+    quietly("restart", "kept")
+    busybox_store.ok("rm", "-f", "kept")
 
 
 # -- attach ----------------------------------------------------------------------------------------

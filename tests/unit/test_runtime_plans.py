@@ -15,7 +15,7 @@ from strata.linux.mount import (
 )
 from strata.runtime import conmon, host, launch
 from strata.runtime import exec as exec_
-from strata.runtime.attach import DetachFilter
+from strata.runtime.attach import DetachFilter, Typing
 
 CONMON = """\
 /bin/sh -c { echo 0 >"$1"; } 2>/dev/null; shift; umask 022; cd "$0" && exec "$@" /b /g/procs \
@@ -104,6 +104,17 @@ def test_no_typed_byte_is_lost_or_changed(reads: list[bytes]) -> None:
             assert typed.startswith(passed)
             assert keys.startswith(typed[len(passed) :])
             assert keys not in typed
+
+
+def test_the_end_of_input_is_typed_where_a_line_begins() -> None:
+    for text, end in ((b"", b"\4"), (b"a\n", b"\4"), (b"a", b"\4\4"), (b"a\r", b"\4")):
+        typing = Typing()
+        assert typing.feed(text) == text
+        assert typing.end_again() == b""  # it has not ended
+        assert typing.end() == end
+    said = [typing.end_again() for _ in range(1000)]
+    assert said[0] == b"\4"
+    assert said[-1] == b""
 
 
 STATUS = "Name:\tx\nCapEff:\t0000000000000003\nCapBnd:\t00000000000000ff\n"

@@ -47,7 +47,20 @@ COMMANDS = (
         "CONTAINER [CONTAINER...]",
         0,
         None,
-        (_ALL, _CIDFILE, _CHOICE, _IGNORE, LATEST, _TIME),
+        (
+            _ALL,
+            _CIDFILE,
+            _CHOICE,
+            _IGNORE,
+            LATEST,
+            Option(
+                "--not-stopped-by-user",
+                "flag",
+                "The host goes down: restart policies hold at the next boot; also what is paused",
+            ),
+            _TIME,
+        ),
+        text="Several end at the same time, each after those that require it.",
         complete="running",
     ),
     Command(
@@ -305,6 +318,8 @@ COMMANDS = (
             Option("--no-stdin", "flag", "Do not attach standard input"),
             _PROXY,
         ),
+        text="Where standard input is no terminal, its end is the container's too; to look on from "
+        "a\nscript, use --no-stdin or `strata logs -f`.",
         complete="running",
     ),
     Command(

@@ -172,6 +172,13 @@ CONTAINER_OPTIONS = (
     ),
     Option("--health-interval", "string", "Time between checks (30s), or disable", "DURATION"),
     Option(
+        "--health-log-destination",
+        "string",
+        "Where results go beside the record: local (nowhere), events_logger or a directory",
+        "DESTINATION",
+        "local",
+    ),
+    Option(
         "--health-max-log-count",
         "int",
         "Results of checks to keep",

@@ -38,7 +38,7 @@ _THEMES = {
         "health-start-period", "health-start-interval", "health-on-failure", "no-healthcheck",
         "health-startup-cmd", "health-startup-interval", "health-startup-retries",
         "health-startup-success", "health-startup-timeout", "health-max-log-count",
-        "health-max-log-size",
+        "health-max-log-size", "health-log-destination",
     )),
     "process": frozenset((
         "attach", "hostuser", "personality", "retry", "retry-delay", "creds", "rmi",
@@ -68,6 +68,9 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         from strata.engine.containers import drivers
 
         drivers.check_streams(described)
+    if described["tty"] and described["stdin"] and not os.isatty(0):
+        note("WARN: The input device is not a TTY. The --tty and --interactive flags might not "
+             "work properly")  # fmt: skip
     context.need_root()
     from strata.engine.containers import verbs as containers
 

@@ -53,12 +53,25 @@ def stop(context: Context, options: Options, arguments: list[str]) -> int:
 
     seconds = options.number("time")
     ignore = options.flag("ignore") or options.flag("all")
+    # When the host goes down nothing is left to be killed: neither what is frozen.
+    going_down = options.flag("not-stopped-by-user")
+    states = ("running", "paused", "initialized") if going_down else ("running",)
 
     def act(name: str) -> None:
-        containers.stop(context.engine, [name], time=seconds, ignore=ignore)
+        containers.stop(context.engine, [name], time=seconds, ignore=ignore, by_user=not going_down)
+
+    def act_and_say(name: str) -> None:
+        act(name)
         say(name)
 
-    return for_each(context, choose(context, options, arguments, states=("running",)), act)
+    chosen = choose(context, options, arguments, states=states)
+    if len(chosen) < 2:
+        return for_each(context, chosen, act_and_say)
+    from strata.cli.together import for_each_at_once
+    from strata.engine.containers import extras
+
+    waves = extras.order_ends(context.engine, chosen)
+    return max(for_each_at_once(context, wave, act) for wave in waves)
 
 
 def restart(context: Context, options: Options, arguments: list[str]) -> int:

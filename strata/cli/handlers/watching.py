@@ -68,8 +68,8 @@ def describe_event(event: Row) -> Row:
         "ContainerExitCode": event.get("exit_code"), "ID": event["id"], "Image": event["image"],
         "Name": event["name"], "Network": event.get("network"), "Status": event["status"],
         "Type": event["type"], "HealthStatus": event.get("health"),
-        "HealthFailingStreak": event.get("streak"), "Error": event.get("error"),
-        "PodID": event.get("pod"),
+        "HealthFailingStreak": event.get("streak"), "HealthLog": event.get("check"),
+        "Error": event.get("error"), "PodID": event.get("pod"),
     }  # fmt: skip
     kept = {key: value for key, value in found.items() if value not in (None, "")}
     return {
@@ -81,7 +81,8 @@ def describe_event(event: Row) -> Row:
 def _name_fields(event: Row, full: bool) -> Row:
     """Every field that a template may name."""
     empty = {"ContainerExitCode": 0, "ID": "", "Image": "", "Name": "", "Network": "",
-             "HealthStatus": "", "HealthFailingStreak": 0, "Error": "", "PodID": ""}  # fmt: skip
+             "HealthStatus": "", "HealthFailingStreak": 0, "HealthLog": "",
+             "Error": "", "PodID": ""}  # fmt: skip
     fields = {**empty, **describe_event(event)}
     if not full:
         fields["ID"] = fields["ID"][:12]
@@ -112,6 +113,8 @@ def describe_line(event: Row, *, full: bool = True) -> str:
         if event.get("health"):
             details.append(f"health_status={event['health']}")
             details.append(f"health_failing_streak={event.get('streak', 0)}")
+        if event.get("check"):
+            details.append(f"health_log={event['check']}")
         details += [f"{key}={value}" for key, value in sorted(event["attributes"].items())]
         return clean(f"{start} {object_id} ({', '.join(details)})")
     if kind == "network" and event.get("network"):

@@ -89,9 +89,9 @@ OPTIONAL: Record = {
     # -- what happens at its end. policy: no, on-failure, always, unless-stopped; retries: 0 no end
     "restart": {"policy": "no", "retries": 0},
     # {"test" (as in an image), "interval" (0: only by hand), "timeout", "retries", "start_period",
-    # "start_interval", "log_count", "log_size" (bytes), "on_failure": none|kill|restart|stop, and
-    # "startup" where another check comes first: {"test", "interval", "timeout", "retries" (0: no
-    # end), "success"}}; {} without
+    # "start_interval", "log_count", "log_size" (bytes), "log_to" (local, events_logger, a
+    # directory), "on_failure": none|kill|restart|stop, and "startup" where another check comes
+    # first: {"test", "interval", "timeout", "retries" (0: no end), "success"}}; {} without
     "health": {},
 }  # fmt: skip
 

@@ -56,15 +56,18 @@ def _fill_tag(record: Mapping[str, Any]) -> str:
     return tag
 
 
-def check_streams(config: Mapping[str, Any]) -> None:
+def check_streams(config: Mapping[str, Any], name: str = "") -> None:
     """Before a start: ``passthrough`` hands on no terminal, through which a process may type, and
-    an older conmon hands on none with ``passthrough-tty`` either."""
+    an older conmon hands on none with ``passthrough-tty`` either. ``name``: of a container that
+    exists."""
     if not any(os.isatty(fd) for fd in range(3)):
         return
     if config["log_driver"] == "passthrough":
         raise UsageError(
             "the '--log-driver passthrough' option cannot be used on a TTY",
-            hint="passthrough-tty hands on a terminal to a container that is trusted",
+            hint=f"give it other streams, as in `strata start {name} </dev/null 2>&1 | cat`"
+            if name
+            else "passthrough-tty hands on a terminal to a container that is trusted",
         )
     # "conmon version 2.1.6"
     said = command.run(["conmon", "--version"], check=False).text.splitlines()[:1]
@@ -73,7 +76,9 @@ def check_streams(config: Mapping[str, Any]) -> None:
     if numbers and numbers < _CONMON_WITH_TTY:
         raise UsageError(
             f"the log driver passthrough-tty needs conmon 2.1.10 or newer, and here is {version}",
-            hint="without --log-driver and with -it it has a terminal of its own",
+            hint=f"give it other streams, as in `strata start {name} </dev/null 2>&1 | cat`"
+            if name
+            else "without --log-driver and with -it it has a terminal of its own",
         )
 
 
@@ -83,6 +88,6 @@ def describe(record: Mapping[str, Any]) -> tuple[str, str]:
     check(config)
     driver = config["log_driver"]
     if driver in PASSTHROUGH:
-        check_streams(config)
+        check_streams(config, record["name"])
         return "passthrough", ""
     return driver, _fill_tag(record)

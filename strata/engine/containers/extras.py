@@ -10,7 +10,7 @@ import os
 
 from strata.engine import names, secrets
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound, StateImproper, UsageError
+from strata.errors import NotFound, StateImproper, StrataError, UsageError
 from strata.oci import namespaces
 from strata.oci.spec import NAMESPACE_KEYS, container_hostname
 from strata.runtime import limits
@@ -18,6 +18,8 @@ from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strata.linux import locks
     from strata.linux.mount import MountStep
     from strata.oci.facts import HostFacts
@@ -118,6 +120,31 @@ def start_required(e: Engine, record: Record, above: tuple[str, ...] = ()) -> No
         if lifecycle.derive(other) not in lifecycle.LIVE:
             start_required(e, other, (*above, record["id"]))
             life.ensure_started(e, other)
+
+
+def order_ends(e: Engine, which: Sequence[str]) -> list[list[str]]:
+    """Divide names of containers into groups to stop one after another: each container comes
+    after those that require it. What is no container comes first."""
+    needs: dict[str, set[str]] = {}
+    called: dict[str, list[str]] = {}
+    first = []
+    for text in which:
+        try:
+            record = names.get_container(e, text)
+        except StrataError:
+            first.append(text)
+            continue
+        needs[record["id"]] = set(list_required(record["config"]))
+        called.setdefault(record["id"], []).append(text)
+    groups = [first] if first else []
+    while needs:
+        needed = set().union(*needs.values())
+        # Some that require each other, which can only be made by hand, go all at once.
+        ready = [found for found in needs if found not in needed] or list(needs)
+        groups.append([text for found in ready for text in called[found]])
+        for found in ready:
+            del needs[found]
+    return groups
 
 
 def write_pid_files(config: Record, launched: Launched) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import time
 
-from strata import trace
+from strata import jsontext, trace
 from strata.engine import events
 from strata.engine.containers import life, supervising
 from strata.engine.core import Engine, Record
-from strata.errors import StateImproper, StrataError, UsageError
-from strata.store import lifecycle
+from strata.errors import NoSpace, StateImproper, StrataError, UsageError
+from strata.store import files, lifecycle
 from strata.times import format_time, parse_time
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
@@ -122,7 +122,11 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
             )  # fmt: skip
         fresh["state"]["health"] = found
         e.records.save(fresh, durable=False)
-    events.emit_container(e, "health_status", fresh, health=found["status"], streak=found["streak"])
+    to = str(kept.get("log_to") or "local")
+    more = {"check": jsontext.dumps_foreign(entry)} if to == "events_logger" else {}
+    events.emit_container(
+        e, "health_status", fresh, health=found["status"], streak=found["streak"], **more
+    )
     if found.get("startup", {}).get("due") and supervising.is_needed(fresh):
         # A check by hand may have been the last one needed, and nobody has waited for it.
         supervising.mark(e, fresh["id"])
@@ -130,7 +134,24 @@ def run_check(e: Engine, record: Record) -> tuple[bool, str]:
         _react(e, fresh, "restart")
     if found["status"] == UNHEALTHY:
         _react(e, fresh, str(health.get("on_failure") or "none"))
+    if to.startswith("/"):
+        _write_results(f"{to}/{record['id']}-healthcheck.log", found)
     return code == 0, str(found["status"])
+
+
+def _write_results(path: str, found: Record) -> None:
+    """Write what is known of a container's health where it was asked for, as Podman does."""
+    text = jsontext.dumps_foreign(
+        {"Status": found["status"], "FailingStreak": found["streak"], "Log": found["log"]}
+    )
+    try:
+        files.write_bytes(path, text.encode(errors="surrogateescape"), durable=False)
+    except (OSError, NoSpace) as error:
+        why = str(getattr(error, "strerror", None) or "no space left on device").lower()
+        raise UsageError(
+            f"unable to update health check log {path}: {why}",
+            hint="the result is in the container's record nevertheless",
+        ) from None
 
 
 def _execute(

@@ -12,6 +12,7 @@ import os
 
 from strata import jsontext
 from strata.engine.containers import life
+from strata.engine.containers.health import LOG_LENGTH, OUTPUT_LIMIT
 from strata.engine.containers.hostconfig import (
     describe_bindings,
     describe_host_config,
@@ -126,7 +127,7 @@ def _describe_state(record: Record, status: str, pid: int) -> Record:
     if pid:
         found["ConmonPid"] = state["conmon_pid"]
         found["CgroupPath"] = life.read_cgroup(pid)
-    if state.get("stopped_by_user"):
+    if state.get("by_user") and not pid:
         found["StoppedByUser"] = True
     health = get_health(record)
     if health:
@@ -197,6 +198,7 @@ def describe_mounts(e: Engine, config: Record) -> list[Record]:
 
 def _describe_config(record: Record) -> Record:
     config = record["config"]
+    health = config.get("health") or {}
     found: Record = {
         "Hostname": container_hostname(record, os.uname().nodename),
         "Domainname": "",
@@ -217,7 +219,10 @@ def _describe_config(record: Record) -> Record:
         "Labels": config["labels"],
         "Annotations": config["annotations"],
         "StopSignal": name_signal(config["stop_signal"]),
-        "HealthcheckOnFailureAction": (config.get("health") or {}).get("on_failure") or "none",
+        "HealthcheckOnFailureAction": health.get("on_failure") or "none",
+        "HealthLogDestination": health.get("log_to") or "local",
+        "HealthcheckMaxLogCount": health.get("log_count", LOG_LENGTH),
+        "HealthcheckMaxLogSize": health.get("log_size", OUTPUT_LIMIT),
         "CreateCommand": list(record.get("command_line") or ()),
         "Umask": config.get("umask") or "0022",
         "Timeout": config.get("timeout") or 0,
@@ -225,7 +230,6 @@ def _describe_config(record: Record) -> Record:
         "Passwd": bool(config.get("passwd", True)),
         "sdNotifyMode": config.get("sdnotify") or "container",
     }
-    health = config.get("health") or {}
     if health.get("test"):
         found["Healthcheck"] = _describe_check(health)
     if health.get("startup"):

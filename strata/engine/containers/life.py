@@ -205,6 +205,7 @@ def launch(
             }  # fmt: skip
             stale = record["state"].pop("checkpointed", None) is not None
             record["state"].pop("restored", None)
+            record["state"].pop("by_host", None)
             if resumed is not None:
                 record["state"].update(resumed.state)
             e.records.save(record, durable=False)
@@ -388,32 +389,39 @@ def _resolve_mounts(
 
 
 def stop_container(
-    e: Engine, record: Record, *, time: int | None = None, held: bool = False
+    e: Engine, record: Record, *, time: int | None = None, held: bool = False,
+    by_user: bool = True,
 ) -> None:  # fmt: skip
     """Stop a container if it runs, and settle it.
 
     ``held``: it will be started again, so one made with ``--rm`` is not removed at this end.
+    ``by_user``: somebody wants it stopped; otherwise the host goes down, and
+    one that is frozen ends too.
     """
     with e.hold_if_there(record, timeout=120) as fresh:
         if fresh is None:
             return
-        lifecycle.check("stop", fresh, lifecycle.derive(fresh))
+        if by_user:
+            lifecycle.check("stop", fresh, lifecycle.derive(fresh))
         if held:
             fresh["state"]["held"] = True
-        stop_locked(e, fresh, time=time)
+        stop_locked(e, fresh, time=time, by_user=by_user)
 
 
-def stop_locked(e: Engine, record: Record, *, time: int | None = None) -> None:
+def stop_locked(
+    e: Engine, record: Record, *, time: int | None = None, by_user: bool = True
+) -> None:  # fmt: skip
     """Stop signal, then SIGKILL after the timeout, then settle. The caller has the lock."""
     state = record["state"]
+    mark = "by_user" if by_user else "by_host"
     if state["status"] not in lifecycle.LIVE:
-        if record["config"].get("restart") and not state.get("by_user"):
+        if record["config"].get("restart") and not state.get(mark):
             # It may be about to be started again.
-            state["by_user"] = True
+            state[mark] = True
             e.records.save(record, durable=False)
         return
     e.allow_reserve()
-    state["by_user"] = True
+    state[mark] = True
     if lifecycle.is_alive(state):
         chosen = get_runtime(e, record)
         seconds = record["config"]["stop_timeout"] if time is None else time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strata import trace
 from strata.engine import events, names
-from strata.engine.containers import life
+from strata.engine.containers import drivers, life
 from strata.engine.core import Engine
 from strata.errors import StrataError
 from strata.store import lifecycle
@@ -18,6 +18,9 @@ def restart(e: Engine, name: str, *, time: int | None = None) -> None:
     record = names.get_container(e, name)
     status = lifecycle.derive(record)
     lifecycle.check("restart", record, status)
+    if record["config"]["log_driver"].startswith("passthrough"):
+        # It is to have the streams of this command: not found out when it is stopped already.
+        drivers.check_streams(record["config"], record["name"])
     with e.begin("restart", ["restart", record["id"]]) as operation:
         events.emit_container(e, "restart", record)
         if status in lifecycle.LIVE:

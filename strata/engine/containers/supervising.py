@@ -49,11 +49,18 @@ def is_needed(record: Record) -> bool:
     return get_policy(record)[0] != "no" or (bool(health.get("test")) and any(intervals))
 
 
+def was_stopped(record: Record) -> bool:
+    """Whether a container's last run was ended on purpose: by somebody, or as the host went down
+    (``by_host``, which the next boot makes good)."""
+    state = record["state"]
+    return bool(state.get("by_user") or state.get("by_host"))
+
+
 def is_due(record: Record) -> bool:
     """Whether a container that has ended is to be started again. Pure."""
     policy, retries = get_policy(record)
     state = record["state"]
-    if state.get("by_user") or not state["started"]:
+    if was_stopped(record) or not state["started"]:
         return False
     if policy == "on-failure":
         tried = int(state.get("restarts") or 0)
@@ -123,7 +130,7 @@ def begin_state(record: Record, *, revived: bool) -> Record:
     `StateImproper` for one to be started again by its policy that was stopped meanwhile.
     """
     before = record["state"]
-    if revived and before.get("by_user"):
+    if revived and was_stopped(record):
         raise StateImproper(f"container {record['name']} was stopped meanwhile")
     found: Record = {"restarts": int(before.get("restarts") or 0) if revived else 0}
     if (record["config"].get("health") or {}).get("test"):

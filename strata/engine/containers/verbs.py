@@ -71,12 +71,13 @@ def start(
 
 
 def stop(
-    e: Engine, which: Sequence[str], *, time: int | None = None, ignore: bool = False
-) -> list[str]:
+    e: Engine, which: Sequence[str], *, time: int | None = None, ignore: bool = False,
+    by_user: bool = True,
+) -> list[str]:  # fmt: skip
     """Stop containers: their stop signal, then SIGKILL after ``time`` seconds."""
     done = []
     for record in names.get_each(e, names.get_container, which, ignore=ignore):
-        life.stop_container(e, record, time=time)
+        life.stop_container(e, record, time=time, by_user=by_user)
         done.append(str(record["id"]))
     return done
 
