@@ -58,7 +58,8 @@ def stop(context: Context, options: Options, arguments: list[str]) -> int:
         containers.stop(context.engine, [name], time=seconds, ignore=ignore)
         say(name)
 
-    return for_each(context, choose(context, options, arguments, states=("running",)), act)
+    wanted = choose(context, options, arguments, states=("running",), ignore=ignore)
+    return for_each(context, wanted, act)
 
 
 def restart(context: Context, options: Options, arguments: list[str]) -> int:
@@ -193,7 +194,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     force = options.flag("force")
     ignore = options.flag("ignore") or options.flag("all")
-    wanted = choose(context, options, arguments)
+    wanted = choose(context, options, arguments, ignore=ignore or force, exit_code=1)
 
     def act(name: str) -> None:
         gone = removal.remove(
@@ -247,6 +248,8 @@ def wait(context: Context, options: Options, arguments: list[str]) -> int:
             say(str(code))
         sys.stdout.flush()
 
+    if options.flag("ignore") and arguments and not options.flag("latest"):
+        return for_each(context, arguments, act)  # what is not there has an answer of its own
     return for_each(context, choose(context, options, arguments), act)
 
 
