@@ -208,6 +208,7 @@ def _describe_use(row: Row, *, full: bool) -> Row:
         **row,
         "ID": row["Id"] if full else row["Id"][:12],
         "ContainerID": row["Id"],
+        "Container": row["Id"] if full else row["Id"][:12],
         "CPU": percents["CPU"] if live else "--",
         "CPUPerc": percents["CPU"] if live else "--",
         "AvgCPU": percents["AvgCPU"] if live else "--",
