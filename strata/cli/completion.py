@@ -94,13 +94,20 @@ def list_candidates(words: list[str], context: Context | None) -> list[str]:
 
 def _list(before: list[str], last: str, context: Context | None) -> list[str]:
     rest = list(before)
-    while rest and rest[0].startswith("-"):
-        option = _find(GLOBAL_OPTIONS, rest[0])
-        rest = rest[2:] if option is not None and option.takes_value else rest[1:]
-    if not rest:
-        if last.startswith("-"):
-            return [name for option in GLOBAL_OPTIONS for name in option.names] + ["--version"]
-        return _list_words("")
+    if not rest or rest[0].startswith("-"):
+        from strata.cli.before import BEFORE
+
+        while rest and rest[0].startswith("-"):
+            word = rest.pop(0)
+            option = _find(BEFORE.options, word)
+            if option is not None and option.takes_value and "=" not in word:
+                if not rest:
+                    return _list_values(option, context)
+                rest.pop(0)
+        if not rest:
+            if last.startswith("-"):
+                return [name for option in BEFORE.options for name in option.names]
+            return _list_words("")
     if rest[0] in GROUPS:
         if len(rest) == 1 and rest[0] not in GROUP_DEFAULTS:
             return _list_words(rest[0])

@@ -57,17 +57,19 @@ class Context:
             )
 
     def confirm(self, warning: str, *, force: bool) -> bool:
-        """Ask before something is removed. Without a terminal only ``--force`` is a yes."""
+        """Ask before something is removed. The answer may come through a pipe, as from ``yes``;
+        where there is none, only ``--force`` is a yes."""
         if force:
             return True
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "this asks before it removes, and there is no terminal to ask on",
-                hint="add --force",
-            )
         sys.stderr.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        answer = sys.stdin.readline() if sys.stdin else ""
+        if not answer:
+            sys.stderr.write("\n")
+            raise UsageError(
+                "this asks before it removes, and there was no answer", hint="add --force"
+            )
+        return answer.strip().lower() in ("y", "yes")
 
 
 def say(text: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _MINUTE, _HOUR = 60, 3600
+#: the format that prints each row, or object, as JSON on a line of its own
+JSON_LINES = "{{json .}}"
 _PADDING, _NARROWEST = 2, 12
 
 
@@ -138,6 +140,8 @@ def show_rows(
     format = normalise(format)
     if format == "json":
         show_json(list(rows if raw is None else raw))
+    elif format == JSON_LINES:
+        show_json_lines(rows if raw is None else raw)
     elif format in ("", "table"):
         shown = [column for column in columns if column[1][0] != "*"]
         headings = [text for text, _ in shown] if heading else []
@@ -180,6 +184,9 @@ def show_objects(objects: Sequence[Any], format: str | None) -> None:
     if format in ("", "json"):
         show_json(list(objects))
         return
+    if format == JSON_LINES:
+        show_json_lines(objects)
+        return
     from strata.cli.template import Template
     from strata.cli.template_values import wrap
 
@@ -198,14 +205,28 @@ def show_json(value: Any) -> None:
     sys.stdout.write(to_unicode(json.dumps(value, indent=4, ensure_ascii=False)) + "\n")
 
 
+def show_json_lines(values: Sequence[Any]) -> None:
+    """Print each value as JSON on one line, without blanks, as Go's templates do it."""
+    write_lines([to_json_line(value) for value in values])
+
+
+def to_json_line(value: Any) -> str:
+    """A value as JSON on one line."""
+    import json
+
+    return to_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
 def normalise(format: str) -> str:
-    """Return a format without blanks around it; ``{{json .}}`` is ``json``, as with Podman.
+    """Return a format without blanks around it; ``{{json .}}`` in any spelling as `JSON_LINES`.
 
     Raises `UsageError` for a word that is no format.
     """
     stripped = format.strip()
-    if stripped in ("json", "table", "") or "".join(format.split()) in ("{{json}}", "{{json.}}"):
-        return "json" if "json" in stripped else stripped
+    if stripped in ("json", "table", ""):
+        return stripped
+    if "".join(format.split()) in ("{{json}}", "{{json.}}"):
+        return JSON_LINES
     if "{{" not in format:
         raise UsageError(
             f'unknown format "{format}"',

@@ -22,8 +22,9 @@ def render_top() -> str:
     lines = [_INTRODUCTION, "Usage:", "  strata [OPTIONS] COMMAND [ARG...]", ""]
     lines += ["Commands:", *_columns(sorted(commands)), ""]
     lines += ["Groups (strata GROUP COMMAND):", *_columns(list(GROUPS.items())), ""]
-    version = Option("--version -v", "flag", "Print the version")
-    lines += ["Options:", *_render_options((*GLOBAL_OPTIONS, version)), ""]
+    from strata.cli.before import BEFORE
+
+    lines += ["Options:", *_render_options(BEFORE.options), ""]
     lines += ["'strata COMMAND --help' and 'strata GROUP --help' say more."]
     return "\n".join(lines) + "\n"
 

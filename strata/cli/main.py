@@ -28,6 +28,9 @@ OUTPUT_CLOSED = 141
 #: commands with options whose defaults containers.conf may change
 _CONFIGURED = frozenset(("run", "create", "exec", "attach", "start"))
 
+#: options before a command that change its own (`strata.cli.before`)
+_BEFORE = frozenset(("config", "debug", "log-level", "remote", "runtime"))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name); return the exit code. Never raises."""
@@ -87,8 +90,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     from strata.cli.parse import check_arguments, parse
 
-    top = _top_command()
-    settings, words = parse(top, words)
+    settings, words = _parse_before(words)
     if settings.flag("version"):
         return _dispatch(["--version"])
     if settings.flag("help") or not words:
@@ -108,6 +110,10 @@ def _dispatch(words: list[str]) -> int:
         print(render_command(command), end="")
         return 0
     check_arguments(command, arguments)
+    if settings.any_given(_BEFORE) or options.any_given(_BEFORE):
+        from strata.cli.before import apply
+
+        apply(command, settings, options)
     from strata.cli.context import Context
 
     context = Context(
@@ -138,11 +144,15 @@ def _apply_defaults(command: Command, options: Options, context: Context) -> Non
         defaults.apply(command, options, found)
 
 
-def _top_command() -> Command:
-    from strata.cli.table import GLOBAL_OPTIONS, Command, Option
+def _parse_before(words: list[str]) -> tuple[Options, list[str]]:
+    """Read the options before the command; return them and the words from it on."""
+    from strata.cli.parse import Options, parse
 
-    version = Option("--version -v", "flag", "Print the version")
-    return Command(("",), "", "", "COMMAND", options=(*GLOBAL_OPTIONS, version), interspersed=False)
+    if words and words[0][:1] != "-":
+        return Options(), words
+    from strata.cli.before import BEFORE
+
+    return parse(BEFORE, words)
 
 
 def _resolve(words: list[str]) -> tuple[Command | None, list[str]]:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from strata import __version__
+from strata.cli.before import BEFORE
 from strata.cli.help import describe_option
 from strata.cli.index import GROUPS, list_commands
 from strata.cli.table import GLOBAL_OPTIONS, Command, Option
@@ -71,7 +72,7 @@ def _render_top(commands: list[Command]) -> str:
     lines += [".SH GROUPS"]
     for group, summary in GROUPS.items():
         lines += [".TP", f"\\fBstrata {escape(group)}\\fR", escape(summary)]
-    lines += [*_options("OPTIONS", GLOBAL_OPTIONS), ".SH EXIT STATUS", escape(_EXIT)]
+    lines += [*_options("OPTIONS", BEFORE.options), ".SH EXIT STATUS", escape(_EXIT)]
     lines += [".SH ENVIRONMENT"]
     for name, meaning in _ENVIRONMENT:
         lines += [".TP", f"\\fB{escape(name)}\\fR", escape(meaning)]

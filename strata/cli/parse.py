@@ -116,7 +116,7 @@ def parse(command: Command, argv: Sequence[str]) -> tuple[Options, list[str]]:
             name, equals, value = word.partition("=")
             found = lookup.get(name)
             if found is None:
-                raise _unknown(command, name, f"unknown flag: {name}", lookup)
+                found = _find_foreign(command, name, lookup)
             if equals:
                 _store(command, options, found, value)
             elif found.takes_value:
@@ -179,6 +179,16 @@ def _parse_short(
         return
 
 
+def _find_foreign(command: Command, name: str, lookup: dict[str, Option]) -> Option:
+    """One of the options that Podman takes before and behind every command. `UsageError`."""
+    from strata.cli.before import find_foreign
+
+    found = find_foreign(name)
+    if found is None:
+        raise _unknown(command, name, f"unknown flag: {name}", lookup)
+    return found
+
+
 def _next(command: Command, words: Any, name: str) -> str:
     value: str | None = next(words, None)
     if value is None:
@@ -232,7 +242,7 @@ def convert(options: Options, option: Option, text: str) -> Any:
 
 
 def _see(command: Command) -> str:
-    return f"see 'strata {command.name} --help'"
+    return f"see '{' '.join(('strata', *command.name.split()))} --help'"
 
 
 def _unknown(command: Command, name: str, text: str, lookup: dict[str, Option]) -> UsageError:
@@ -240,7 +250,9 @@ def _unknown(command: Command, name: str, text: str, lookup: dict[str, Option]) 
     from strata.cli.unavailable import find_option_reason, suggest
 
     reason = find_option_reason(command.name, name)
+    if not reason and name.startswith("--"):
+        reason = find_option_reason("", name)
     if reason:
         return UsageError(f"{name} is not available in this version: {reason}", hint=_see(command))
-    nearest = suggest(name, [known for known in lookup if known.startswith("--")])
-    return UsageError(text, hint=f"did you mean {nearest}?" if nearest else _see(command))
+    nearest = suggest(name[2:], [known[2:] for known in lookup if known.startswith("--")])
+    return UsageError(text, hint=f"did you mean --{nearest}?" if nearest else _see(command))

@@ -8,16 +8,21 @@ why). ``docs/podman.md`` is made from both, so it cannot say more than the progr
 from __future__ import annotations
 
 from strata.cli import unavailable
+from strata.cli.before import BEFORE
 from strata.cli.index import find_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from strata.cli.table import Command
+
     #: a command's path and, of each option, its names
     Surface = list[tuple[str, list[list[str]]]]
 
 YES, DIFFERS, ABSENT = "yes", "differs", "not here"
+#: stands for the options before a command
+TOP = "podman"
 
 _HEAD = """\
 # Podman's command line here
@@ -26,7 +31,7 @@ _HEAD = """\
 `alias podman=strata` and `alias docker=strata` are meant to go on with the day's work. This page
 holds every command and option of Podman 5 against the tables of this program. *yes*: the same words
 mean the same. *differs*: they work, with the difference named. *not here*: refused, with that
-reason.
+reason. The row `podman` holds the options before a command.
 
 """
 
@@ -43,7 +48,7 @@ def read_surface(text: str) -> Surface:
 
 def judge_command(path: str) -> tuple[str, str]:
     """The verdict on a command and, unless it is `YES`, why; "" when nobody gave a reason."""
-    command = find_command(path)
+    command = _find(path)
     if command is None:
         return ABSENT, unavailable.find_command_reason(path)
     return (DIFFERS, command.differs) if command.differs else (YES, "")
@@ -51,17 +56,21 @@ def judge_command(path: str) -> tuple[str, str]:
 
 def judge_option(path: str, names: Iterable[str]) -> tuple[str, str]:
     """The verdict on one option of a command that is here."""
-    command = find_command(path)
+    command = _find(path)
     assert command is not None
     for name in names:
         option = command.find(name)
         if option is not None:
             return (DIFFERS, option.differs) if option.differs else (YES, "")
     for name in names:
-        reason = unavailable.find_option_reason(path, name)
+        reason = unavailable.find_option_reason("" if path == TOP else path, name)
         if reason:
             return ABSENT, reason
     return ABSENT, ""
+
+
+def _find(path: str) -> Command | None:
+    return BEFORE if path == TOP else find_command(path)
 
 
 def render(surface: Surface, written: str) -> str:

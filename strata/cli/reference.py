@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from strata.cli.before import FOREIGN_OPTIONS
 from strata.cli.help import describe_option
 from strata.cli.index import GROUPS, list_commands
 from strata.cli.table import GLOBAL_OPTIONS, Command, Option
@@ -26,12 +27,17 @@ Environment: `STRATA_ROOT` and `STRATA_RUNROOT` stand for `--root` and `--runroo
 `STRATA_DEBUG=1` prints the traceback of an error.
 """
 
+_FOREIGN = """\
+Those of Podman and Docker, before or behind a command (behind it in their long form):
+"""
+
 
 def render() -> str:
     """Return the reference."""
     commands = [command for command in list_commands() if not command.hidden]
     top = [command for command in commands if " " not in command.name]
     parts = [_HEAD, "## Options of every command\n", _options(GLOBAL_OPTIONS)]
+    parts += [_FOREIGN, _options(FOREIGN_OPTIONS)]
     parts += [_command(command) for command in sorted(top, key=lambda c: c.name)]
     for group, summary in GROUPS.items():
         links, own = [], []

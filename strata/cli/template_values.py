@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: fields whose keys are the user's, as maps in Go
 _MAPS = frozenset((
     "Annotations", "CgroupConf", "Data", "DriverOpts", "ExposedPorts", "IPAMConfig", "Labels",
-    "Networks", "Options", "PortBindings", "Ports", "Storage", "Sysctls", "Tmpfs", "Volumes",
-    "labels", "networks", "options",
+    "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Storage", "Sysctls", "Tmpfs",
+    "Volumes", "graphOptions", "graphStatus", "labels", "networks", "options", "registries",
 ))  # fmt: skip
 #: maps whose values are lists or structs: what a missing key gives
 _LISTS = frozenset(("PortBindings", "Ports"))
@@ -42,7 +42,14 @@ _OPTIONAL: dict[str, Any] = {
     "SystemdMode": False, "Timezone": "",
 }  # fmt: skip
 #: Docker's, or an earlier Podman's, name of a field
-_ALIASES = {"Dst": "Destination", "Src": "Source", "Healthcheck": "Health", "ImageID": "Image"}
+_ALIASES = {
+    "CgroupsVersion": "cgroupVersion",
+    "DefaultCapabilities": "capabilities",
+    "Dst": "Destination",
+    "Src": "Source",
+    "Healthcheck": "Health",
+    "ImageID": "Image",
+}
 
 _GO_MONTHS = ("January February March April May June July August September October November "
               "December").split()  # fmt: skip

@@ -17,7 +17,6 @@ OPTIONS: dict[str, str] = {
     "--rdt-class": "this kernel interface (resctrl) is not used",
     **dict.fromkeys("--pod --pod-id-file --infra".split(), _PODS),
     "--sdnotify": "nobody waits for the container's word that it is ready",
-    "--hooks-dir": "hooks of the runtime are not called",
     "--rootfs": "containers start from images; `strata import` makes one of a tree",
     "--init-ctr": _PODS,
     **dict.fromkeys(("--decryption-key", "pull --decryption-key", "image pull --decryption-key"),
@@ -64,6 +63,23 @@ OPTIONS: dict[str, str] = {
                     "cleaning up is done by whoever sees a container end"),
 }  # fmt: skip
 
+_REMOTE = "there is no remote client"
+_OWN_STORE = "where things are kept is chosen when the store is made, by `strata system init`"
+
+#: options before the command -> why they are not here
+BEFORE: dict[str, str] = {
+    **dict.fromkeys("--url --connection -c --host -H --identity --ssh --tls --tlscacert --tlscert "
+                    "--tlskey --tlsverify".split(), _REMOTE),
+    **dict.fromkeys("--storage-driver --storage-opt --imagestore --transient-store --volumepath "
+                    "--network-config-dir --tmpdir".split(), _OWN_STORE),
+    "--conmon": "conmon is found on the PATH",
+    "--hooks-dir": "hooks of the runtime are not called",
+    "--module": "files below /etc/containers/containers.conf.d are read",
+    "--network-cmd-path": "pasta is found on the PATH",
+    **dict.fromkeys(("--out", "--noout"), "the shell redirects output: > FILE"),
+    "--runtime-flag": "--runtime may name a script that adds flags",
+}  # fmt: skip
+
 _SIGNING = "there are no signatures"
 
 #: command, or first word of a group of commands -> why it is not here
@@ -105,6 +121,8 @@ def find_command_reason(path: str) -> str:
 def find_option_reason(path: str, name: str) -> str:
     """Why an option of a command that is here is not; empty when that is not known."""
     group, _, verb = path.rpartition(" ")
+    if not path:
+        return BEFORE.get(name, "")
     found = OPTIONS.get(f"{path} {name}", "")
     if not found and group in ("container", "image"):
         found = OPTIONS.get(f"{verb} {name}", "")

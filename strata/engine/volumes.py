@@ -321,6 +321,7 @@ def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
             "Adopted": bool(record.get("adopted")),
             "Pool": show_pool(e, record),
             "MountCount": used.get(record["id"], 0),
+            "NeedsCopyUp": bool(record.get("fresh")),
         }
         for record in found
     ]

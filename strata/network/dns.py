@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Zone = tuple[Network, Sequence[str], Sequence[str]]
 
 #: where Debian, and where Fedora and Arch put it
-_PROGRAMS = ("/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns")
+PROGRAMS = ("/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns")
 #: what the server takes off the end of a question; the search domain of its clients
 SEARCH_DOMAIN = "dns.podman"
 HOST_NAMES = ("host.containers.internal", "host.docker.internal")
@@ -331,7 +331,7 @@ def _tell(folder: str, files: Mapping[str, str]) -> None:
     if pid and _hears(pid):
         os.kill(pid, _SIGHUP)
         return
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
+    program = next((path for path in PROGRAMS if os.access(path, os.X_OK)), None)
     if program is None:
         raise NotFound(
             "aardvark-dns is not installed, so names of containers cannot be served",

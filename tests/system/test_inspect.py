@@ -155,6 +155,25 @@ def test_what_scripts_ask(shelf: Store, format: str, line: str) -> None:
     assert shelf.ok("inspect", "-f", format, "web").line == line
 
 
+def test_namespaces_have_podmans_names(shelf: Store) -> None:
+    fields = ("CGROUPNS", "IPC", "MNT", "NET", "PIDNS", "USERNS", "UTS")
+    format = " ".join(f"{{{{.{field}}}}}" for field in fields)
+    found = shelf.ok("ps", "--filter", "name=web", "--format", format).line.split()
+    assert len(found) == len(fields)
+    assert all(number.isdigit() for number in found)
+
+
+def test_a_mode_without_networks_stands_for_one(busybox_store: Store) -> None:
+    """As with Docker and Podman 5: scripts take the first name."""
+    for mode in ("none", "host"):
+        busybox_store.ok("create", "--name", mode, "--network", mode, BUSYBOX)
+        format = (
+            "{{range $name, $it := .NetworkSettings.Networks}}{{$name}}{{$it.IPAddress}}{{end}}"
+        )
+        assert busybox_store.ok("inspect", "--format", format, mode).line == mode
+        busybox_store.ok("rm", mode)
+
+
 def test_an_image_and_a_volume_have_every_key(shelf: Store) -> None:
     [image] = shelf.ok("inspect", "busybox").json
     assert not set(IMAGE.split()) - set(image)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from helpers.store import BUSYBOX, Store, open_store
 
+from strata import __version__
+
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
 
@@ -273,3 +275,37 @@ def test_networks_are_inspected_too(shelf: Store) -> None:
     line = shelf.ok("inspect", "-f", "{{.Driver}} {{.IPv6Enabled}} {{range .Subnets}}{{.Subnet}}"
                     "{{end}}", "podman").line  # fmt: skip
     assert line.startswith("bridge false 10.")
+
+
+#: what podman info and docker info of 5.4 and 26 have, by the names their formats use
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("{{.Host.NetworkBackend}} {{.Host.CgroupManager}}", "strata cgroupfs"),
+        ("{{.Host.RemoteSocket.Exists}} {{.Store.TransientStore}}", "false false"),
+        ("{{.Store.ConfigFile}}", "{root}/store.json"),
+        ("{{.Version.APIVersion}} {{.Version.OsArch}}", f"{__version__} linux/"),
+        ("{{range .Plugins.Log}}{{.}} {{end}}{{.Plugins.Network}}", "k8s-file json-file journald"),
+        ("{{.Plugins.Network}}", "[bridge macvlan ipvlan wireguard]"),
+        ("{{.Host.Security.DefaultCapabilities}}", "CAP_CHOWN,"),
+        ("{{.Registries}} {{.Store.GraphStatus}} {{.Host.IDMappings.UIDMap}}", "map[] map[] <nil>"),
+        ("{{.ContainersPaused}} {{.Swarm.LocalNodeState}} {{.Driver}}", "0 inactive btrfs"),
+        ("{{range $name, $it := .Runtimes}}{{$name}} {{end}}", "crun "),
+    ],
+)
+def test_info_has_the_fields_that_scripts_ask_for(shelf: Store, format: str, text: str) -> None:
+    found = shelf.ok("info", "--format", format).line
+    assert found.startswith(text.replace("{root}", shelf.root))
+
+
+def test_info_and_version_are_one_line_as_json(shelf: Store) -> None:
+    for words in (["info"], ["version"]):
+        text = shelf.ok(*words, "--format", "{{json .}}").out
+        assert text.count("\n") == 1
+        assert ", " not in text.partition("Path")[0]
+    assert shelf.ok("version", "-f", "{{.Version}} {{.Server.Version}}").line == (
+        f"{__version__} {__version__}"
+    )
+    assert shelf.ok("version").out.splitlines()[:2] == [
+        "Client:         Strata Engine", f"Version:        {__version__}",
+    ]  # fmt: skip

@@ -194,7 +194,9 @@ def test_info_says_what_and_where(filled: Store) -> None:
     found = filled.ok("system", "info", "--format", "json").json
     store = found["store"]
     assert (store["graphDriverName"], store["graphRoot"]) == ("btrfs", filled.root)
-    assert store["containerStore"] == {"number": 2, "running": 0, "stopped": 2}
+    assert store["containerStore"] == {
+        "number": 2, "paused": 0, "running": 0, "stopped": 2,
+    }  # fmt: skip
     assert store["format"] == 1
     assert found["driver"]["facts"]["quota"] is True
     assert found["host"]["ociRuntime"]["version"].startswith("crun")

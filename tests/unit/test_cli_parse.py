@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strata.cli.index import find_command, list_commands
+from strata.cli.main import main
 from strata.cli.parse import Options, check_arguments, parse
 from strata.cli.table import Command, Option
 from strata.errors import UsageError
@@ -204,3 +205,28 @@ def test_any_words_are_read_or_refused(words: list[str], command: Command) -> No
 def test_what_follows_the_image_is_passed_on(before: list[str], after: list[str]) -> None:
     _, arguments = read("-e", "A", "image", *before, "--", *after, command=FIRM)
     assert arguments == ["image", *before, "--", *after]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--log-level=error", "help"], 0, ""),
+        (["-l", "warn", "--remote=false", "--syslog", "help", "ps"], 0, ""),
+        (["help", "ps", "--log-level", "error"], 0, ""),
+        (["--context", "default", "--cgroup-manager", "cgroupfs", "help"], 0, ""),
+        (["--log-level", "loud", "help"], 125, 'invalid argument "loud"'),
+        (["--remote", "help"], 125, "--remote is not available"),
+        (["--url", "x", "help"], 125, "--url is not available"),
+        (["help", "--storage-driver", "vfs"], 125, "--storage-driver is not available"),
+        (["-H", "unix:///x", "help"], 125, "-H is not available"),
+        (["--noothing", "help"], 125, "unknown flag: --noothing"),
+    ],
+)
+def test_options_before_a_command_are_podmans_and_dockers(
+    words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == code
+    shown = capsys.readouterr()
+    assert text in shown.err
+    assert ("Usage:" in shown.out) == (code == 0)
+    assert "strata  --help" not in shown.err

@@ -193,7 +193,7 @@ def test_nothing_of_podman_is_missing_without_a_reason() -> None:
 def test_no_reason_is_kept_for_what_is_here() -> None:
     stale = []
     for path, options in _read_surface():
-        command = find_command(path)
+        command = podman.BEFORE if path == podman.TOP else find_command(path)
         if command is None:
             continue
         if unavailable.find_command_reason(path):
@@ -202,6 +202,13 @@ def test_no_reason_is_kept_for_what_is_here() -> None:
             f"{path} {name}"
             for names in options
             for name in names
-            if command.find(name) is not None and unavailable.find_option_reason(path, name)
+            if command.find(name) is not None
+            and unavailable.find_option_reason("" if path == podman.TOP else path, name)
         ]
     assert stale == []
+
+
+def test_options_before_a_command_are_completed() -> None:
+    assert "error" in completion.list_candidates(["--log-level", ""], None)
+    assert "--log-level" in completion.list_candidates(["--lo"], None)
+    assert "--format" in completion.list_candidates(["-l", "debug", "ps", "--fo"], None)

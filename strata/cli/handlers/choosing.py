@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 def choose(
-    context: Context, options: Options, arguments: list[str], states: tuple[str, ...] = ()
-) -> list[str]:
+    context: Context, options: Options, arguments: list[str], states: tuple[str, ...] = (), *,
+    ignore: bool = False, exit_code: int = 125,
+) -> list[str]:  # fmt: skip
     """Return what was named, or the ids that ``--all``, ``--latest`` or ``--filter`` stand for.
 
     With ``--all`` or a filter only containers in ``states`` (empty: any). A filter beside names
-    keeps those of them that pass it.
+    keeps those of them that pass it. All names are looked up before anything is done to one, as
+    with Podman: a typing error among several leaves all as they are. `NotFound` has this exit
+    code; ``ignore``: names that stand for nothing are left out.
     """
     names = [*arguments, *read_id_files(options)]
     filters = values.parse_filters(options.list("filter"))
@@ -36,7 +39,9 @@ def choose(
         return _list_ids(context, states, filters)
     if not options.list("cidfile") or names:
         need_names(names, all=everything)
-    return _list_ids(context, states, {}) if everything else names
+    if everything:
+        return _list_ids(context, states, {})
+    return _look_up(context, names, ignore=ignore, exit_code=exit_code)
 
 
 def choose_one(context: Context, options: Options, arguments: list[str]) -> str:
@@ -59,6 +64,27 @@ def read_id_files(options: Options) -> list[str]:
                 ) from None
         except OSError as error:
             raise UsageError(f"reading CIDFile: open {path}: {error.strerror}") from None
+    return found
+
+
+def _look_up(
+    context: Context, names: list[str], *, ignore: bool, exit_code: int
+) -> list[str]:  # fmt: skip
+    """Return the names of which there is a container."""
+    from strata.engine.names import get_container
+
+    if len(names) < 2 and not ignore:
+        return names  # the verb looks it up itself
+    found = []
+    for name in names:
+        try:
+            get_container(context.engine, name)
+        except NotFound as error:
+            if ignore:
+                continue
+            error.exit_code = exit_code
+            raise
+        found.append(name)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.cli import losses
-from strata.cli.context import Context, note, say, show_each
+from strata.cli.context import Context, need_names, note, say, show_each
 from strata.cli.handlers.choosing import choose
 
 TYPE_CHECKING = False
@@ -18,8 +18,11 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine.containers import verbs as containers
 
     size = options.flag("size")
+    # What of several there is is shown all the same.
+    names = choose(context, options, arguments) if options.flag("latest") else arguments
+    need_names(names)
     return show_each(
-        context, choose(context, options, arguments),
+        context, names,
         lambda name: containers.inspect(context.engine, [name], size=size),
         options.maybe("format"),
     )  # fmt: skip

@@ -324,13 +324,14 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     def find() -> list[dict[str, Any]]:
         from strata.engine.losses import list_images
 
-        return list_images(context.engine, names, force=force or everything, ignore=ignore)
+        return list_images(context.engine, names, force=force, ignore=ignore)
 
     def act(name: str) -> None:
         for step in engine_images.remove(
             context.engine,
             [name],
-            force=force or everything,
+            force=force,
+            tagged=everything,
             ignore=ignore,
         ):
             for what, which in step.items():

@@ -64,7 +64,7 @@ def stop(context: Context, options: Options, arguments: list[str]) -> int:
         act(name)
         say(name)
 
-    chosen = choose(context, options, arguments, states=states)
+    chosen = choose(context, options, arguments, states=states, ignore=ignore)
     if len(chosen) < 2:
         return for_each(context, chosen, act_and_say)
     from strata.cli.together import for_each_at_once
@@ -206,7 +206,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     force = options.flag("force")
     ignore = options.flag("ignore") or options.flag("all")
-    wanted = choose(context, options, arguments)
+    wanted = choose(context, options, arguments, ignore=ignore or force, exit_code=1)
 
     def act(name: str) -> None:
         gone = removal.remove(
@@ -260,6 +260,8 @@ def wait(context: Context, options: Options, arguments: list[str]) -> int:
             say(str(code))
         sys.stdout.flush()
 
+    if options.flag("ignore") and arguments and not options.flag("latest"):
+        return for_each(context, arguments, act)  # what is not there has an answer of its own
     return for_each(context, choose(context, options, arguments), act)
 
 

@@ -63,6 +63,7 @@ def ls(context: Context, options: Options, arguments: list[str]) -> int:
             "Scope": "local",
             "Subnets": network["subnets"],
             "IPv6Enabled": network["ipv6_enabled"],
+            "IPv6": network["ipv6_enabled"],
             "Internal": network["internal"],
             "DNSEnabled": network["dns_enabled"],
             "IPAMOptions": network["ipam_options"],

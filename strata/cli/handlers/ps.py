@@ -164,6 +164,8 @@ def describe_fields(row: Row, now: float, *, full: bool) -> Row:
         "ImageID": row["ImageID"] if full else row["ImageID"][:12],
         "Created": go_time(row["CreatedAt"]),
         "CreatedAt": go_time(row["CreatedAt"]),
+        "CGROUPNS": shown.get("Cgroup", ""),
+        "USERNS": shown.get("User", ""),
         "RunningFor": shown["CreatedHuman"],
         "Networks": ",".join(row["Networks"]),
         "Restarts": str(row["Restarts"]),

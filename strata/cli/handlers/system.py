@@ -66,6 +66,7 @@ def _name_as_docker(found: dict[str, Any]) -> dict[str, Any]:
         "DockerRootDir": store["graphRoot"],
         "Containers": store["containerStore"]["number"],
         "ContainersRunning": store["containerStore"]["running"],
+        "ContainersPaused": store["containerStore"]["paused"],
         "ContainersStopped": store["containerStore"]["stopped"],
         "Images": store["imageStore"]["number"],
         "NCPU": host["cpus"],
@@ -79,7 +80,11 @@ def _name_as_docker(found: dict[str, Any]) -> dict[str, Any]:
         "CgroupVersion": host["cgroupVersion"].removeprefix("v"),
         "DefaultRuntime": host["ociRuntime"]["name"],
         "LoggingDriver": host["logDriver"],
-    }
+        "Runtimes": {name: {"path": path} for name, path in (
+            ("crun", host["ociRuntime"]["path"]), ("runc", host["runc"]["path"])) if path},
+        "SecurityOptions": ["name=seccomp,profile=default", "name=cgroupns"],
+        "Swarm": {"LocalNodeState": "inactive"},
+    }  # fmt: skip
 
 
 def check(context: Context, options: Options, arguments: list[str]) -> int:
@@ -194,21 +199,25 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
 
 def version(context: Context, options: Options, arguments: list[str]) -> int:
     """Show versions."""
-    from strata import __version__
-    from strata.oci import architecture
+    from strata.engine.system.info import describe_version
 
-    machine = os.uname()
-    own, _ = architecture.find_host()
+    found = describe_version()
     client = {
-        "Version": __version__,
+        **found,
         "PythonVersion": sys.version.partition(" ")[0],
-        "Kernel": machine.release,
-        "Os": "linux",
-        "Arch": own,
-        "OsArch": f"linux/{own}",
+        "Kernel": os.uname().release,
+        "Arch": found["OsArch"].partition("/")[2],
+    }
+    shown = {
+        "Client": "Strata Engine",
+        "Version": client["Version"],
+        "Python Version": client["PythonVersion"],
+        "Kernel": client["Kernel"],
+        "OS/Arch": client["OsArch"],
     }
     # There is no server; Docker's scripts ask for its version and get the engine's.
-    _show_document({"Client": client, "Server": client}, client, options)
+    both = {"Client": client, "Server": client}
+    _show_document({**client, **both} if _is_template(options) else both, shown, options)
     return 0
 
 

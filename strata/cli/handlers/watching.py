@@ -49,12 +49,11 @@ def _parse_until(text: str, now: float) -> float:
 
 
 def _make_renderer(format: str, *, full: bool) -> Any:
-    if format == "json":
-        import json
+    from strata.cli.format import JSON_LINES, lay_out, to_json_line
 
-        return lambda event: json.dumps(describe_event(event), ensure_ascii=False)
+    if format in ("json", JSON_LINES):
+        return lambda event: to_json_line(describe_event(event))
     if format:
-        from strata.cli.format import lay_out
         from strata.cli.template import Template
 
         template = Template(lay_out(format, table=False), "events")
@@ -212,6 +211,7 @@ def _describe_use(row: Row, *, full: bool) -> Row:
         **row,
         "ID": row["Id"] if full else row["Id"][:12],
         "ContainerID": row["Id"],
+        "Container": row["Id"] if full else row["Id"][:12],
         "CPU": percents["CPU"] if live else "--",
         "CPUPerc": percents["CPU"] if live else "--",
         "AvgCPU": percents["AvgCPU"] if live else "--",

@@ -398,6 +398,7 @@ def stop_container(
     ``by_user``: somebody wants it stopped; otherwise the host goes down, and
     one that is frozen ends too.
     """
+    overtake(e, record, time=time)
     with e.hold_if_there(record, timeout=120) as fresh:
         if fresh is None:
             return
@@ -406,6 +407,23 @@ def stop_container(
         if held:
             fresh["state"]["held"] = True
         stop_locked(e, fresh, time=time, by_user=by_user)
+
+
+def overtake(e: Engine, record: Record, *, time: int | None = None) -> None:
+    """Give a container that another command is stopping no more than the time given here.
+
+    That command has the lock until the container has ended, and may be more patient.
+    """
+    found = e.records.find("container", record["id"])
+    if found is None or found["state"]["status"] != lifecycle.STOPPING:
+        return
+    state = found["state"]
+    if not lifecycle.is_alive(state) or not e.is_container_locked(record["id"]):
+        return
+    seconds = found["config"]["stop_timeout"] if time is None else time
+    pid, start = state["pid"], state["pid_start"]
+    if not process.wait_gone(pid, start, None if seconds < 0 else float(seconds)):
+        runtime.kill(get_runtime(e, found), found["id"], 9, pid=pid, pid_start=start)
 
 
 def stop_locked(

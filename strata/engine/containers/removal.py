@@ -45,6 +45,10 @@ def remove_record(
 ) -> None:  # fmt: skip
     """Remove one container; with ``keep`` it can be brought back from the trash."""
     e.recover()  # before the lock, as it may start this container
+    if force:
+        from strata.engine.containers.life import overtake
+
+        overtake(e, record, time=time)
     with e.hold_if_there(record) as fresh:
         if fresh is None:
             return

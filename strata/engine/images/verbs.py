@@ -172,25 +172,28 @@ def _images_of(container: Record) -> set[str]:
 
 
 def remove(
-    e: Engine, which: Sequence[str], *, force: bool = False, all: bool = False,
+    e: Engine, which: Sequence[str], *, force: bool = False, tagged: bool = False,
     ignore: bool = False,
 ) -> list[dict[str, str]]:  # fmt: skip
-    """Remove names, and images that lose their last one. Returns what was done, in order."""
+    """Remove names, and images that lose their last one. Returns what was done, in order.
+
+    ``tagged``: an image given by its id may have several names; ``force``: it may also be used
+    by containers, which go with it.
+    """
     e.allow_reserve()
     done: list[dict[str, str]] = []
-    wanted = list(which)
-    if all:
-        wanted = [record["id"] for record in e.records.list_records("image")]
     for image, name in names.get_each(
-        e, names.get_image, wanted, ignore=ignore or force, exit_code=1
+        e, names.get_image, which, ignore=ignore or force, exit_code=1
     ):  # fmt: skip
-        done += _remove_one(e, image, name, force=force)
+        done += _remove_one(e, image, name, force=force, tagged=tagged)
     if any("Deleted" in step for step in done):
         collect.collect_detached(e)
     return done
 
 
-def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dict[str, str]]:
+def _remove_one(
+    e: Engine, image: Record, name: str, *, force: bool, tagged: bool
+) -> list[dict[str, str]]:  # fmt: skip
     image_id = image["id"]
     if name and len(image["names"]) > 1:
         gone_names = untag(e, image_id, [name])
@@ -198,7 +201,7 @@ def _remove_one(e: Engine, image: Record, name: str, *, force: bool) -> list[dic
 
         bury_name(e, image, gone_names)
         return [{"Untagged": gone} for gone in gone_names]
-    if not name and len(image["names"]) > 1 and not force:
+    if not name and len(image["names"]) > 1 and not (force or tagged):
         raise InUse(
             f"unable to delete image {image_id[:12]!r} by ID with more than one tag "
             f"({', '.join(image['names'])})",

@@ -41,6 +41,12 @@ def make_settings(e: Engine, record: Record, *, live: bool) -> Record:
         item["name"]: _make_endpoint(record, item, attached.get(item["name"]))
         for item in config.get("networks") or ()
     }
+    if config["network"] in ("host", "none"):
+        # As Docker and Podman 5 have it, so that a range over the networks finds one.
+        networks[config["network"]] = {
+            **_NONE, "NetworkID": config["network"], "DriverOpts": None, "IPAMConfig": None,
+            "Links": None,
+        }  # fmt: skip
     first = next(iter(networks.values()), _NONE)
     published = describe_bindings(list_published(record), config.get("expose") or ())
     return {
