@@ -259,6 +259,26 @@ def test_the_newest_removal_is_the_newest_also_when_the_clock_went_back(used: St
     assert used.ok("undo").line == "container web"
 
 
+def test_a_snapshot_or_branch_whose_name_is_taken_says_what_it_is_called_now(used: Store) -> None:
+    used.ok("rm", "web")
+    used.ok("snapshot", "data@mon")
+    used.ok("snapshot", "rm", "data@mon")
+    used.ok("snapshot", "data@mon")
+    done = used.ok("undo")
+    assert done.line == "snapshot data@mon-restored"
+    assert "mon is taken: it is called mon-restored now" in done.err
+    used.ok("rollback", "data@mon")
+    used.ok("branch", "rm", "data", "g1")
+    used.ok("branch", "rename", "data", "g2", "g1")
+    done = used.ok("undo")
+    assert done.line == "branch data g1-restored"
+    assert "g1 is taken: it is called g1-restored now" in done.err
+    used.ok("branch", "rm", "data", "g1-restored")
+    done = used.ok("trash", "restore", "--name", "old", "data g1-restored")
+    assert done.line == "branch data old"
+    assert "it was called g1-restored" in done.err
+
+
 @pytest.mark.parametrize("removed", ["snapshot", "branch"])
 def test_what_is_left_of_a_volume_destroyed_by_hand_breaks_no_command(
     used: Store, removed: str

@@ -178,5 +178,6 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
         targets.save(e, record)
         trace.point("restore:branch-recorded")
         e.trash.delete(entry["id"])
+    notes = restoring.note_name(old, branch["branch"], asked=name is not None)
     return {"Kind": "branch", "Name": f"{record['name']} {branch['branch']}",
-            "Was": entry["name"], "Notes": []}  # fmt: skip
+            "Was": entry["name"], "Notes": notes}  # fmt: skip
