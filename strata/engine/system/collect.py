@@ -320,8 +320,9 @@ def _destroy_layer(e: Engine, record: Record, done: Collected) -> bool:
 def report(e: Engine, removed: list[str], free_before: int) -> Record:
     """Collect, and say what a prune did: freed bytes and bytes the trash still holds, apart."""
     done = collect(e)
+    freeing = False
     if done.datasets or done.layers:
-        wait_room(e, lambda: not e.driver.is_freeing())
+        freeing = not wait_room(e, lambda: not e.driver.is_freeing())
         e.driver.sync()  # what is free counts as such from the next transaction on
     entries, held = count_trash(e)
     return {
@@ -329,7 +330,7 @@ def report(e: Engine, removed: list[str], free_before: int) -> Record:
         "Freed": max(0, e.driver.get_pool_space().free - free_before),
         "Trash": held,
         "TrashEntries": entries,
-        "Freeing": e.driver.is_freeing(),
+        "Freeing": freeing,
         "Failed": [f"{dataset}: {reason}" for dataset, reason in done.failed],
     }
 
