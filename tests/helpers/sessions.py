@@ -92,4 +92,5 @@ def check_session(store: Store, page: str, number: int) -> None:
         print(f"written: session {number} of {page}", file=sys.stderr)
         return
     told, shown = get_shape(session), get_shape(lines)
-    assert shown == told, "\n".join(difflib.unified_diff(told, shown, page, "terminal", lineterm=""))
+    differing = difflib.unified_diff(told, shown, page, "terminal", lineterm="")
+    assert shown == told, "\n".join(differing)
