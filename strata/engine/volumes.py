@@ -91,7 +91,7 @@ def create(
     from strata.storage import properties
 
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
-    native = properties.resolve_size(native, 0)
+    native = properties.resolve_size(properties.drop_unlimited(native), 0)
     place = ""
     if pool:
         from strata.engine import pools
