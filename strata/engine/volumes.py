@@ -293,6 +293,18 @@ def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
     return [describe(e, names.get_volume(e, text)) for text in which]
 
 
+def refuse_used(record: Record, users: Sequence[Record]) -> None:
+    """`InUse`, with the containers that have a volume, when there are some."""
+    if users:
+        listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+        raise InUse(
+            f"volume {record['name']} is being used by the following container(s): {listed}: "
+            "volume is being used",
+            hint="remove those containers first, or use --force to remove them too",
+            exit_code=2,
+        )
+
+
 def users_of(e: Engine, volume_id: str) -> list[Record]:
     """Containers that have a volume among their mounts."""
     return [
@@ -400,15 +412,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> list[str]:
         if fresh is None:
             return kept
         record = fresh
-        users = users_of(e, record["id"])
-        if users:
-            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-            raise InUse(
-                f"volume {record['name']} is being used by the following container(s): {listed}: "
-                "volume is being used",
-                hint="remove those containers first, or use --force to remove them too",
-                exit_code=2,
-            )
+        refuse_used(record, users_of(e, record["id"]))
         if record.get("adopted"):
             from strata.engine import adoption
 

@@ -171,6 +171,17 @@ def exists(e: Engine, name: str) -> bool:
         return False
 
 
+def refuse_used(users: Sequence[Record]) -> None:
+    """`InUse`, with the containers that were made from an image, when there are some."""
+    if users:
+        listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
+        raise InUse(
+            f"image used by {listed}: image is in use by a container",
+            hint="remove those containers first, or use --force to remove them too",
+            exit_code=2,
+        )
+
+
 def users_of(e: Engine, image_id: str) -> list[Record]:
     """Containers made from an image, or that mount it."""
     return [c for c in e.records.list_records("container") if image_id in _images_of(c)]
@@ -237,14 +248,7 @@ def _discard(
     trace.point("rmi:unused")
     with e.lock_images():
         image = e.records.get("image", image_id)
-        users = users_of(e, image_id)
-        if users:
-            listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
-            raise InUse(
-                f"image used by {listed}: image is in use by a container",
-                hint="remove those containers first, or use --force to remove them too",
-                exit_code=2,
-            )
+        refuse_used(users_of(e, image_id))
         if mounting.is_mounted(e, image_id):
             raise InUse(
                 f"image {name or image_id[:12]} is mounted on the host",
