@@ -9,6 +9,7 @@ from strata.cli.messages import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     Row = dict[str, Any]
@@ -19,6 +20,12 @@ _PLAIN = ("*", "o", "|", "|", "-", "'")
 _YELLOW, _GREEN, _CYAN, _DIM, _OFF = "\033[33m", "\033[32m", "\033[36m", "\033[2m", "\033[0m"
 
 
+def knows_utf8(environment: Mapping[str, str]) -> bool:
+    """Whether the user's locale shows UTF-8; the C locale, which is that of none, does not."""
+    chosen = (environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    return "utf8" in next(filter(None, chosen), "C").lower().replace("-", "")
+
+
 def draw(found: Row, *, colour: bool = False, plain: bool = False, now: float = 0.0) -> list[str]:
     """The lines of a history (see `strata.engine.history.graph.read`)."""
     tip, dot, bar, tee, dash, corner = _PLAIN if plain else _FINE
@@ -27,6 +34,7 @@ def draw(found: Row, *, colour: bool = False, plain: bool = False, now: float = 
     lanes: list[str | None] = []
     left: dict[str, int] = {}
     starts: dict[str, str] = {}
+    ended: set[int] = set()
     for row in found["Rows"]:
         left[row["Branch"]] = left.get(row["Branch"], 0) + 1
         starts[row["Branch"]] = row["Parent"]  # the oldest row of a branch comes last
@@ -41,10 +49,12 @@ def draw(found: Row, *, colour: bool = False, plain: bool = False, now: float = 
                     low, high = sorted((lanes.index(branch), lanes.index(row["Branch"])))
                     lanes[low], lanes[high] = row["Branch"], None
         if row["Branch"] not in lanes:
-            if None in lanes:
-                lanes[lanes.index(None)] = row["Branch"]
-            else:
-                lanes.append(row["Branch"])
+            free = lanes.index(None) if None in lanes else len(lanes)
+            if free in ended:
+                # What begins here does not come from what ended above it.
+                lines.append(" ".join(bar if lane else " " for lane in lanes).rstrip())
+            lanes[free : free + 1] = [row["Branch"]]
+        ended.clear()
         cells = []
         for lane in lanes:
             mark = tip if row["Kind"] != "snapshot" else dot
@@ -52,6 +62,7 @@ def draw(found: Row, *, colour: bool = False, plain: bool = False, now: float = 
         lines.append(f"{' '.join(cells).rstrip()} {_describe(row, found, now, colour)}")
         left[row["Branch"]] -= 1
         if not left[row["Branch"]] and not starts[row["Branch"]]:
+            ended.add(lanes.index(row["Branch"]))
             lanes[lanes.index(row["Branch"])] = None
         while lanes and lanes[-1] is None:
             lanes.pop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from strata.cli.context import Context, for_each, note, say
+from strata.errors import InUse, StateImproper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +66,12 @@ def remove_each(
 ) -> int:  # fmt: skip
     """Remove what is named with ``act``, one by one; return the exit code. ``find``: for
     ``--dry-run``."""
-    if is_dry(options, find):
-        return 0
+    try:
+        if is_dry(options, find):
+            return 0
+    except (InUse, StateImproper) as error:
+        error.exit_code = 2  # as without
+        raise
     take(context, options)
     code = for_each(context, wanted, act, classify=True)
     show_way_back(context)
@@ -90,6 +95,7 @@ def prune(
 
     if not is_dry(options, find) and confirm(context, options, warning, find):
         act(filters)
+        show_way_back(context)
     return 0
 
 

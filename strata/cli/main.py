@@ -202,9 +202,9 @@ def _unknown_command(path: str) -> UsageError:
     known = [name.removeprefix(prefix) for name in MODULES if name.startswith(prefix)]
     known = [name for name in known if " " not in name] + ([] if group else list(GROUPS))
     nearest = suggest(word, known)
-    return UsageError(
-        f"unrecognized command 'strata {path}'",
-        hint=f"did you mean 'strata {prefix}{nearest}'?"
-        if nearest
-        else f"try 'strata {prefix}--help'",
-    )
+    hint = f"try 'strata {prefix}--help'"
+    if nearest:
+        hint = f"did you mean 'strata {prefix}{nearest}'?"
+    elif group == "snapshot":
+        hint = f"a snapshot is called TARGET@NAME, as in 'strata snapshot {word}@before-upgrade'"
+    return UsageError(f"unrecognized command 'strata {path}'", hint=hint)

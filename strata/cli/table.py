@@ -134,8 +134,9 @@ NO_HEADING = Option("--noheading -n", "flag", "Leave out the heading")
 PRUNE_FILTER = Option("--filter", "list", "Remove only what matches, as in label=old", "KEY=VALUE")
 
 #: what every removing command has
+DRY_RUN = Option("--dry-run", "flag", "Only print what would go")
 REMOVING = (
-    Option("--dry-run", "flag", "Only print what would go"),
+    DRY_RUN,
     Option("--now", "flag", "Destroy it at once, without a way back"),
 )
 

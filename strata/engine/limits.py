@@ -204,7 +204,8 @@ def read(e: Engine, dataset: str) -> dict[str, str]:
 def get_wanted(record: Record) -> dict[str, str]:
     """The limits that a record says, by their native names."""
     native = record.get("native") or {}
-    return {name: str(native[name]) for name in properties.LIMITS if name in native}
+    return {name: str(native[name]) for name in properties.LIMITS
+            if native.get(name, _NONE) != _NONE}  # fmt: skip
 
 
 def is_same(wanted: int, found: int) -> bool:

@@ -13,7 +13,6 @@ from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
-from strata.errors import InUse
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -73,9 +72,8 @@ def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> lis
     rows = []
     for record in names.get_each(e, names.get_volume, which, ignore=force, exit_code=1):
         users = volumes.users_of(e, record["id"])
-        if users and not force:
-            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-            raise InUse(f"volume {record['name']} is being used by: {listed}", exit_code=2)
+        if not force:
+            volumes.refuse_used(record, users)
         rows += [describe(e, user) for user in users]
         rows.append(describe(e, record))
     return rows
@@ -106,9 +104,8 @@ def list_images(
                          "Snapshots": [], "With": []})  # fmt: skip
             continue
         users = images.users_of(e, image["id"])
-        if users and not force:
-            listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
-            raise InUse(f"image used by {listed}: image is in use by a container", exit_code=2)
+        if not force:
+            images.refuse_used(users)
         rows += [describe(e, user) for user in users]
         rows.append(describe(e, image))
     return rows

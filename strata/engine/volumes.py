@@ -90,7 +90,7 @@ def create(
     from strata.storage import properties
 
     native, notes = properties.plan(options or {}, e.driver.flavour, profile)
-    native = properties.resolve_size(native, 0)
+    native = properties.resolve_size(properties.drop_unlimited(native), 0)
     place = ""
     if pool:
         from strata.engine import pools
@@ -292,6 +292,18 @@ def inspect(e: Engine, which: Sequence[str]) -> list[Record]:
     return [describe(e, names.get_volume(e, text)) for text in which]
 
 
+def refuse_used(record: Record, users: Sequence[Record]) -> None:
+    """`InUse`, with the containers that have a volume, when there are some."""
+    if users:
+        listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
+        raise InUse(
+            f"volume {record['name']} is being used by the following container(s): {listed}: "
+            "volume is being used",
+            hint="remove those containers first, or use --force to remove them too",
+            exit_code=2,
+        )
+
+
 def users_of(e: Engine, volume_id: str) -> list[Record]:
     """Containers that have a volume among their mounts."""
     return [
@@ -402,15 +414,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> list[str]:
         if fresh is None:
             return kept
         record = fresh
-        users = users_of(e, record["id"])
-        if users:
-            listed = ", ".join(f"{user['name']} ({user['id'][:12]})" for user in users)
-            raise InUse(
-                f"volume {record['name']} is being used by the following container(s): {listed}: "
-                "volume is being used",
-                hint="remove those containers first, or use --force to remove them too",
-                exit_code=2,
-            )
+        refuse_used(record, users_of(e, record["id"]))
         if record.get("adopted"):
             from strata.engine import adoption
 

@@ -52,6 +52,8 @@ _TOP_LEVEL = 5
 _QUOTA_TREE = 8
 _UUID_TREE = 9
 _ROOT_BACKREF_KEY = 144
+_ORPHAN_KEY = 48
+_ORPHANS = (1 << 64) - 5
 _EXTENT_DATA_KEY = 108
 _QGROUP_STATUS_KEY = 240
 _QGROUP_INFO_KEY = 242
@@ -313,6 +315,15 @@ def has_limits(fd: int) -> bool:
             if _parse_limit(buffer[place - length : place]) is not None and _exists(fd, tree_id):
                 return True
         low = tree_id + 1
+
+
+def is_cleaning(fd: int) -> bool:
+    """Whether deleted subvolumes still have their space: the kernel frees it behind our back."""
+    try:
+        _search(fd, _ROOT_TREE, _ORPHANS, _ORPHAN_KEY, None)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _exists(fd: int, tree_id: int) -> bool:

@@ -587,6 +587,14 @@ class Btrfs(Driver):
             finally:
                 os.close(fd)
 
+    def is_freeing(self) -> bool:
+        with Doing("pool"):
+            fd = btrfs.open_directory(self.pool)
+            try:
+                return btrfs.is_cleaning(fd)
+            finally:
+                os.close(fd)
+
     def settle_counting(self) -> bool:
         from strata.storage import btrfs_quota
 

@@ -366,6 +366,10 @@ class Driver:
         this lets the pool begin to count."""
         return self.get_usage(name).referenced or 0
 
+    def is_freeing(self) -> bool:
+        """Whether the space of something that was destroyed is still on its way back."""
+        return False
+
     def settle_counting(self) -> bool:
         """After removals: let the pool stop counting for limits when none is left, and count
         anew where its counts cannot be relied on. Whether something had to be done."""

@@ -179,6 +179,13 @@ def resolve_size(native: Mapping[str, str], base: int) -> dict[str, str]:
     return resolved
 
 
+def drop_unlimited(native: Mapping[str, str]) -> dict[str, str]:
+    """Properties for something new, where "no limit" needs no saying."""
+    limits = ("size", *LIMITS)
+    return {name: value for name, value in native.items()
+            if not (name in limits and value == _NONE)}  # fmt: skip
+
+
 class Profile:
     """Settings for one kind of work and the reason for them."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CONFIG = "store.json"
 INIT_HINT = "make one with `strata system init`"
+REMOVED_HINT = "`strata undo` brings back the one that was removed; `strata system init` makes anew"
 
 
 class StoreConfig:
@@ -69,7 +70,8 @@ def load(root: str) -> StoreConfig:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreMissing(f"there is no store at {root}", hint=INIT_HINT) from None
+        hint = REMOVED_HINT if os.path.isdir(f"{root}/removed") else INIT_HINT
+        raise StoreMissing(f"there is no store at {root}", hint=hint) from None
     try:
         text = os.read(fd, 65536)
     finally:

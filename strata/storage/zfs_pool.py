@@ -110,9 +110,26 @@ def _ensure_pool(path: str, size: int, undo: contextlib.ExitStack) -> str:
 
 
 def _import(pool: str, path: str) -> bool:
-    folder = os.path.dirname(path)
-    argv = ["zpool", "import", "-d", folder, "-o", "cachefile=none", pool]
-    return command.run(argv, check=False).returncode == 0
+    """Import the pool in a file; by its number where a store that was set aside, whose pool has
+    the same name, lies beside it."""
+    argv = ["zpool", "import", "-d", os.path.dirname(path), "-o", "cachefile=none"]
+    if command.run([*argv, pool], check=False).returncode == 0:
+        return True
+    listed = command.run(["zpool", "import", "-d", os.path.dirname(path)], check=False).text
+    number = find_pool_number(listed, path)
+    return number is not None and command.run([*argv, number], check=False).returncode == 0
+
+
+def find_pool_number(listed: str, path: str) -> str | None:
+    """The number of the pool in a file, in what ``zpool import`` lists; None without one."""
+    number = None
+    for line in listed.splitlines():
+        words = line.split()
+        if words[:1] == ["id:"]:
+            number = words[-1]
+        elif words[:1] == [path]:
+            return number
+    return None
 
 
 def _check_parent(parent: str) -> None:

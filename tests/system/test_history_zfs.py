@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 
 import pytest
 from helpers.apart import apart
-from helpers.store import BUSYBOX, POOL, Store
+from helpers.store import BUSYBOX, POOL, Store, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.zfsfuse]
 
@@ -71,6 +73,30 @@ def test_what_was_removed_comes_back() -> None:
         assert store.ok("undo").line == "container web"
         assert store.ok("start", "-a", "web").line == "two"
         assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+
+    apart(act)
+
+
+def test_a_change_within_one_second_is_seen_in_both_directions() -> None:
+    """The times of zfs-fuse are whole seconds: a change can leave size and times as they were."""
+
+    def act(store: Store) -> None:
+        store.ok("volume", "create", "data")
+        path = store.ok("volume", "inspect", "data", "--format", "{{.Mountpoint}}").line
+        known: list[float] = []
+        while len(set(known)) != 1:
+            store.strata("snapshot", "rm", "--now", "data@old")
+            known = []
+            for text in ("one", "two"):
+                if known:
+                    store.ok("snapshot", "data@old")
+                with open(f"{path}/f", "w") as file:
+                    file.write(text)
+                known.append(os.stat(f"{path}/f").st_mtime)
+        wait_until(lambda: time.time() > known[0] + 1.1, "the next second")
+        store.ok("snapshot", "data@new")
+        for specs in (["data@old"], ["data@old", "data@new"], ["data@new", "data@old"]):
+            assert store.ok("diff", *specs).line == "C /f  3 B -> 3 B", specs
 
     apart(act)
 

@@ -232,6 +232,22 @@ def test_words_that_make_no_sense(busybox_store: Store) -> None:
 
 
 @pytest.mark.btrfs
+def test_no_limit_can_be_said_from_the_beginning(busybox_store: Store) -> None:
+    store = busybox_store
+    try:
+        for name, options in (("zero", ("-o", "size=0")), ("word", ("-o", "refquota=none"))):
+            assert store.ok("volume", "create", *options, name).line == name
+            assert store.ok("volume", "inspect", name).json[0]["Limits"] == []
+        store.ok("create", "--name", "free", "--storage-opt", "size=0", BUSYBOX, "true")
+        assert store.ok("system", "df").rc == 0
+        assert store.ok("start", "-a", "free").rc == 0
+        assert store.ok("system", "check", "--format", "json").json["Problems"] == []
+    finally:
+        store.strata("rm", "--now", "free")
+        store.strata("volume", "rm", "--now", "zero", "word")
+
+
+@pytest.mark.btrfs
 def test_df_tells_numbers_where_the_pool_does_not_count(tmp_path: Path) -> None:
     with open_store() as store:
         ok = store.ok

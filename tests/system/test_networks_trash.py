@@ -273,6 +273,24 @@ def test_an_overlay_whose_key_was_destroyed_does_not_come_back(store: Store) -> 
     assert list_trash(store) == []
 
 
+def test_a_rebuild_finds_an_overlay_in_the_trash_only_with_its_key(store: Store) -> None:
+    store.ok("network", "create", "-d", "wireguard", "mesh")
+    before = inspect(store, "mesh")
+    store.ok("network", "rm", "mesh")
+    entries = f"{store.pool}/records/trash"
+    for name in os.listdir(entries):
+        os.unlink(f"{entries}/{name}")
+    assert "nothing says when the removed network may go" in store.strata("system", "check").out
+    store.ok("system", "rebuild")
+    store.ok("undo")
+    assert inspect(store, "mesh") == before
+    store.ok("network", "rm", "mesh")
+    store.engine().driver.destroy_recursive("records")
+    store.ok("system", "rebuild")
+    assert list_trash(store) == []
+    assert store.ok("system", "check").out == ""
+
+
 def test_undoing_the_removal_of_a_fork_brings_its_networks_back(store: Store) -> None:
     store.ok("network", "create", "back")
     store.ok("create", "--name", "one", "--network", "back", *SLEEPER)

@@ -52,6 +52,18 @@ def test_changes_are_told_with_their_sizes(past: Store) -> None:
     assert "D /new  -2 B" in back
 
 
+def test_a_volume_is_compared_with_a_snapshot_only(past: Store) -> None:
+    outcome = past.strata("diff", "data")
+    assert outcome.rc == 125
+    assert "strata diff data@SNAPSHOT" in outcome.err
+    prefix = past.ok("images", "-q", "--no-trunc").line.removeprefix("sha256:")[:3]
+    past.ok("volume", "create", prefix)
+    try:
+        assert past.strata("diff", prefix).rc == 125, "not of the image whose id begins so"
+    finally:
+        past.ok("volume", "rm", prefix)
+
+
 def test_a_container_is_compared_without_its_volumes(past: Store) -> None:
     changed = past.ok("diff", "web@one").out.splitlines()
     assert "C /etc/app  5 B -> 8 B" in changed

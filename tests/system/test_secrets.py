@@ -42,6 +42,17 @@ def test_a_secrets_life(busybox_store: Store) -> None:
         strata("secret", "rm", "--all")
 
 
+def test_what_would_go_is_said_before(busybox_store: Store) -> None:
+    busybox_store.ok("secret", "create", "kept", "-", input="x")
+    try:
+        told = busybox_store.ok("secret", "rm", "--dry-run", "--all").out
+        assert told == "would remove secret kept (without a way back)\n"
+        assert busybox_store.strata("secret", "rm", "--dry-run", "nosuch").rc != 0
+        assert busybox_store.ok("secret", "exists", "kept").rc == 0
+    finally:
+        busybox_store.ok("secret", "rm", "kept")
+
+
 def test_containers_see_their_secrets_and_nobody_else_does(busybox_store: Store) -> None:
     strata, ok = busybox_store.strata, busybox_store.ok
     ok("secret", "create", "--env", "pw", "VALUE", env={"VALUE": VALUE})

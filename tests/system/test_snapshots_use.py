@@ -172,6 +172,10 @@ def test_snapshot_names(busybox_store: Store, volume: str) -> None:
         assert outcome.err.startswith("Error: "), repr(outcome)
         assert outcome.err.count("\n") <= 2
         assert run("rollback", "--", spec).rc == 125
+    for word, hint in (("data", "'strata snapshot data@before-upgrade'"), ("lss", "snapshot ls'")):
+        outcome = run("snapshot", word)
+        assert outcome.rc == 125
+        assert hint in outcome.err
     assert run("rollback", "data@none").rc == 125
     assert snapshots(busybox_store, "data") == ["one"]
     busybox_store.ok("snapshot", "rm", "data@one")

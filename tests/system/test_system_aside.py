@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -20,7 +21,9 @@ def test_a_store_comes_back_with_everything() -> None:
         assert "1 container: web" in store.ok("system", "reset", "--dry-run").out
         done = store.ok("system", "reset", "--force")
         assert "strata undo" in done.err
-        assert store.strata("ps").rc == 125
+        missing = store.strata("ps")
+        assert missing.rc == 125
+        assert "strata undo" in missing.err, "not only how to make another"
         assert list_store_mounts(store.base) == []
         assert list_loops(store.base) == []
         assert store.ok("undo", "--dry-run").out.startswith("would bring back the store")
@@ -38,7 +41,9 @@ def test_a_new_store_can_be_made_and_the_old_one_waits() -> None:
         store.ok("system", "reset", "--force")
         store.make(size=300 << 20)
         assert store.ok("volume", "ls", "-q").out == ""
-        assert "nothing to undo" in store.strata("undo").err
+        refused = store.strata("undo")
+        assert "nothing to undo" in refused.err
+        assert "`strata system reset` and then `strata undo`" in refused.err
         store.ok("system", "reset", "--force", "--now")
         store.ok("undo")
         assert store.ok("volume", "ls", "-q").line == "old"
@@ -46,6 +51,43 @@ def test_a_new_store_can_be_made_and_the_old_one_waits() -> None:
         store.ok("system", "reset", "--force", "--now")
         assert store.strata("undo").rc == 125
         assert not [name for name in os.listdir(store.root) if "pool" in name]
+
+
+@pytest.mark.btrfs
+def test_a_clock_that_was_set_right_makes_no_store_due() -> None:
+    with open_store(size=300 << 20) as store:
+        store.ok("volume", "create", "old")
+        store.ok("system", "reset", "--force")
+        folder = f"{store.root}/removed"
+        year = 365 * 86400
+        for name in os.listdir(folder):
+            # As if all this had happened a year ago, by a clock that was wrong, in another boot.
+            with open(f"{folder}/{name}") as file:
+                known = json.load(file)
+            late = {key: known[key] - year for key in ("removed", "due", "time", "wall")
+                    if key in known}  # fmt: skip
+            with open(f"{folder}/{name}", "w") as file:
+                json.dump({**known, **late, "boot": "another"}, file)
+        store.make(size=300 << 20)
+        store.ok("container", "prune", "--force")  # collects what is due
+        store.ok("system", "reset", "--force", "--now")
+        store.ok("undo")
+        assert store.ok("volume", "ls", "-q").line == "old"
+
+
+@pytest.mark.btrfs
+def test_a_store_goes_when_its_week_is_over() -> None:
+    with open_store(size=300 << 20) as store:
+        store.ok("system", "reset", "--force")
+        store.make(size=300 << 20)
+        store.ok("container", "prune", "--force")
+        assert [name for name in os.listdir(store.root) if ".removed-" in name]
+        with open(f"{store.root}/removed/clock") as file:
+            clock = json.load(file)
+        with open(f"{store.root}/removed/clock", "w") as file:
+            json.dump({**clock, "uptime": clock["uptime"] - 8 * 86400}, file)
+        store.ok("container", "prune", "--force")
+        assert not [name for name in os.listdir(store.root) if "removed" in name]
 
 
 @pytest.mark.btrfs
@@ -80,5 +122,24 @@ def test_a_zfs_store_comes_back() -> None:
         assert store.ok("volume", "ls", "-q").line == "data"
         store.ok("system", "reset", "--force", "--now")
         assert not os.path.exists(store.root)
+
+    apart(act)
+
+
+@pytest.mark.zfsfuse
+def test_of_several_zfs_stores_each_comes_back() -> None:
+    """Their pool files lie side by side, and their pools may have one name."""
+
+    def act(store: Store) -> None:
+        store.ok("system", "reset", "--force", "--now")
+        for name in ("first", "second"):
+            store.make("zfs", size=300 << 20)
+            store.ok("volume", "create", name)
+            store.ok("system", "reset", "--force")
+        store.ok("undo")
+        assert store.ok("volume", "ls", "-q").line == "second"
+        store.ok("system", "reset", "--force", "--now")
+        store.ok("undo")
+        assert store.ok("volume", "ls", "-q").line == "first"
 
     apart(act)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from helpers.store import BUSYBOX, Store, list_processes, list_store_mounts, open_store
 
+from strata.engine.containers import checkpoints
 from strata.engine.core import Engine
+from strata.runtime import criu
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
 
@@ -46,6 +48,11 @@ def read_all(e: Engine) -> dict[str, dict[str, dict[str, Any]]]:
         kind: {record["id"]: record for record in e.records.list_records(kind)}
         for kind in ("container", "image", "layer", "volume")
     }
+
+
+def list_trash(store: Store) -> set[tuple[str, str]]:
+    rows = store.ok("trash", "ls", "--format", "json").json
+    return {(row["Kind"], row["Name"]) for row in rows}
 
 
 def check(store: Store) -> None:
@@ -114,6 +121,96 @@ def test_what_was_removed_stays_removed(filled: Store) -> None:
     assert "removed" not in filled.ok("ps", "--all").out
     (entry,) = filled.engine().trash.list_entries()
     assert entry["name"] == "removed"
+
+
+def test_removed_images_and_networks_are_in_the_trash_again(filled: Store) -> None:
+    filled.ok("rmi", "localhost/more:1")  # a name, of which nothing is written elsewhere
+    filled.ok("rm", "made")
+    filled.ok("rmi", "localhost/made:1")
+    filled.ok("network", "create", "--subnet", "10.99.7.0/24", "back")
+    filled.ok("network", "rm", "back")
+    filled.ok("network", "create", "gone")
+    filled.ok("network", "rm", "--now", "gone")
+    destroy_records(filled)
+    filled.ok("system", "rebuild")
+    assert list_trash(filled) == {
+        ("container", "made"), ("container", "removed"), ("image", "localhost/made:1"),
+        ("network", "back"),
+    }  # fmt: skip
+    check(filled)
+    assert "localhost/made" not in filled.ok("images").out
+    assert "back" not in filled.ok("network", "ls", "-q").out
+    filled.ok("container", "prune", "--force")  # collects
+    filled.ok("trash", "restore", "back", "localhost/made:1")
+    (network,) = filled.ok("network", "inspect", "back").json
+    assert network["subnets"][0]["subnet"] == "10.99.7.0/24"
+    assert filled.ok("run", "--rm", "localhost/made:1", "cat", "/new").line == "new"
+    check(filled)
+    destroy_records(filled)
+    filled.ok("system", "rebuild")
+    assert "back" in filled.ok("network", "ls").out
+    assert "localhost/made" in filled.ok("images").out
+    assert list_trash(filled) >= {("container", "removed")}
+    check(filled)
+
+
+def test_a_removed_branch_of_what_is_alive_is_a_branch_again(filled: Store) -> None:
+    path = filled.ok("volume", "inspect", "data", "--format", "{{.Mountpoint}}").line
+    with open(f"{path}/now", "w") as file:
+        file.write("alive")
+    for target in ("data", "web"):
+        filled.ok("branch", "rm", target, "g1")
+    destroy_records(filled)
+    filled.ok("system", "rebuild")
+    assert list_trash(filled) == {
+        ("branch", "data g1"), ("branch", "web g1"), ("container", "removed"),
+    }  # fmt: skip
+    check(filled)
+    filled.ok("container", "prune", "--force", "--filter", "label=none")  # collects
+    assert os.path.exists(f"{path}/now"), "what is alive goes on"
+    filled.ok("undo")
+    for target in ("data", "web"):
+        rows = filled.ok("branch", "ls", target, "--format", "json").json
+        assert [row["Name"] for row in rows] == ["g2", "g1"]
+    filled.ok("switch", "data", "g1")
+    filled.ok("switch", "data", "g2")
+    assert os.path.exists(f"{path}/now")
+    check(filled)
+
+
+def test_what_comes_back_of_the_trash_lies_where_it_did(filled: Store) -> None:
+    filled.ok("volume", "create", "other")
+    e = filled.engine()
+    known = {kind: e.records.get(kind, e.records.resolve(kind, name))["dataset"]
+             for kind, name in (("volume", "other"), ("container", "made"))}  # fmt: skip
+    filled.ok("volume", "rm", "other")
+    filled.ok("rm", "made")
+    destroy_records(filled)
+    filled.ok("system", "rebuild")
+    filled.ok("undo")
+    e = filled.engine()
+    assert known == {kind: e.records.get(kind, e.records.resolve(kind, name))["dataset"]
+                     for kind, name in (("volume", "other"), ("container", "made"))}  # fmt: skip
+    check(filled)
+
+
+def test_a_checkpoint_is_found(filled: Store) -> None:
+    """What CRIU wrote is looked for, not read; the lane of OpenZFS has a CRIU that goes on."""
+    e = filled.engine()
+    web = e.records.get("container", e.records.resolve("container", "web"))
+    folder = f"{checkpoints.find_folder(e, web)}/{checkpoints.IMAGES}"
+    os.makedirs(folder)
+    with open(f"{folder}/{criu.INVENTORY}", "w"):
+        pass
+    os.utime(f"{folder}/{criu.INVENTORY}", (1700000000, 1700000000))
+    destroy_records(filled)
+    filled.ok("system", "rebuild")
+    state = filled.ok("container", "inspect", "web").json[0]["State"]
+    assert state["Checkpointed"] is True
+    assert state["CheckpointedAt"].startswith("2023-11-14T22:13:20")
+    assert filled.ok("container", "inspect", "made").json[0]["State"]["Checkpointed"] is False
+    filled.ok("start", "web")
+    assert not os.path.exists(folder), "a plain start drops it"
 
 
 def test_records_that_are_sound_are_kept(filled: Store) -> None:

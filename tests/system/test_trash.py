@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from helpers.store import Store
@@ -34,6 +35,20 @@ def test_only_what_is_named_is_destroyed(store: Store) -> None:
     assert "volume one" in done.err
     assert [row["Name"] for row in _rows(store)] == ["two"]
     assert len(os.listdir(f"{store.root}/pool/trash")) == 1
+
+
+def test_what_was_freed_is_told(store: Store) -> None:
+    """btrfs gives space back some time after; what is said is what came back."""
+    store.ok("volume", "create", "data")
+    path = store.ok("volume", "inspect", "data", "--format", "{{.Mountpoint}}").line
+    with open(f"{path}/f", "wb") as file:
+        file.write(os.urandom(40 << 20))
+        os.fsync(file.fileno())
+    store.ok("volume", "rm", "data")
+    told = store.ok("trash", "empty", "--all", "--force").err.splitlines()[-1]
+    freed = re.fullmatch(r"freed ([\d.]+) MB", told)
+    assert freed, told
+    assert float(freed.group(1)) > 30
 
 
 def test_without_a_terminal_it_asks_for_force_and_destroys_nothing(store: Store) -> None:

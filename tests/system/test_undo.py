@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.store import Store
+from helpers.sessions import replay
+from helpers.store import Store, get_busybox_tar
 
 from strata.engine.names import get_volume
 
@@ -192,9 +193,34 @@ def test_a_dry_run_says_what_would_go_and_nothing_goes(
 
 
 def test_a_dry_run_refuses_what_the_command_would_refuse(used: Store) -> None:
-    assert used.strata("rm", "--dry-run", "nosuch").rc == 1
-    assert used.strata("volume", "rm", "--dry-run", "data").rc == 2
+    used.ok("run", "-d", "--name", "busy", "--stop-timeout", "0", IMAGE, "sleep", "100")
+    try:
+        for words in (("rm", "nosuch"), ("rm", "busy"), ("volume", "rm", "data"), ("rmi", IMAGE),
+                      ("volume", "rm", "nosuch"), ("network", "rm", "strata")):  # fmt: skip
+            dry, real = used.strata(*words, "--dry-run"), used.strata(*words)
+            assert real.rc != 0
+            assert (dry.rc, dry.err) == (real.rc, real.err), words
+    finally:
+        used.ok("rm", "-f", "--now", "busy")
     assert used.strata("snapshot", "rm", "--dry-run", "data@nosuch").rc != 0
+
+
+@pytest.mark.parametrize("words", [
+    ("rm", "web"), ("volume", "rm", "-f", "data"), ("container", "prune", "--force"),
+    ("image", "prune", "--all", "--force"), ("system", "prune", "--force"),
+])  # fmt: skip
+def test_at_a_terminal_a_removal_says_how_to_take_it_back(
+    used: Store, words: tuple[str, ...]
+) -> None:
+    if words[0] == "image":
+        used.ok("import", "--message", "another", get_busybox_tar(), "localhost/unused:1")
+    lines = replay(used, [f"$ strata {' '.join(words)}"])
+    operation = trash(used)[0]["Operation"]
+    assert lines[-1] == f"'strata undo {operation}' brings it back"
+    used.ok("undo")
+    assert "brings it back" not in used.ok(*words).err, "only at a terminal"
+    used.ok("undo")
+    used.strata("rmi", "localhost/unused:1")
 
 
 def test_what_was_destroyed_by_hand_is_said_and_keeps_nothing_else_from_coming_back(
@@ -257,6 +283,26 @@ def test_the_newest_removal_is_the_newest_also_when_the_clock_went_back(used: St
     assert [row["Name"] for row in trash(used)] == ["data", "web"]
     assert used.ok("undo").line == "volume data"
     assert used.ok("undo").line == "container web"
+
+
+def test_a_snapshot_or_branch_whose_name_is_taken_says_what_it_is_called_now(used: Store) -> None:
+    used.ok("rm", "web")
+    used.ok("snapshot", "data@mon")
+    used.ok("snapshot", "rm", "data@mon")
+    used.ok("snapshot", "data@mon")
+    done = used.ok("undo")
+    assert done.line == "snapshot data@mon-restored"
+    assert "mon is taken: it is called mon-restored now" in done.err
+    used.ok("rollback", "data@mon")
+    used.ok("branch", "rm", "data", "g1")
+    used.ok("branch", "rename", "data", "g2", "g1")
+    done = used.ok("undo")
+    assert done.line == "branch data g1-restored"
+    assert "g1 is taken: it is called g1-restored now" in done.err
+    used.ok("branch", "rm", "data", "g1-restored")
+    done = used.ok("trash", "restore", "--name", "old", "data g1-restored")
+    assert done.line == "branch data old"
+    assert "it was called g1-restored" in done.err
 
 
 @pytest.mark.parametrize("removed", ["snapshot", "branch"])

@@ -65,7 +65,7 @@ def test_help_goes_to_standard_output(
         (["run", "--network", "slirp4netns", "x"], "replaced by pasta", "--network pasta"),
         (["run", "--env-file", "/nonexistent/x", "x"], "no such file or directory", ""),
         (["run", "-d", "--detach-keys", "a", "x"], "cannot be used together", ""),
-        (["snapshot", "data"], "unrecognized command 'strata snapshot data'", "--help"),
+        (["snapshot", "data"], "unrecognized command 'strata snapshot data'", "data@"),
         (["rollback", "data"], "does not name a snapshot", "TARGET@NAME"),
         (["completion", "tcsh"], 'unknown shell "tcsh"', "bash, fish, zsh"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import DOCUMENT_FORMAT, NO_HEADING, Command, Option
+from strata.cli.table import DOCUMENT_FORMAT, DRY_RUN, NO_HEADING, Command, Option
 
 _FORMAT = Option("--format", "string", "json, or a Go template, as in '{{.Spec.Name}}'", "FORMAT")
 
@@ -66,6 +66,7 @@ COMMANDS = (
         None,
         (
             Option("--all -a", "flag", "All secrets"),
+            DRY_RUN,
             Option("--ignore -i", "flag", "Pass over those that do not exist"),
         ),
         text="Containers made with a secret keep their copies. A secret never goes to the trash.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strata.cli.table import DOCUMENT_FORMAT, FORMAT, UNASKED, Command, Option
+from strata.cli.table import DOCUMENT_FORMAT, DRY_RUN, FORMAT, UNASKED, Command, Option
 
 _DRY_RUN = Option("--dry-run", "flag", "Only print what would come back")
 
@@ -70,7 +70,7 @@ COMMANDS = (
         most=None,
         options=(
             Option("--all -a", "flag", "Everything in the trash"),
-            Option("--dry-run", "flag", "Only print what would go"),
+            DRY_RUN,
             UNASKED,
             Option("--free", "size", "The oldest, until the pool has that much free", "SIZE"),
             Option("--older-than", "duration", "What was removed longer ago", "DURATION"),

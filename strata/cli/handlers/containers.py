@@ -47,5 +47,5 @@ def show_pruned(done: dict[str, Any]) -> None:
     for failure in done.get("Failed") or ():
         note(f"not removed: {failure}")
     freed, held = done.get("Freed") or 0, done.get("Trash") or 0
-    text = f"freed {human_size(freed)}"
+    text = f"freed {human_size(freed)}" + (" so far" if done.get("Freeing") else "")
     note(f"{text}; the trash holds {human_size(held)}" if held else text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from strata.cli import losses
@@ -27,8 +28,8 @@ def log(context: Context, options: Options, arguments: list[str]) -> int:
         return 0
     from strata.cli import graph as drawing
 
-    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    write_lines(drawing.draw(found, colour=sys.stdout.isatty(), plain=plain))
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    write_lines(drawing.draw(found, colour=colour, plain=not drawing.knows_utf8(os.environ)))
     return 0
 
 

@@ -119,7 +119,6 @@ def prune(context: Context, options: Options, arguments: list[str]) -> int:
     def act(filters: dict[str, list[str]]) -> None:
         for name in removal.prune(context.engine, filters):
             say(name)
-        losses.show_way_back(context)
 
     warning = "This will remove all networks not used by at least one container."
     return losses.prune(context, options, "network", warning, act)

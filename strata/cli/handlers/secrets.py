@@ -123,7 +123,11 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 
     def act(name: str) -> None:
         try:
-            say(secrets.remove(context.engine, name))
+            if options.flag("dry-run"):
+                found = secrets.get(context.engine, name)
+                say(f"would remove secret {found['name']} (without a way back)")
+            else:
+                say(secrets.remove(context.engine, name))
         except NotFound:
             if not options.flag("ignore"):
                 raise

@@ -6,7 +6,7 @@ import time
 
 from strata.cli import losses
 from strata.cli.context import Context, note, say
-from strata.errors import StoreMissing, UsageError
+from strata.errors import NotFound, StoreMissing, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ def undo(context: Context, options: Options, arguments: list[str]) -> int:
         _ = context.engine
     except StoreMissing as error:
         return _undo_reset(context, options, error)
-    operation = restoring.choose_operation(context.engine, arguments[0] if arguments else None)
+    try:
+        operation = restoring.choose_operation(context.engine, arguments[0] if arguments else None)
+    except NotFound as error:
+        if not arguments and _list_aside(context):
+            error.hint = "a store that was removed here is kept: `strata system reset` and then " \
+                "`strata undo` bring it in place of this one"  # fmt: skip
+        raise
     done = operation["Command"] or operation["Verb"]
     note(f"{operation['Operation']}: strata {done}, {ago(operation['Removed'], time.time())}")
     if options.flag("dry-run"):
@@ -50,7 +56,7 @@ def _undo_reset(context: Context, options: Options, missing: StoreMissing) -> in
     from strata.engine.system import aside
 
     root, _ = get_roots(context.root, context.runroot)
-    entries = aside.list_entries(root)
+    entries = _list_aside(context)
     if not entries:
         raise missing
     note(f"strata system reset, {ago(entries[0]['removed'], time.time())}")
@@ -60,6 +66,14 @@ def _undo_reset(context: Context, options: Options, missing: StoreMissing) -> in
     aside.bring_back(root)
     say(f"store {root}")
     return 0
+
+
+def _list_aside(context: Context) -> list[dict[str, Any]]:
+    """Stores that were removed here and are kept, the newest first."""
+    from strata.engine.core import get_roots
+    from strata.engine.system import aside
+
+    return aside.list_entries(get_roots(context.root, context.runroot)[0])
 
 
 def _show_restored(row: dict[str, Any]) -> None:

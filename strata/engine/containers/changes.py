@@ -9,7 +9,7 @@ from strata.engine import events, names
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.history.targets import COMMIT_PREFIX
 from strata.engine.images import layers
-from strata.errors import NotFound
+from strata.errors import NotFound, UsageError
 from strata.store import lifecycle
 from strata.store.records import new_id
 
@@ -52,6 +52,9 @@ def _resolve(e: Engine, name: str, kind: str) -> tuple[str | None, str | None]:
             if kind == "container":
                 raise
     found = names.find_image(e, name)
+    if kind != "image" and not (found and found[1]) and e.records.find_name("volume", name):
+        raise UsageError(f"{name} is a volume, and is compared with one of its snapshots",
+                         hint=f"strata diff {name}@SNAPSHOT; see `strata log {name}`")  # fmt: skip
     if found is None:
         raise NotFound(f"{name} not found: layer not known", hint="`strata ps -a`, `strata images`")
     image = found[0]

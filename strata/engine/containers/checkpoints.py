@@ -92,6 +92,14 @@ def is_complete(folder: str) -> bool:
     return os.path.exists(f"{folder}/{IMAGES}/{criu.INVENTORY}")
 
 
+def find_time(e: Engine, record: Record) -> float | None:
+    """When the checkpoint of a container was written, in seconds since the epoch; None without."""
+    try:
+        return os.stat(f"{find_folder(e, record)}/{IMAGES}/{criu.INVENTORY}").st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def may_have(record: Record) -> bool:
     """Whether it is worth looking for a checkpoint of a container."""
     return "checkpointed" in record["state"]
@@ -277,15 +285,15 @@ def settle(e: Engine, container_id: str) -> None:
         for part in (IMAGES, PREVIOUS):
             if not os.path.exists(f"{folder}/{part}/{criu.INVENTORY}"):
                 remove_path(f"{folder}/{part}")
-        complete = is_complete(folder)
+        written = find_time(e, record)
+        complete = written is not None
         status = lifecycle.derive(record)
         if status == lifecycle.RUNNING:
             thaw(e, record)
         elif record["state"]["status"] in lifecycle.LIVE and complete:
             _settle(e, record)
             return
-        if complete and may_have(record):
-            written = os.stat(f"{folder}/{IMAGES}/{criu.INVENTORY}").st_mtime
+        if written is not None and may_have(record):
             at = "" if status in lifecycle.LIVE else format_time(written)
             record["state"]["checkpointed"] = at
             e.records.save(record, durable=False)

@@ -291,6 +291,7 @@ def create_planned(
         mounts.add_others(e, config, options)
         held_layers = mounts.resolve_images(e, config)
     native, _ = properties.plan(options.get("storage") or {}, e.driver.flavour)
+    native = properties.drop_unlimited(native)
     name = options.get("name") or ""
     if name:
         names.check_name(name, "container")

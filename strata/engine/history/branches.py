@@ -120,17 +120,22 @@ def _forget(e: Engine, record: Record, guid: str) -> None:
 
 
 def _bury(e: Engine, operation: Operation, record: Record, branch: Record) -> None:
-    removed: Record = {
-        "id": new_id(), "name": f"{record['name']} {targets.branch_name(branch)}",
-        "target": record["id"], "target_kind": record["kind"], "branch": branch,
-        "guid": branch["guid"], "dataset": branch["dataset"],
-    }  # fmt: skip
+    removed = make_removed(record, branch)
     operation.plan(["settle-branch-removal", removed["id"]])
     entry = e.bury("branch", removed, [branch["dataset"]], verb="branch-rm", keep=True)
     trace.point("branch-rm:trashed")
     _forget(e, record, branch["guid"])
     trace.point("branch-rm:forgotten")
     e.move_to_trash(entry)
+
+
+def make_removed(record: Record, branch: Record) -> Record:
+    """What the trash entry of a branch holds as its record."""
+    return {
+        "id": new_id(), "name": f"{record['name']} {targets.branch_name(branch)}",
+        "target": record["id"], "target_kind": record["kind"], "branch": branch,
+        "guid": branch["guid"], "dataset": branch["dataset"],
+    }  # fmt: skip
 
 
 def settle_removal(e: Engine, entry_id: str) -> None:
@@ -179,5 +184,6 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
         targets.save(e, record)
         trace.point("restore:branch-recorded")
         e.trash.delete(entry["id"])
+    notes = restoring.note_name(old, branch["branch"], asked=name is not None)
     return {"Kind": "branch", "Name": f"{record['name']} {branch['branch']}",
-            "Was": entry["name"], "Notes": []}  # fmt: skip
+            "Was": entry["name"], "Notes": notes}  # fmt: skip

@@ -170,7 +170,7 @@ def compare(e: Engine, old: str, new: str = "") -> list[Change]:
     if not new:
         new = old.rpartition("@")[0]
     with View(e, old) as before, View(e, new) as after:
-        return compare_trees(after.path, before.path, before.settled)
+        return compare_trees(after.path, before.path, min(before.settled, after.settled))
 
 
 # -- mounting --------------------------------------------------------------------------------------

@@ -168,10 +168,14 @@ def put_back(
         trace.point("restore:ready")
         operation.replace(["settle-restore", object_id])
         finish(e, object_id)
-    if record["name"] == entry["name"]:
+    return note_name(entry["name"], record["name"], asked=name is not None)
+
+
+def note_name(old: str, new: str, *, asked: bool) -> list[str]:
+    """What is said when something comes back under another name than its own."""
+    if new == old:
         return []
-    return [f"{entry['name']} is taken: it is called {record['name']} now"
-            if name is None else f"it was called {entry['name']}"]  # fmt: skip
+    return [f"it was called {old}" if asked else f"{old} is taken: it is called {new} now"]
 
 
 def find_places(e: Engine, entry: Record) -> dict[str, Dataset]:

@@ -241,8 +241,10 @@ def bring_back(e: Engine, entry: Record, name: str | None) -> Record:
             own(record, wanted)
             targets.save(e, record)
     targets.emit(e, "restore", record, wanted)
+    from strata.engine.history.restoring import note_name
+
     return {"Kind": "snapshot", "Name": f"{record['name']}@{wanted}", "Was": entry["name"],
-            "Notes": []}  # fmt: skip
+            "Notes": note_name(removed["snapshot"], wanted, asked=name is not None)}  # fmt: skip
 
 
 def _choose_name(e: Engine, record: Record, old: str, name: str | None) -> str:

@@ -78,7 +78,8 @@ def register(
         write_bytes(f"{folder}/config.json", config)
         if manifest is not None:
             write_bytes(f"{folder}/manifest.json", manifest)
-        write_json(f"{folder}/record.json", record)
+        write_json(copy_path(e, image_id), record)
+        remove_file(removed_path(e, image_id))
         trace.point("image:documents-written")
         e.records.save(record)
         e.trash.delete(image_id)
@@ -99,12 +100,22 @@ def _move_name(e: Engine, name: str, image_id: str) -> None:
             save(e, previous)
 
 
+def copy_path(e: Engine, image_id: str) -> str:
+    """Where the copy of an image's record lies, which `system rebuild` restores it from."""
+    return f"{folder_of(e, image_id)}/record.json"
+
+
+def removed_path(e: Engine, image_id: str) -> str:
+    """Where that copy lies while the image is in the trash."""
+    return f"{folder_of(e, image_id)}/removed.json"
+
+
 def save(e: Engine, record: Record) -> None:
     """Write an image record and its copy."""
     e.records.save(record)
-    folder = folder_of(e, record["id"])
-    if os.path.isdir(folder):
-        write_json(f"{folder}/record.json", record, durable=False)
+    if os.path.isdir(folder_of(e, record["id"])):
+        write_json(copy_path(e, record["id"]), record, durable=False)
+        remove_file(removed_path(e, record["id"]))
 
 
 def tag(e: Engine, source: str, targets: Sequence[str]) -> None:
@@ -158,6 +169,17 @@ def exists(e: Engine, name: str) -> bool:
         return names.find_image(e, name) is not None
     except UsageError:
         return False
+
+
+def refuse_used(users: Sequence[Record]) -> None:
+    """`InUse`, with the containers that were made from an image, when there are some."""
+    if users:
+        listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
+        raise InUse(
+            f"image used by {listed}: image is in use by a container",
+            hint="remove those containers first, or use --force to remove them too",
+            exit_code=2,
+        )
 
 
 def users_of(e: Engine, image_id: str) -> list[Record]:
@@ -229,14 +251,7 @@ def _discard(
     trace.point("rmi:unused")
     with e.lock_images():
         image = e.records.get("image", image_id)
-        users = users_of(e, image_id)
-        if users:
-            listed = ", ".join(f"{user['id'][:12]} ({user['name']})" for user in users)
-            raise InUse(
-                f"image used by {listed}: image is in use by a container",
-                hint="remove those containers first, or use --force to remove them too",
-                exit_code=2,
-            )
+        refuse_used(users_of(e, image_id))
         if mounting.is_mounted(e, image_id):
             raise InUse(
                 f"image {name or image_id[:12]} is mounted on the host",
@@ -263,7 +278,10 @@ def settle_removal(e: Engine, image_id: str) -> None:
         e.records.drop_name("image", name, image_id)
     e.records.delete("image", image_id)
     # Kept for undo with the entry; `rebuild` must not resurrect a removed image.
-    remove_file(f"{folder_of(e, image_id)}/record.json")
+    try:
+        os.rename(copy_path(e, image_id), removed_path(e, image_id))
+    except FileNotFoundError:
+        return
 
 
 def forget_documents(e: Engine, image_id: str) -> None:

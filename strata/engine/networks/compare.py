@@ -29,6 +29,7 @@ def find_networks(e: Engine, w: World) -> Iterator[Problem]:
     """Everything that is not as it should be about networks."""
     yield from _find_names(e, w)
     yield from _find_lost(e, w)
+    yield from _find_removed(e, w)
     yield from _find_users(w)
     yield from _find_bridges(e, w)
     yield from _find_held(e, w)
@@ -71,6 +72,14 @@ def _find_lost(e: Engine, w: World) -> Iterator[Problem]:
         if not known and not w.is_busy(network_id) and verbs.read_copy(e, network_id) is not None:
             yield Problem("record-lost", f"network {network_id[:SHORT_ID]}", "its record is gone",
                           functools.partial(verbs.restore, e))  # fmt: skip
+
+
+def _find_removed(e: Engine, w: World) -> Iterator[Problem]:
+    for record in verbs.list_lost(e):
+        if not w.is_busy(record["id"]) and not w.is_damaged("network", record["id"]):
+            yield Problem("trash-lost", _show(record),
+                          "nothing says when the removed network may go",
+                          functools.partial(verbs.bury_lost, e))  # fmt: skip
 
 
 def _find_users(w: World) -> Iterator[Problem]:

@@ -8,6 +8,8 @@ The way back is `strata.engine.networks.restoring`.
 
 from __future__ import annotations
 
+import os
+
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
@@ -104,7 +106,10 @@ def settle(e: Engine, network_id: str) -> None:
     record = entry["record"]
     e.records.drop_name("network", record["name"], network_id)
     e.records.delete("network", network_id)
-    remove_file(copy_path(e, network_id))
+    try:
+        os.rename(copy_path(e, network_id), removed_path(e, network_id))
+    except FileNotFoundError:
+        pass
     trace.point("network-rm:forgotten")
     host.take_down(e, record)
     if not entry["due"]:
@@ -116,8 +121,14 @@ def copy_path(e: Engine, network_id: str) -> str:
     return f"{e.images_folder}/networks/{network_id}.json"
 
 
+def removed_path(e: Engine, network_id: str) -> str:
+    """Where that copy lies while the network is in the trash."""
+    return f"{e.images_folder}/networks/{network_id}.removed"
+
+
 def _destroy(e: Engine, network_id: str) -> None:
     overlay.drop_key(e, network_id)
+    remove_file(removed_path(e, network_id))
     e.trash.delete(network_id)
     trace.point("network-rm:destroyed")
 

@@ -14,6 +14,7 @@ from strata.engine.networks.joining import find_network, get_network
 from strata.engine.volumes import take_name
 from strata.errors import AlreadyExists, RecordError, UsageError
 from strata.linux import network as kernel
+from strata.linux.tree import remove_file
 from strata.network import act, direct, dns, model, plan
 from strata.network.addresses import V4, V6, Subnet, parse_subnet
 from strata.store import files, lifecycle
@@ -147,11 +148,12 @@ def save(e: Engine, record: Record) -> None:
     path = removal.copy_path(e, record["id"])
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     files.write_json(path, record)
+    remove_file(removal.removed_path(e, record["id"]))
 
 
-def read_copy(e: Engine, network_id: str) -> Record | None:
+def read_copy(e: Engine, network_id: str, *, removed: bool = False) -> Record | None:
     """The copy of a network's record, None when it is gone or not that of this network."""
-    path = removal.copy_path(e, network_id)
+    path = (removal.removed_path if removed else removal.copy_path)(e, network_id)
     try:
         record = check_shape(files.read_json(path), "network", path)
     except (FileNotFoundError, RecordError):
@@ -180,6 +182,29 @@ def restore(e: Engine) -> int:
             claim_name(e, network_id)
             count += 1
     return count
+
+
+def list_lost(e: Engine) -> list[Record]:
+    """Networks that were removed and that nothing in the trash knows any more, but that could come
+    back: an overlay only with its private key."""
+    folder = os.path.dirname(removal.copy_path(e, ""))
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        network_id, _, ending = name.rpartition(".")
+        if ending != "removed" or e.trash.find(network_id) is not None:
+            continue
+        record = read_copy(e, network_id, removed=True)
+        if record is None or e.records.find("network", network_id) is not None:
+            continue
+        if not plan.is_overlay(record) or os.path.exists(overlay.key_path(e, network_id)):
+            found.append(record)
+    return found
+
+
+def bury_lost(e: Engine) -> None:
+    """Give such networks an entry in the trash again, with a new deadline."""
+    for record in list_lost(e):
+        e.bury("network", record, [], verb="system rebuild", keep=True)
 
 
 def claim_name(e: Engine, network_id: str) -> None:

@@ -3,7 +3,8 @@
 ``<root>/removed/<id>.json`` says where, when, and what the store's configuration was. It is written
 before anything moves and removed after everything moved back. When its time has come, the next
 collection at this root destroys it; where no store is made there again, nobody does, and
-``system reset --now`` is the way.
+``system reset --now`` is the way. Its time counts on a clock like the trash's own, beside it: that
+of a store which is made here later begins with whatever the wall clock says then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from strata.engine.core import Record
 from strata.errors import AlreadyExists, NotFound, RecordError, StrataError
 from strata.linux.tree import remove_file
 from strata.storage import aside, setup
-from strata.store import files
+from strata.store import files, trash
 from strata.store.records import new_id
 
 KEPT = 7 * 24 * 3600.0
@@ -28,6 +29,12 @@ def _folder(root: str) -> str:
 
 def list_entries(root: str) -> list[Record]:
     """Stores that were set aside at a root and are still there, the newest first."""
+    found = [entry for entry in _read_entries(root)
+             if aside.is_there(get_config(root, entry), entry["place"])]  # fmt: skip
+    return sorted(found, key=lambda entry: float(entry["removed"]), reverse=True)
+
+
+def _read_entries(root: str) -> list[Record]:
     try:
         names = os.listdir(_folder(root))
     except (FileNotFoundError, NotADirectoryError):
@@ -35,12 +42,11 @@ def list_entries(root: str) -> list[Record]:
     found = []
     for name in names:
         try:
-            entry = files.read_json(f"{_folder(root)}/{name}") if files.is_record(name) else None
+            if files.is_record(name):
+                found.append(files.read_json(f"{_folder(root)}/{name}"))
         except (FileNotFoundError, RecordError):
             continue
-        if entry is not None and aside.is_there(get_config(root, entry), entry["place"]):
-            found.append(entry)
-    return sorted(found, key=lambda entry: float(entry["removed"]), reverse=True)
+    return found
 
 
 def get_config(root: str, entry: Record) -> setup.StoreConfig:
@@ -54,11 +60,12 @@ def put(config: setup.StoreConfig) -> Record:
     entry = next((e for e in list_entries(config.root) if e["config"]["id"] == config.id), None)
     if entry is None:
         suffix = new_id(8)
+        _forget_broken_off(config)
+        os.makedirs(_folder(config.root), 0o700, exist_ok=True)
         entry = {
             "schema": 1, "id": suffix, "config": config.to_dict(), "removed": time.time(),
-            "due": time.time() + KEPT, "place": aside.choose_place(config, suffix),
+            "due": _tell_time(config.root) + KEPT, "place": aside.choose_place(config, suffix),
         }  # fmt: skip
-        os.makedirs(_folder(config.root), 0o700, exist_ok=True)
         files.write_json(f"{_folder(config.root)}/{suffix}.json", entry)
     trace.point("reset:announced")
     aside.move(config, entry["place"])
@@ -88,11 +95,12 @@ def bring_back(root: str) -> Record:
     return entry
 
 
-def destroy(root: str, *, due: float | None = None) -> list[str]:
+def destroy(root: str, *, due: bool = False) -> list[str]:
     """Destroy stores that were set aside at a root, or those that are due; their places."""
     gone = []
+    now = _tell_time(root) if due else 0.0
     for entry in list_entries(root):
-        if due is not None and entry["due"] > due:
+        if due and entry["due"] > now:
             continue
         from strata.engine import pools
 
@@ -106,8 +114,27 @@ def destroy(root: str, *, due: float | None = None) -> list[str]:
     return gone
 
 
+def _forget_broken_off(config: setup.StoreConfig) -> None:
+    """Remove what a reset left that was killed before it moved this store."""
+    for entry in _read_entries(config.root):
+        if entry["config"]["id"] == config.id:
+            _forget(config.root, entry)
+    if os.path.isdir(_folder(config.root)):
+        for path in files.list_leftovers(_folder(config.root)):
+            remove_file(path)
+
+
+def _tell_time(root: str) -> float:
+    clock = trash.Trash(_folder(root))
+    clock.tick()
+    return clock.now()
+
+
 def _forget(root: str, entry: Record) -> None:
-    remove_file(f"{_folder(root)}/{entry['id']}.json")
+    folder = _folder(root)
+    remove_file(f"{folder}/{entry['id']}.json")
+    if not any(files.is_record(name) for name in os.listdir(folder)):
+        remove_file(f"{folder}/clock")
     try:
         os.rmdir(_folder(root))
     except OSError:

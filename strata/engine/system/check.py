@@ -217,7 +217,8 @@ def _settle_documents(e: Engine, image_id: str) -> None:
         try:
             record, made = restore.make_image(e, image_id)
         except RecordError:
-            images.forget_documents(e, image_id)
+            if not rebuild.bury_image(e, image_id, []):
+                images.forget_documents(e, image_id)
             return
         rebuild.save_image(e, record, made)
 

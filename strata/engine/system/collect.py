@@ -74,7 +74,7 @@ def collect(e: Engine) -> Collected:
     e.trash.tick()
     now = e.trash.now()
     _empty_due(e, now, done)
-    _destroy_aside(e, now)
+    _destroy_aside(e)
     _make_room(e, done)
     with locks.lock(f"{e.paths.locks}/0-collect", timeout=60, what="collection"):
         _collect_layers(e, done)
@@ -95,12 +95,12 @@ def _empty_due(e: Engine, now: float, done: Collected) -> None:
             return
 
 
-def _destroy_aside(e: Engine, now: float) -> None:
+def _destroy_aside(e: Engine) -> None:
     """Destroy stores that were removed at our root, when their time has come."""
     if os.path.isdir(f"{e.paths.root}/removed"):
         from strata.engine.system import aside
 
-        aside.destroy(e.paths.root, due=now)
+        aside.destroy(e.paths.root, due=True)
 
 
 def _remove_stale_locks(e: Engine) -> None:
@@ -320,12 +320,17 @@ def _destroy_layer(e: Engine, record: Record, done: Collected) -> bool:
 def report(e: Engine, removed: list[str], free_before: int) -> Record:
     """Collect, and say what a prune did: freed bytes and bytes the trash still holds, apart."""
     done = collect(e)
+    freeing = False
+    if done.datasets or done.layers:
+        freeing = not wait_room(e, lambda: not e.driver.is_freeing())
+        e.driver.sync()  # what is free counts as such from the next transaction on
     entries, held = count_trash(e)
     return {
         "Deleted": removed,
         "Freed": max(0, e.driver.get_pool_space().free - free_before),
         "Trash": held,
         "TrashEntries": entries,
+        "Freeing": freeing,
         "Failed": [f"{dataset}: {reason}" for dataset, reason in done.failed],
     }
 

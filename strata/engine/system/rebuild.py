@@ -5,13 +5,14 @@ are kept; only what is missing is made. Of several datasets of one lineage the o
 highest generation is the head, the others are its branches.
 
 What survives: images with their names, digests and layers; networks; containers with their
-settings, names, mounts and branches; volumes with their data, names and branches; snapshots, which
-lie in the datasets. What does not: exit codes, start and end times and the reason a container
-ended; labels, options and profiles of volumes, and that a volume was anonymous (it becomes a named
-one); containers made with ``--rm`` keep only their file system; which snapshots were made by Strata
-(all count as foreign; removed ones come back as ``found-…``). What was in the trash is there again,
-with a new deadline, where the trash is a place of its own; where it is not, removed containers and
-volumes come back to life.
+settings, names, mounts, branches and checkpoints; volumes with their data, names and branches;
+snapshots, which lie in the datasets. What does not: exit codes, start and end times and the reason
+a container ended; labels, options and profiles of volumes, and that a volume was anonymous (it
+becomes a named one); containers made with ``--rm`` keep only their file system; which snapshots
+were made by Strata (all count as foreign; removed ones come back as ``found-…``); secrets and the
+keys of overlays, which lie beside the records. Removed images and networks are in the trash again,
+with a new deadline, and so are containers, volumes and branches where the trash is a place of its
+own; where it is not, those come back to life.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 from strata import trace
 from strata.engine import adoption, limits
 from strata.engine.core import Engine, Record, get_roots
-from strata.engine.history import targets
+from strata.engine.history import branches, targets
 from strata.engine.images import verbs as images
 from strata.engine.networks import verbs as networks
 from strata.engine.system import restore
@@ -62,11 +63,11 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
         counts["Images"] = _rebuild_images(e, skipped)
         trace.point("rebuild:images")
         networks.restore(e)
-        _rebuild_trash(e)
         counts["Volumes"] = _rebuild_away(e)
         for kind, title in (("volume", "Volumes"), ("container", "Containers")):
             counts[title] += _rebuild_objects(e, kind, skipped)
             trace.point(f"rebuild:{kind}")
+        _rebuild_trash(e)  # of what is alive, the trash can only hold branches
         from strata.engine.history import snapshots
 
         snapshots.show_lost(e)
@@ -131,9 +132,10 @@ def _rebuild_images(e: Engine, skipped: list[str]) -> int:
     count = 0
     for name in sorted(os.listdir(e.images_folder)):
         folder = f"{e.images_folder}/{name}"
-        if len(name) != 64 or not os.path.isfile(f"{folder}/record.json"):
+        if len(name) != 64 or e.records.find("image", name) is not None:
             continue
-        if e.records.find("image", name) is not None:
+        if not os.path.isfile(f"{folder}/record.json"):
+            bury_image(e, name, skipped)
             continue
         try:
             record, made = restore.make_image(e, name)
@@ -143,6 +145,23 @@ def _rebuild_images(e: Engine, skipped: list[str]) -> int:
         save_image(e, record, made)
         count += 1
     return count
+
+
+def bury_image(e: Engine, image_id: str, skipped: list[str]) -> bool:
+    """Give an image that was removed an entry in the trash again, with a new deadline; whether
+    its documents are all here."""
+    if not os.path.isfile(images.removed_path(e, image_id)):
+        return False
+    if e.trash.find(image_id) is None:
+        try:
+            record, made = restore.make_image(e, image_id, removed=True)
+        except RecordError as error:
+            skipped.append(error.message)
+            return False
+        for layer in made:
+            e.records.save(layer)
+        e.bury("image", record, [], verb="system rebuild", keep=True)
+    return True
 
 
 def save_image(e: Engine, record: Record, made: list[Record]) -> None:
@@ -172,18 +191,36 @@ def _rebuild_trash(e: Engine) -> None:
     for kind in ("volume", "container"):
         for lineage in restore.group(kind, unknown).values():
             adopt_into_trash(e, lineage)
+    networks.bury_lost(e)
 
 
 def adopt_into_trash(e: Engine, lineage: restore.Lineage) -> None:
-    """Give removed datasets that no entry names an entry again, with a new deadline."""
+    """Give removed datasets that no entry names an entry again, with a new deadline: as branches
+    where their container or volume is alive."""
+    owner = e.records.find(lineage.kind, lineage.id)
+    if owner is not None:
+        for branch in restore.make_branches(lineage, with_head=True):
+            place, branch["dataset"] = branch["dataset"], _find_home(lineage, branch["dataset"])
+            e.bury("branch", branches.make_removed(owner, branch), [place], verb="system rebuild",
+                   keep=True)  # fmt: skip
+        return
     record = restore.make_trash_record(e, lineage)
     datasets = [lineage.head.name, *(branch.name for branch in lineage.branches)]
+    for known in (record, *record["branches"]):
+        known["dataset"] = _find_home(lineage, known["dataset"])
     old = e.trash.find(record["id"])
     if old is not None:
         old["datasets"] = sorted({*old["datasets"], *datasets})
         e.trash.save(old)
         return
-    e.bury(lineage.kind, record, datasets, verb="found", keep=True)
+    e.bury(lineage.kind, record, datasets, verb="system rebuild", keep=True)
+
+
+def _find_home(lineage: restore.Lineage, dataset: str) -> str:
+    """Where a dataset that lies in the trash would go back to (see `layout.trash`)."""
+    if not dataset.startswith("trash/"):
+        return dataset
+    return f"{restore.PARENTS[lineage.kind]}/{dataset.rpartition('/')[2].rpartition('.')[0]}"
 
 
 def _rebuild_objects(e: Engine, kind: str, skipped: list[str]) -> int:

@@ -14,6 +14,7 @@ import hashlib
 import time
 
 from strata.engine import adoption
+from strata.engine.containers import checkpoints
 from strata.engine.containers.create import DEFAULTS, LOG_FILES, OPTIONAL
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.images import layers
@@ -87,11 +88,13 @@ def read_copy(e: Engine, dataset: Dataset, kind: str) -> Record | None:
     return record if is_ours(dataset, kind) and record["id"] == dataset.identity["id"] else None
 
 
-def make_branches(lineage: Lineage, known: Iterable[Record] = ()) -> list[Record]:
+def make_branches(
+    lineage: Lineage, known: Iterable[Record] = (), *, with_head: bool = False
+) -> list[Record]:  # fmt: skip
     """A record's ``branches`` from the datasets; what ``known`` branches say is kept."""
     by_guid = {branch.get("guid"): branch for branch in known if isinstance(branch, dict)}
     found = []
-    for dataset in lineage.branches:
+    for dataset in (*lineage.branches, *([lineage.head] if with_head else ())):
         old = by_guid.get(dataset.guid, {})
         found.append({
             "dataset": dataset.name, "guid": dataset.guid, "generation": get_generation(dataset),
@@ -123,6 +126,10 @@ def make_container(e: Engine, lineage: Lineage) -> Record:
             **lifecycle.make_state(), "status": lifecycle.EXITED if started else lifecycle.CREATED,
             "error": _LOST if started else "",
         }  # fmt: skip
+    made = checkpoints.find_time(e, record)
+    if made is not None:
+        live = record["state"]["status"] in lifecycle.LIVE
+        record["state"]["checkpointed"] = "" if live else format_time(made)
     if record["config"]["log_driver"] in LOG_FILES:
         record["config"]["log_path"] = f"{e.logs}/{lineage.id}.log"
     return record
@@ -253,7 +260,9 @@ def make_empty_layer(layer_id: str, parent: str | None, chain_id: str, diff_id: 
 # -- images ----------------------------------------------------------------------------------------
 
 
-def make_image(e: Engine, image_id: str) -> tuple[Record, list[Record]]:
+def make_image(
+    e: Engine, image_id: str, *, removed: bool = False
+) -> tuple[Record, list[Record]]:  # fmt: skip
     """An image's record from its documents, and the records of empty layers to make with it.
 
     The raw configuration must hash to the image's id; all that can be derived from it is derived
@@ -268,7 +277,7 @@ def make_image(e: Engine, image_id: str) -> tuple[Record, list[Record]]:
     try:
         raw = images.read_config(e, image_id)
         manifest = images.read_manifest(e, image_id)
-        path = f"{images.folder_of(e, image_id)}/record.json"
+        path = (images.removed_path if removed else images.copy_path)(e, image_id)
         copy = check_shape(read_json(path), "image", path)
     except OSError as error:
         raise RecordError(f"{where}: its documents are incomplete: {error.strerror}") from None

@@ -188,7 +188,7 @@ def reset(
         except OSError:
             continue
     return {"Losses": losses, "Place": kept["place"] if kept else "",
-            "Due": kept["due"] if kept else 0.0, "Left": left}  # fmt: skip
+            "Due": time.time() + aside.KEPT if kept else 0.0, "Left": left}  # fmt: skip
 
 
 def _has_pool(config: setup.StoreConfig) -> bool:
