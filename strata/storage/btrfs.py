@@ -74,7 +74,6 @@ _GUID = "trusted.strata.guid"
 ORIGIN = "trusted.strata.origin"
 HEADS = "trusted.strata.heads"
 _INTERNAL = frozenset({"self", "guid", "origin", "holder"})
-_COMPRESSION = "btrfs.compression"
 
 FACTS = Facts(
     private_mount=False, rename_busy=True, atomic_set=False, properties_at_create=False,
@@ -436,29 +435,9 @@ class Btrfs(Driver):
                 os.setxattr(fd, key, value)
 
     def _set_native(self, fd: int, properties: Mapping[str, str]) -> None:
-        for key, value in properties.items():
-            if key == "compression":
-                self._set_compression(fd, value)
-            elif key == "refquota":
-                from strata.storage import btrfs_quota
+        from strata.storage.btrfs_native import set_native
 
-                btrfs_quota.set_limit(self, fd, None if value == "none" else int(value))
-            else:
-                raise StorageError(f"btrfs has no property {key}")
-
-    @staticmethod
-    def _set_compression(fd: int, value: str) -> None:
-        """Directories pass the property on to what is made in them, so the root file system of
-        a clone gets it too; directories that exist below keep what they had."""
-        for name in (".", "rootfs"):
-            try:
-                inner = btrfs.open_directory(name, fd)
-            except FileNotFoundError:
-                continue
-            try:
-                os.setxattr(inner, _COMPRESSION, value.encode())
-            finally:
-                os.close(inner)
+        set_native(self, fd, properties)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -532,24 +511,18 @@ class Btrfs(Driver):
             os.close(fd)
 
     def get_properties(self, name: str, keys: Sequence[str]) -> dict[str, str]:
+        from strata.storage.btrfs_native import find_native
+
         found: dict[str, str] = {}
         with Doing(name):
             fd = self.open_dataset(name)
             try:
+                own = self.read_identity(fd, btrfs.get_info(fd).uuid)
                 for key in keys:
-                    if key == "compression":
-                        found[key] = self.read_attribute(fd, _COMPRESSION) or "zstd"
-                    elif key.startswith("strata:"):
-                        own = self.read_identity(fd, btrfs.get_info(fd).uuid)
-                        if key[7:] in own:
-                            found[key] = own[key[7:]]
-                    elif key == "refquota":
-                        limit = btrfs.find_limit(fd, btrfs.get_info(fd).tree_id)
-                        found[key] = "none" if limit is None else str(limit)
-                    elif key in {"used", "referenced"}:
-                        quota = btrfs.find_quota(fd, btrfs.get_info(fd).tree_id)
-                        if quota is not None:
-                            found[key] = str(quota[1 if key == "used" else 0])
+                    mine = key.startswith("strata:")
+                    value = own.get(key[7:]) if mine else find_native(self, fd, key)
+                    if value is not None:
+                        found[key] = value
             finally:
                 os.close(fd)
         return found
