@@ -110,6 +110,11 @@ def test_listing_filters_and_prunes(store: Store) -> None:
     (["--interface-name", "br8", "-o", "com.docker.network.bridge.name=br9", "x"],
      "two names, br8 and br9"),
     (["-o", "mode=open", "x"], "invalid value 'open' of the option mode"),
+    (["--ipam-driver", "none", "--subnet", "10.77.0.0/24", "x"], "none ipam driver is set"),
+    (["-d", "macvlan", "--subnet", "10.77.0.0/24", "--dns", "192.0.2.9", "x"],
+     "name servers for a network without names"),
+    (["-d", "macvlan", "--subnet", "10.77.0.0/24", "--interface-name", "eth0", "-o", "parent=lo",
+      "x"], "the parent is given two names, eth0 and lo"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_makes_nothing(
     store: Store, words: list[str], sentence: str
@@ -479,6 +484,21 @@ def test_containers_kept_apart_stay_so_when_their_bridge_comes_back(place: Place
     assert ask_tcp(other.netns, srv, 80, timeout=0.5) is None
 
 
+def test_joining_in_vain_is_answered_at_once_and_changes_nothing(store: Store) -> None:
+    """Not after a minute's wait for the container, which the command itself has."""
+    store.ok("network", "create", "--subnet", "10.77.0.0/24", "web")
+    run_sleeper(store, "holder", "--network", "web:ip=10.77.0.9")
+    joining = run_sleeper(store, "one")
+    words = ("network", "connect", "--ip", "10.77.0.9", "web", "one")
+    refused = store.strata(*words, timeout=30)
+    assert (refused.rc, "already allocated to container holder" in refused.err) == (125, True)
+    assert list_links(joining.netns) == ["eth0", "lo"]
+    assert store.ok("system", "check").out == ""
+    store.ok("rm", "--force", "--time", "0", "holder")
+    store.ok(*words)
+    assert list_links(joining.netns) == ["eth0", "eth1", "lo"]
+
+
 def test_networks_are_joined_and_left_in_any_order(store: Store) -> None:
     """What is free again is used again, but no two default routes get one priority."""
     for name in ("one", "two", "three"):
@@ -503,6 +523,13 @@ def test_a_network_of_several_subnets_gives_an_address_in_each(place: Place) -> 
     assert [text.rpartition(mark)[0] for text, mark in
             zip(sleeper.addresses["many"], "..::", strict=True)] == [
                 "10.77.0", "10.78.0", "fd77:", "fd78:"]  # fmt: skip
+    [shown] = store.ok("inspect", "one").json
+    endpoint = shown["NetworkSettings"]["Networks"]["many"]
+    assert endpoint["IPAddress"] == sleeper.addresses["many"][0]
+    assert endpoint["SecondaryIPAddresses"] == [
+        {"Addr": sleeper.addresses["many"][1], "PrefixLength": 24}]  # fmt: skip
+    assert endpoint["SecondaryIPv6Addresses"] == [
+        {"Addr": sleeper.addresses["many"][3], "PrefixLength": 64}]  # fmt: skip
     for family, gateway in (("-4", "10.77.0.1"), ("-6", "fd77::1")):
         [route] = run(sleeper.netns, "ip", family, "route", "show", "default").stdout.splitlines()
         assert f"via {gateway} dev eth0" in route
