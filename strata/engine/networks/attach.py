@@ -260,7 +260,7 @@ def find_targets(links: Sequence[Link]) -> list[str]:
     reach; "" without one."""
     found = {V4: "", V6: ""}
     for network, attachment in links:
-        if network["internal"] or not plan.is_bridge(network):
+        if network["internal"] or not plan.is_managed(network):
             continue
         for address in attachment["addresses"]:
             family = get_family(address)

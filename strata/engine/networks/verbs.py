@@ -78,7 +78,15 @@ def create(
         if interface and chosen.setdefault("parent", interface) != interface:
             raise UsageError(f"the parent is given two names, {interface} and {chosen['parent']}")
         interface = act.check_parent(driver, chosen, given, ipam)
-    has_names = dns and driver in ("bridge", overlay.DRIVER) and ipam != "none"
+    managed = chosen.get("mode") != "unmanaged"
+    bridge = interface or named
+    if driver == "bridge" and not managed and kernel.find_link(bridge) is None:
+        raise UsageError(
+            f"there is no bridge {bridge}" if bridge else "an unmanaged network needs a bridge",
+            hint="name one that is there with --interface-name",
+        )
+    # The server of names listens on addresses of ours.
+    has_names = dns and driver in ("bridge", overlay.DRIVER) and ipam != "none" and managed
     if dns_servers and not has_names:
         raise UsageError(
             "cannot set name servers for a network without names",
@@ -235,7 +243,10 @@ def _fill_subnets(
     wanted = [parse_subnet(subnet["subnet"]) for subnet in record["subnets"]]
     used = [parse_subnet(subnet["subnet"]) for other in others for subnet in other["subnets"]]
     if plan.is_bridge(record):
-        used += act.list_host_subnets()
+        # Who has an unmanaged bridge may well be on its network.
+        used += act.list_host_subnets(
+            besides="" if plan.is_managed(record) else record["interface"]
+        )
         model.check_free(wanted, used)
     families = {one.family for one in wanted}
     added: list[Subnet] = []
