@@ -41,6 +41,7 @@ _DOCKER = {
     "com.docker.network.enable_ipv6": "ipv6",
 }
 _MODES = ("nat", "routed")
+_ALL_MODES = (*_MODES, "managed", "unmanaged")
 #: options of every driver, and of bridges alone
 _OWN = ("mtu", "metric", "no_default_route", "iface_prefix")
 _BRIDGE = ("vlan", "isolate", "icc", "masquerade", "host_binding_ipv4", "mode")
@@ -108,10 +109,11 @@ def plan_options(driver: str, given: Mapping[str, str]) -> tuple[dict[str, str],
         elif driver == "bridge" and name in ("icc", "masquerade", "ipv6"):
             options[name] = _boolean(key, value)
         elif driver == "bridge" and name in ("mode", "mode4", "mode6"):
-            if value not in _MODES:
+            modes = _ALL_MODES if name == "mode" else _MODES
+            if value not in modes:
                 raise UsageError(
                     f"invalid value {value!r} of the option {key}",
-                    hint=f"use {' or '.join(_MODES)}",
+                    hint=f"use {', '.join(modes[:-1])} or {modes[-1]}",
                 )
             options[name] = value
         elif driver == "bridge" and name == "host_binding_ipv4":

@@ -23,7 +23,7 @@ Other tables are neither read nor changed: a packet must pass them as well.
 from __future__ import annotations
 
 from strata.network.addresses import V6, get_family, parse_subnet
-from strata.network.plan import is_overlay, tunnel_name
+from strata.network.plan import is_managed, is_overlay, tunnel_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def no_table(table: str) -> str:
 
 def network_elements(network: Record) -> list[Element]:
     """What the sets hold for one network with a bridge."""
+    if not is_managed(network):
+        return []
     name = f'"{network["interface"]}"'
     options = network["options"]
     found = [("bridges", name), ("pairs", f"{name} . {name}")]

@@ -31,6 +31,12 @@ def is_bridge(network: Record) -> bool:
     return network["driver"] in ("bridge", "wireguard")
 
 
+def is_managed(network: Record) -> bool:
+    """Whether a network is ours with bridge, addresses and rules; if not, its bridge belongs to
+    somebody else, who decides what passes there: Podman's ``mode=unmanaged``."""
+    return is_bridge(network) and network["options"].get("mode") != "unmanaged"
+
+
 def is_overlay(network: Record) -> bool:
     """Whether it spans hosts: a bridge as others, and a tunnel beside it."""
     return bool(network["driver"] == "wireguard")

@@ -167,6 +167,29 @@ def test_ports_stay_with_their_container_when_networks_come_and_go(
     assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
 
 
+def test_the_first_network_with_a_way_in_publishes_the_ports(
+    store: Store, hosts: list[Host]
+) -> None:
+    a, b = hosts
+    store.ok("network", "create", "--internal", "back")
+    store.ok("network", "create", "front")
+    serve(store, "holder", "-p", "8080:80")
+    options = ("--network", "back", "-p", "8080:80", "-p", "81:80")
+    made = store.ok("run", "-d", "--name", "web", *QUICK, *options, BUSYBOX, "sh", "-c",
+                    "busybox nc -ll -p 80 -e echo web 80")  # fmt: skip
+    assert "no port is published" in made.err
+    taken = store.strata("network", "connect", "front", "web", timeout=30)
+    assert (taken.rc, "container holder" in taken.err) == (125, True), taken
+    assert store.ok("system", "check").out == "", "what it took before is free again"
+    store.ok("rm", "--force", "holder")
+    store.ok("network", "connect", "front", "web")
+    assert wait_for_tcp(b.netns, a.address, 8080) == b"web 80\n"
+    assert ask_tcp(b.netns, a.address, 81) == b"web 80\n"
+    store.ok("network", "disconnect", "front", "web")
+    assert ask_tcp(b.netns, a.address, 8080) is None
+    assert store.ok("system", "check").out == ""
+
+
 def test_inspect_tells_what_clients_of_docker_read(store: Store, hosts: list[Host]) -> None:
     store.ok("network", "create", "--subnet", "10.90.1.0/24", "--subnet", "fd00:9::/64", "one")
     store.ok("create", "--name", "web", *QUICK, "--network",

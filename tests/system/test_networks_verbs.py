@@ -7,7 +7,16 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers.hosts import Attached, Server, ask_tcp, list_links, open_hosts, run, wait_for_tcp
+from helpers.hosts import (
+    WIRE,
+    Attached,
+    Server,
+    ask_tcp,
+    list_links,
+    open_hosts,
+    run,
+    wait_for_tcp,
+)
 from helpers.networked import Place
 from helpers.store import BUSYBOX, Store, open_store
 
@@ -110,6 +119,12 @@ def test_listing_filters_and_prunes(store: Store) -> None:
     (["--interface-name", "br8", "-o", "com.docker.network.bridge.name=br9", "x"],
      "two names, br8 and br9"),
     (["-o", "mode=open", "x"], "invalid value 'open' of the option mode"),
+    (["-o", "mode=unmanaged", "x"], "an unmanaged network needs a bridge"),
+    (["--ipam-driver", "none", "--subnet", "10.77.0.0/24", "x"], "none ipam driver is set"),
+    (["-d", "macvlan", "--subnet", "10.77.0.0/24", "--dns", "192.0.2.9", "x"],
+     "name servers for a network without names"),
+    (["-d", "macvlan", "--subnet", "10.77.0.0/24", "--interface-name", "eth0", "-o", "parent=lo",
+      "x"], "the parent is given two names, eth0 and lo"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_makes_nothing(
     store: Store, words: list[str], sentence: str
@@ -150,6 +165,51 @@ def test_a_bridge_that_others_made_is_used_and_outlives_the_network(
         assert "theirs" in host.list_links()
     finally:
         host.run("ip", "link", "del", "theirs")
+
+
+def test_a_bridge_that_is_not_managed_is_only_plugged_into(place: Place) -> None:
+    """As on a bridge of the host that is on its wire: the neighbours are the LAN."""
+    store, a, b = place
+    words = ("network", "create", "-o", "mode=unmanaged", "--interface-name", "lan0",
+             "--subnet", "192.0.2.0/24", "--gateway", b.address, "--ip-range",
+             "192.0.2.64/28", "lan")  # fmt: skip
+    refused = store.strata(*words)
+    assert (refused.rc, "there is no bridge lan0" in refused.err) == (125, True)
+    a.ok("ip", "link", "add", "lan0", "type", "bridge")
+    try:
+        a.ok("ip", "-batch", "-", input=(
+            f"link set lan0 up\nlink set eth0 master lan0\naddress del {a.address}/24 dev eth0\n"
+            f"address add {a.address}/24 dev lan0\n"))  # fmt: skip
+        before = a.describe()
+        store.ok(*words)
+        store.ok("network", "create", "own")
+        made = store.ok("run", "--detach", "--name", "one", "--network", "lan", "--publish",
+                        "8080:80", *SLEEPER)  # fmt: skip
+        assert "no port is published" in made.err
+        one = Attached(store, "one")
+        with Server(one.netns, 80), Server(b.netns, 90):
+            assert ask_tcp(b.netns, "192.0.2.65", 80) == b.address.encode()
+            assert ask_tcp(one.netns, b.address, 90) == b"192.0.2.65"
+            assert ask_tcp(a.netns, "192.0.2.65", 80) == a.address.encode()
+            [end] = [name for name in a.list_links() if name.startswith("sv")]
+            a.ok("ip", "link", "set", end, "nomaster")
+            check_and_repair(store, f"the link {end} is not on its bridge lan0")
+            assert ask_tcp(b.netns, "192.0.2.65", 80) == b.address.encode()
+        shown = run(one.netns, "ip", "route", "show", "default").stdout
+        assert f"via {b.address} dev eth0" in shown
+        store.ok("rm", "--force", "--time", "0", "one")
+        store.ok("network", "rm", "lan")
+        store.ok("undo")
+        store.ok("network", "rm", "--now", "lan")
+        after = a.describe()
+        assert (after["links"], after["routes"]) == (before["links"], before["routes"])
+        assert f" {a.address}/24" in after["addresses"]
+        assert "lan0" not in after["nft"]
+    finally:
+        a.ok("ip", "-batch", "-", input=(
+            "link del lan0\n"
+            f"address replace {a.address}/24 dev eth0\n"
+            f"route replace default via {WIRE}\n"))  # fmt: skip
 
 
 @pytest.mark.parametrize("address", ["10.77.9.0", "10.77.9.255"])
@@ -479,6 +539,21 @@ def test_containers_kept_apart_stay_so_when_their_bridge_comes_back(place: Place
     assert ask_tcp(other.netns, srv, 80, timeout=0.5) is None
 
 
+def test_joining_in_vain_is_answered_at_once_and_changes_nothing(store: Store) -> None:
+    """Not after a minute's wait for the container, which the command itself has."""
+    store.ok("network", "create", "--subnet", "10.77.0.0/24", "web")
+    run_sleeper(store, "holder", "--network", "web:ip=10.77.0.9")
+    joining = run_sleeper(store, "one")
+    words = ("network", "connect", "--ip", "10.77.0.9", "web", "one")
+    refused = store.strata(*words, timeout=30)
+    assert (refused.rc, "already allocated to container holder" in refused.err) == (125, True)
+    assert list_links(joining.netns) == ["eth0", "lo"]
+    assert store.ok("system", "check").out == ""
+    store.ok("rm", "--force", "--time", "0", "holder")
+    store.ok(*words)
+    assert list_links(joining.netns) == ["eth0", "eth1", "lo"]
+
+
 def test_networks_are_joined_and_left_in_any_order(store: Store) -> None:
     """What is free again is used again, but no two default routes get one priority."""
     for name in ("one", "two", "three"):
@@ -503,6 +578,13 @@ def test_a_network_of_several_subnets_gives_an_address_in_each(place: Place) -> 
     assert [text.rpartition(mark)[0] for text, mark in
             zip(sleeper.addresses["many"], "..::", strict=True)] == [
                 "10.77.0", "10.78.0", "fd77:", "fd78:"]  # fmt: skip
+    [shown] = store.ok("inspect", "one").json
+    endpoint = shown["NetworkSettings"]["Networks"]["many"]
+    assert endpoint["IPAddress"] == sleeper.addresses["many"][0]
+    assert endpoint["SecondaryIPAddresses"] == [
+        {"Addr": sleeper.addresses["many"][1], "PrefixLength": 24}]  # fmt: skip
+    assert endpoint["SecondaryIPv6Addresses"] == [
+        {"Addr": sleeper.addresses["many"][3], "PrefixLength": 64}]  # fmt: skip
     for family, gateway in (("-4", "10.77.0.1"), ("-6", "fd77::1")):
         [route] = run(sleeper.netns, "ip", family, "route", "show", "default").stdout.splitlines()
         assert f"via {gateway} dev eth0" in route

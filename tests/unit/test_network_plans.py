@@ -139,8 +139,8 @@ def test_options_have_one_name_whoever_writes_them() -> None:
 @pytest.mark.parametrize(("key", "value"), [
     ("mtu", "67"), ("mtu", "x"), ("vlan", "0"), ("vlan", "4095"), ("isolate", "maybe"),
     ("metric", "-1"), ("colour", "red"), ("com.docker.network.bridge.name", "a b"),
-    ("com.docker.network.bridge.name", "sixteen-letters-"), ("mode", "unmanaged"),
-    ("com.docker.network.bridge.gateway_mode_ipv6", "open"),
+    ("com.docker.network.bridge.name", "sixteen-letters-"), ("mode", "open"),
+    ("com.docker.network.bridge.gateway_mode_ipv6", "unmanaged"),
     ("com.docker.network.container_iface_prefix", "fifteen-letters"),
 ])  # fmt: skip
 def test_options_that_cannot_be_are_refused(key: str, value: str) -> None:
@@ -280,6 +280,7 @@ def test_a_network_s_elements() -> None:
     ({"options": {"mode6": "routed"}, "subnets": DUAL}, "hidden4", "routed4"),
     ({"options": {"masquerade": "false"}}, "local4", "hidden4"),
     ({"dns": False}, "local4", "names4"),
+    ({"options": {"mode": "managed"}}, "hidden4", "routed4"),
 ])  # fmt: skip
 def test_what_kind_of_network_decides_its_sets(change: Any, present: str, absent: str) -> None:
     names = [name for name, _ in nft.network_elements(make_network(**change))]

@@ -30,7 +30,9 @@ COMMANDS = (
             ),
             Option("--gateway", "list", "Address of a subnet's gateway", "ADDRESS"),
             Option("--ignore", "flag", "Do nothing when the network exists"),
-            Option("--interface-name", "string", "Name of the bridge on the host", "NAME"),
+            Option(
+                "--interface-name", "string", "Bridge on the host, or parent of macvlan", "NAME"
+            ),
             Option("--internal", "flag", "No way out of the network and none in"),
             Option(
                 "--ip-range",

@@ -62,7 +62,7 @@ def attach(e: Engine, record: Record, announce: Callable[[Record], object]) -> A
             links.append((network, lease(e, record, network, item, links)))
         trace.point("attach:leased")
         targets = find_targets(links)
-        ports = _take_ports(e, record, networks, targets)
+        ports = take_ports(e, record, networks, targets)
         state: Record = {
             "netns": pin, "mode": "bridge",
             "networks": {network["name"]: attachment for network, attachment in links},
@@ -260,7 +260,7 @@ def find_targets(links: Sequence[Link]) -> list[str]:
     reach; "" without one."""
     found = {V4: "", V6: ""}
     for network, attachment in links:
-        if network["internal"] or not plan.is_bridge(network):
+        if network["internal"] or not plan.is_managed(network):
             continue
         for address in attachment["addresses"]:
             family = get_family(address)
@@ -268,14 +268,15 @@ def find_targets(links: Sequence[Link]) -> list[str]:
     return [found[V4], found[V6]]
 
 
-def _take_ports(
+def take_ports(
     e: Engine, record: Record, networks: list[Record], targets: list[str]
 ) -> list[Record]:
     """Take the ports a container publishes; those with the host's ports that it really has."""
-    if not any(targets):
-        return []
     wanted = record["config"]["ports"]
     if not wanted:
+        return []
+    if not any(targets):
+        os.write(2, b"WARN: no port is published: no network of the container has a way in\n")
         return []
     from strata.engine.networks import publish
 

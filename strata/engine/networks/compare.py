@@ -125,11 +125,11 @@ def _find_faults(record: Record, ends: Sequence[str]) -> Iterator[str]:
     links = {str(link.get("ifname")): link for link in _list_links("address")}
     name = record["interface"]
     bridge = links.get(name, {})
-    if "UP" not in bridge.get("flags", ()):
+    if plan.is_managed(record) and "UP" not in bridge.get("flags", ()):
         yield f"its bridge {name} is down"
     had = {parse_address(str(one["local"])) for one in bridge.get("addr_info", ())
            if "local" in one}  # fmt: skip
-    for subnet in record["subnets"]:
+    for subnet in record["subnets"] if plan.is_managed(record) else ():
         if subnet.get("gateway") and parse_address(subnet["gateway"]) not in had:
             yield f"its bridge {name} lacks the address {subnet['gateway']}"
     for end in ends:

@@ -78,6 +78,11 @@ def _make_endpoint(record: Record, item: Record, attachment: Record | None) -> R
             found[address], _, length = texts[0].partition("/")
             found[prefix] = int(length or 0)
             found[gateway] = next(iter(_of_family(gateways, family)), "")
+        if len(texts) > 1:
+            found[f"Secondary{'IP' if family == 4 else 'IPv6'}Addresses"] = [
+                {"Addr": text.partition("/")[0], "PrefixLength": int(text.partition("/")[2] or 0)}
+                for text in texts[1:]
+            ]
     return found
 
 

@@ -158,6 +158,16 @@ def has_table(e: Engine) -> bool:
 def _bring_up(e: Engine, network: Record) -> None:
     name = network["interface"]
     exists = kernel.find_link(name) is not None
+    if not plan.is_managed(network):
+        if not exists:
+            raise NetworkError(
+                f"the bridge {name} of network {network['name']} is not there",
+                hint="it is not managed here: make it as before, then start the container again",
+            )
+        act.check_bridge(name)
+        act.run(act.IP, plan.hang_on(network, list_host_ends(e, network["id"])))
+        _write_mark(e, network["id"], f"{kernel.find_link(name)} {name} found")
+        return
     mac = ":".join(["02", *(f"{byte:02x}" for byte in os.urandom(5))])
     if not exists:
         # Before it is made, so that a removal knows it for ours should nothing else happen.
@@ -176,6 +186,8 @@ def _bring_up(e: Engine, network: Record) -> None:
 
 def list_settings(network: Record) -> list[tuple[str, str]]:
     """What a network needs below /proc/sys/net, with the values."""
+    if not plan.is_managed(network):
+        return []
     name = network["interface"]
     six = V6 in {get_family(subnet["subnet"]) for subnet in network["subnets"]}
     # Replies to connections from 127.0.0.1 come in here; the rules keep all else from loopback.
@@ -315,6 +327,8 @@ def rebuild(e: Engine) -> None:
                   for attachment in state["networks"].values()}  # fmt: skip
         for network in e.records.list_records("network"):
             if network["id"] in wanted and plan.is_bridge(network):
+                if not plan.is_managed(network) and kernel.find_link(network["interface"]) is None:
+                    continue  # who has that bridge must bring it back
                 _bring_up(e, network)
                 if plan.is_overlay(network):
                     _open_tunnel(e, network)

@@ -29,11 +29,18 @@ def connect(e: Engine, record: Record, name: str, item: Mapping[str, object] | N
     ``item`` has any of ``aliases``, ``ips``, ``mac``, ``interface``. `AlreadyExists` when it is
     connected already.
     """
-    joining.get_network(e, name)
+    network = joining.get_network(e, name)
     e.recover()
-    with e.lock_networks(shared=True), e.hold(record) as fresh:
+    # The container is let go before what was begun is taken back: that needs its lock.
+    with (
+        e.lock_networks(shared=True),
+        e.journal.begin(
+            "network-connect", ["settle-connection", record["id"], network["id"]]
+        ) as operation,
+        e.hold(record) as fresh,
+    ):
         record = fresh
-        network = joining.get_network(e, name)
+        network = joining.get_network(e, network["id"])
         _check_mode(record)
         config = record["config"]
         if any(other["id"] == network["id"] for other in config["networks"]):
@@ -44,49 +51,49 @@ def connect(e: Engine, record: Record, name: str, item: Mapping[str, object] | N
         joining.check_item(network, dict(item or {}))
         wanted = {"aliases": [], "ips": [], "mac": "", "interface": "", **(item or {}),
                   "name": network["name"], "id": network["id"]}  # fmt: skip
-        with e.journal.begin(
-            "network-connect", ["settle-connection", record["id"], network["id"]]
-        ) as operation:
-            if lifecycle.derive(record) in lifecycle.LIVE:
-                _plug_in(e, record, network, wanted)
-            config["networks"].append(wanted)
-            _save(e, record)
-            trace.point("network-connect:recorded")
-            operation.replace()
-            _follow(e, record)
+        if lifecycle.derive(record) in lifecycle.LIVE:
+            ports = _plug_in(e, record, network, wanted)
+            record["state"] |= {"ports": ports} if ports else {}
+        config["networks"].append(wanted)
+        _save(e, record)
+        trace.point("network-connect:recorded")
+        operation.replace()
+        _follow(e, record)
     _emit(e, "connect", record, network)
 
 
 def disconnect(e: Engine, record: Record, name: str, *, force: bool = False) -> None:
     """Disconnect a container from a network, at once when it runs. `NotFound`."""
     e.recover()
-    with e.hold(record) as fresh:
+    _check_mode(record)
+    network = joining.find_network(e, name)
+    network_id = _find_item(e, record, name, network)["id"]
+    with (
+        e.journal.begin("network-disconnect", ["settle-connection", record["id"], network_id]),
+        e.hold(record) as fresh,
+    ):
         record = fresh
         _check_mode(record)
-        config = record["config"]
-        network = joining.find_network(e, name)
-        item = next(
-            (
-                item
-                for item in config["networks"]
-                if item["name"] == name or (network and item["id"] == network["id"])
-            ),
-            None,
-        )
-        if item is None:
-            if network is None:
-                joining.get_network(e, name)
-            raise NotFound(
-                f'container {record["name"]} is not connected to network "{name}": '
-                "network is not connected"
-            )
-        with e.journal.begin("network-disconnect", ["settle-connection", record["id"], item["id"]]):
-            config["networks"].remove(item)
-            _save(e, record)
-            trace.point("network-disconnect:recorded")
-            _unplug(e, record, item["id"])
-            _follow(e, record)
+        item = _find_item(e, record, name, network)
+        record["config"]["networks"].remove(item)
+        _save(e, record)
+        trace.point("network-disconnect:recorded")
+        _unplug(e, record, item["id"])
+        _follow(e, record)
     _emit(e, "disconnect", record, network or {"id": item["id"], "name": item["name"]})
+
+
+def _find_item(e: Engine, record: Record, name: str, network: Record | None) -> Record:
+    """How a container is connected to a network, which may be gone. `NotFound`."""
+    items: list[Record] = record["config"].get("networks") or []
+    for item in items:
+        if item["name"] == name or (network and item["id"] == network["id"]):
+            return item
+    if network is None:
+        joining.get_network(e, name)
+    raise NotFound(
+        f'container {record["name"]} is not connected to network "{name}": network is not connected'
+    )
 
 
 def _check_mode(record: Record) -> None:
@@ -131,11 +138,11 @@ def settle_connection(e: Engine, container_id: str, network_id: str) -> None:
 # -- links -----------------------------------------------------------------------------------------
 
 
-def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
-    """Make the link of a running container to one more network."""
+def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> list[Record]:
+    """Make the link of a running container to one more network; the ports it has by then."""
     state = host.find_state(e, record["id"])
     if state is None:
-        return
+        return []
     links = list_links(e, state)
     try:
         attachment = attach.lease(e, record, network, item, links)
@@ -147,10 +154,18 @@ def _plug_in(e: Engine, record: Record, network: Record, item: Record) -> None:
         with host.Holding(e, [network]):
             _link(state["netns"], [(network, attachment)])
             trace.point("network-connect:linked")
+        targets = attach.find_targets(joined)
+        if any(targets) and not any(state["targets"]) and not new["ports"]:
+            # The first network with a way in.
+            networks = [one for one, _ in [*links, (network, attachment)]]
+            new["ports"] = attach.take_ports(e, record, networks, targets)
+            trace.point("network-connect:ports-taken")
         _move_ports(e, record, new, joined)
     except BaseException:
         _unplug(e, record, network["id"])
         raise
+    published: list[Record] = new["ports"]
+    return published
 
 
 def _link(netns: str, links: Sequence[Link]) -> None:
@@ -183,7 +198,8 @@ def _move_ports(e: Engine, record: Record, state: Record, links: Sequence[Link])
 
 
 def _unplug(e: Engine, record: Record, network_id: str) -> None:
-    """Remove a container's link to a network, its addresses there, and its state. Idempotent."""
+    """Remove a container's link to a network, its addresses there, its state, and leases of ports
+    that did not get into that. Idempotent."""
     folder = host.lease_folder(e, network_id)
     state = host.find_state(e, record["id"])
     if state is not None:
@@ -200,6 +216,13 @@ def _unplug(e: Engine, record: Record, network_id: str) -> None:
     for address, holder in list(leases.list_leases(folder)):
         if holder == record["id"]:
             leases.release(f"{folder}/{address}", holder)
+    had = {(port["protocol"], port["host_ip"], port["host_port"] + offset)
+           for port in (state["ports"] if state is not None else ())
+           for offset in range(port["range"])}  # fmt: skip
+    ports = f"{e.paths.net}/ports"
+    for protocol, host_ip, number, holder in list(leases.list_ports(ports)):
+        if holder == record["id"] and (protocol, host_ip, number) not in had:
+            leases.release_port(ports, protocol, host_ip, number, holder)
 
 
 def plug_anew(e: Engine, record: Record) -> None:

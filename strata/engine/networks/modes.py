@@ -157,7 +157,7 @@ def write_file(path: str, text: str) -> None:
 def _describe(e: Engine, network_id: str) -> Record:
     """What the files about names depend on: the host's addresses on a network, and who answers."""
     network = e.records.find("network", network_id)
-    if network is None or not plan.is_bridge(network):
+    if network is None or not plan.is_managed(network):
         return {"host": [], "dns": False, "internal": bool(network and network["internal"])}
     return {"host": dns.network_gateways(network), "dns": network["dns"],
             "internal": network["internal"]}  # fmt: skip

@@ -64,24 +64,39 @@ def create(
         model.check_interface(interface)
         if named not in ("", interface):
             raise UsageError(f"the bridge is given two names, {interface} and {named}")
-    if dns_servers and not dns:
-        raise UsageError(
-            "cannot set name servers for a network without names",
-            hint="leave --disable-dns or --dns away; containers have a --dns of their own",
-        )
     if "vlan" in chosen:
         act.check_vlan()
     given = []
     if driver != overlay.DRIVER:
         given = model.plan_subnets(subnets, gateways, ranges, internal=internal)
+    if ipam == "none" and given:
+        raise UsageError(
+            "none ipam driver is set but subnets are given",
+            hint="leave --subnet away, or --ipam-driver none",
+        )
     if driver in direct.DRIVERS:
+        if interface and chosen.setdefault("parent", interface) != interface:
+            raise UsageError(f"the parent is given two names, {interface} and {chosen['parent']}")
         interface = act.check_parent(driver, chosen, given, ipam)
+    managed = chosen.get("mode") != "unmanaged"
+    bridge = interface or named
+    if driver == "bridge" and not managed and kernel.find_link(bridge) is None:
+        raise UsageError(
+            f"there is no bridge {bridge}" if bridge else "an unmanaged network needs a bridge",
+            hint="name one that is there with --interface-name",
+        )
+    # The server of names listens on addresses of ours.
+    has_names = dns and driver in ("bridge", overlay.DRIVER) and ipam != "none" and managed
+    if dns_servers and not has_names:
+        raise UsageError(
+            "cannot set name servers for a network without names",
+            hint="leave --disable-dns or --dns away; containers have a --dns of their own",
+        )
     record: Record = {
         "schema": SCHEMA, "kind": "network", "id": new_id(), "name": name or "", "driver": driver,
         "interface": interface or named, "created": format_time(time.time()), "subnets": given,
         "routes": [model.plan_route(text) for text in routes], "ipv6": ipv6, "internal": internal,
-        "dns": dns and driver in ("bridge", overlay.DRIVER),
-        "dns_servers": model.check_servers(dns_servers),
+        "dns": has_names, "dns_servers": model.check_servers(dns_servers),
         "labels": dict(labels or {}), "options": chosen, "ipam": ipam or "host-local",
     }  # fmt: skip
     e.recover()
@@ -228,7 +243,10 @@ def _fill_subnets(
     wanted = [parse_subnet(subnet["subnet"]) for subnet in record["subnets"]]
     used = [parse_subnet(subnet["subnet"]) for other in others for subnet in other["subnets"]]
     if plan.is_bridge(record):
-        used += act.list_host_subnets()
+        # Who has an unmanaged bridge may well be on its network.
+        used += act.list_host_subnets(
+            besides="" if plan.is_managed(record) else record["interface"]
+        )
         model.check_free(wanted, used)
     families = {one.family for one in wanted}
     added: list[Subnet] = []
