@@ -39,9 +39,9 @@ def pool() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store(pool: str) -> Iterator[Store]:
-    """A store with the image ``BUSYBOX`` for all tests of a module, which are one story on it.
+    """A store with the image ``BUSYBOX`` for the whole run; leave it as you found it.
 
     The machine's own links and rules may be changed.
     """

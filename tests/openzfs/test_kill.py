@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import kill
-from helpers.store import BUSYBOX, Store, open_store
+from helpers.store import BUSYBOX, Store
 from zfs_tools import zfs
 
 from strata.linux import mount
@@ -21,12 +21,12 @@ from strata.linux import mount
 pytestmark = pytest.mark.openzfs
 
 
-@pytest.fixture(scope="module")
-def store(pool: str) -> Iterator[Store]:
-    with open_store(pool=pool) as made:
-        made.add_busybox()
-        made.ok("create", "--name", "source", "--network", "none", BUSYBOX, "true")
-        yield made
+@pytest.fixture(scope="module", autouse=True)
+def source(store: Store) -> Iterator[None]:
+    """A container that is never started."""
+    store.ok("create", "--name", "source", "--network", "none", BUSYBOX, "true")
+    yield
+    store.ok("rm", "--force", "--all")
 
 
 def nameless(store: Store) -> list[str]:
