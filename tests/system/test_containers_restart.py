@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-from helpers.store import BUSYBOX, Store, list_processes, open_store, wait_until
+from helpers.store import BUSYBOX, TOP, Store, list_processes, open_store, wait_until
 
 pytestmark = pytest.mark.btrfs
 
@@ -144,6 +145,16 @@ def test_a_host_that_goes_down_stops_all_and_policies_hold(own: Store) -> None:
     own.ok("stop", "--all", "--not-stopped-by-user")
     left = own.ok("ps", "-a", "--filter", "should-start-on-boot=true", "--format", "{{.Names}}")
     assert left.out.split() == ["always"]
+
+
+def test_where_systemd_is_not_the_init_there_is_no_unit() -> None:
+    """Nor a word about it."""
+    script = """mount -t tmpfs none /run && mount -t tmpfs none /usr/local/lib &&
+    tools/boot-unit install /usr/local/bin/strata && tools/boot-unit remove && ls -A /usr/local/lib
+    """
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+                          cwd=TOP, capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_several_stop_at_once_and_after_those_that_require_them(own: Store) -> None:
