@@ -171,7 +171,8 @@ _SWITCHES = frozenset(("readonly", "ro", "rw", "bind-nonrecursive", "volume-noco
 def _make_tmpfs(given: Mount, path: str, options: list[str], directory: str) -> Mount:
     if given["source"]:
         raise UsageError(f'"source" option not supported for "{given["type"]}" mounts')
-    return _mount(given["type"], "", path, _check_tmpfs(options))
+    # U: a new memory file system belongs to the container's root as it is.
+    return _mount(given["type"], "", path, _check_tmpfs([o for o in options if o != "U"]))
 
 
 def _make_bind(given: Mount, path: str, options: list[str], directory: str) -> Mount:
@@ -280,6 +281,8 @@ def combine(
     kept: list[Mount] = []
     for mount in found:
         destination = mount["destination"]
+        if mount in kept:
+            continue  # the same twice is no contradiction
         if destination in seen:
             raise UsageError(
                 f"{destination}: duplicate mount destination",

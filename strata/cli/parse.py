@@ -233,7 +233,8 @@ def convert(options: Options, option: Option, text: str) -> Any:
     if kind == "float":
         return values.parse_float(text)
     if kind == "size":
-        return values.parse_size(text)
+        # Podman's sizes are texts, of which the empty one is none: -m "$LIMIT".
+        return values.parse_size(text) if text else None
     if kind == "duration":
         from strata.times import parse_duration
 

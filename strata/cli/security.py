@@ -91,12 +91,15 @@ def parse_security(items: Iterable[str]) -> dict[str, Any]:
             found["label_opts"].append(value)
         elif key in ("mask", "unmask") and value:
             found[key] += ["ALL"] if value.upper() == "ALL" and key == "unmask" else _paths(value)
+        elif key == "proc-opts" and value:
+            found.setdefault("proc_opts", []).extend(_proc_options(value))
         elif item == "systempaths=unconfined":
             found["unmask"].append("ALL")
         else:
             raise UsageError(
                 f'invalid --security-opt: "{item}"',
-                hint="known: no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=",
+                hint="known: no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=, "
+                "proc-opts=",
             )
     return found
 
@@ -113,6 +116,17 @@ def parse_storage(items: Iterable[str]) -> dict[str, str]:
         found[key] = value
     check_options(found)
     return found
+
+
+def _proc_options(value: str) -> list[str]:
+    """The mount options of proc(5)."""
+    options = value.split(",")
+    for option in options:
+        name, equals, _ = option.partition("=")
+        if not equals or name not in ("hidepid", "gid", "subset"):
+            raise UsageError(f'invalid option "{option}" in --security-opt proc-opts=',
+                             hint="hidepid=, gid= and subset=")  # fmt: skip
+    return options
 
 
 def _paths(value: str) -> list[str]:

@@ -90,13 +90,18 @@ COMMANDS: dict[str, str] = {
     "generate spec": "the runtime's specification is made anew at each start",
     "image scp": "save on one host, load on the other",
     "image sign": _SIGNING,
-    "image trust set": _SIGNING,
-    "image trust show": _SIGNING,
+    **dict.fromkeys(("image trust", "image trust set", "image trust show"), _SIGNING),
     "system connection": "there is no remote client",
     "system service": "there is no API socket",
     "unshare": "there are no rootless users",
     **dict.fromkeys(("build", "buildx", "farm"), "there is no builder"),
-    **dict.fromkeys(("push", "login", "logout", "search", "manifest"), "images are not pushed"),
+    **dict.fromkeys(("push", "manifest"), "images are not pushed"),
+    **dict.fromkeys(
+        ("login", "logout"),
+        "credentials are read from files (--authfile, "
+        "REGISTRY_AUTH_FILE, ~/.docker/config.json) or given with --creds",
+    ),
+    "search": "registries are not searched; `pull` takes a whole name",
     "pod": _PODS,
     **dict.fromkeys(("kube", "play"), _PODS),
     **dict.fromkeys(

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 
 from strata.engine.core import Engine
+from strata.errors import NetworkError, UsageError
 from strata.linux.tree import remove_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from strata.store.journal import Operation
+
+#: seconds without a byte until a download is given up
+_DOWNLOAD_TIMEOUT = 60
 
 
 class Spool:
@@ -38,6 +42,31 @@ def keep(fd: int, path: str) -> str:
     with open(path, "xb") as file:
         while chunk := os.read(fd, 1 << 20):
             file.write(chunk)
+    return path
+
+
+def download(url: str, path: str) -> str:
+    """Fetch what a URL of http or https has into a new file. `UsageError`, `NetworkError`."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    if url.partition("://")[0] not in ("http", "https"):
+        raise UsageError(f"downloading {url}: only http and https", hint="or give a file's path")
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as answer,
+            open(path, "xb") as file,
+        ):
+            while chunk := answer.read(1 << 20):
+                file.write(chunk)
+    except urllib.error.HTTPError as error:
+        raise NetworkError(f"downloading {url}: {error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        reason = getattr(error.reason, "strerror", None) or str(error.reason)
+        raise NetworkError(f"downloading {url}: {reason.lower()}") from None
+    except (http.client.HTTPException, TimeoutError, ValueError) as error:
+        raise NetworkError(f"downloading {url}: {error}") from None
     return path
 
 

@@ -41,7 +41,7 @@ def build_mounts(
             "destination": destination, "type": kind, "source": source, "options": list(options),
         }  # fmt: skip
 
-    add("/proc", "proc", "proc", "nosuid", "noexec", "nodev")
+    add("/proc", "proc", "proc", "nosuid", "noexec", "nodev", *(config.get("proc_opts") or ()))
     add("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k")
     add("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access)
     add("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666",

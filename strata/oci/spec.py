@@ -188,7 +188,8 @@ def build_env(
     if hostname:
         values["HOSTNAME"] = hostname
     values["HOME"] = home or "/"
-    for name in list(values) if "*" in unset else unset:
+    # The host's name is no default: Podman keeps it too.
+    for name in [name for name in values if name != "HOSTNAME"] if "*" in unset else unset:
         values.pop(name, None)
     for item in env:
         name, _, value = item.partition("=")

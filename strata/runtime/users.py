@@ -90,6 +90,7 @@ def resolve_text(wanted: str, passwd: str, group: str, extra_groups: tuple[str, 
             raise RuntimeFailure(
                 f"unable to find user {name}: no matching entries in passwd file",
                 hint="use a number, or a user that the image's /etc/passwd has",
+                exit_code=126,
             )
         user = User(number, 0, (), "/root" if number == 0 else "/")
     groups: list[int] = []
@@ -115,5 +116,6 @@ def _find_group(wanted: str, text: str) -> int:
         raise RuntimeFailure(
             f"unable to find group {wanted}: no matching entries in group file",
             hint="use a number, or a group that the image's /etc/group has",
+            exit_code=126,
         )
     return number

@@ -138,7 +138,9 @@ _FORBIDDEN = {
     "readonly": "mount the volume with the ro option instead",
     "xattr": "the store sets it once for all datasets",
     "acltype": "the store sets it once for all datasets",
-}
+    **dict.fromkeys(("type", "device", "o"),
+                    "a volume is a dataset: mount others with -v /path:… or --mount type=tmpfs,…"),
+}  # fmt: skip
 
 
 def parse_options(options: Mapping[str, str]) -> dict[str, str]:

@@ -95,6 +95,7 @@ def test_top_with_options_of_ps_asks_the_containers_own(
 
 def test_top_refuses_what_it_cannot_show(busybox_store: Store, pair: tuple[str, str]) -> None:
     s = busybox_store
+    assert s.ok("top", pair[0], "aux").out.split()[0] in ("PID", "USER"), "BSD's options of ps"
     unknown = s.strata("top", pair[0], "nonsense")
     assert (unknown.rc, "unknown descriptor 'nonsense'" in unknown.err) == (125, True)
     assert s.strata("top").rc == 125

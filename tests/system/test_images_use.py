@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.registry import PASSWORD, USER, RegistryServer, digest_of, make_tar
-from helpers.store import BUSYBOX, Store, get_busybox_tar, make_busybox_tar, wait_until
+from helpers.store import BUSYBOX, TOP, Store, get_busybox_tar, make_busybox_tar, wait_until
 
 pytestmark = pytest.mark.btrfs
 
@@ -281,6 +286,60 @@ def test_a_committed_image_survives_save_and_load(busybox_store: Store, tmp_path
     top = ok("history", "--format", "json", "localhost/work:1").json[0]
     assert top["comment"] == "words"
     ok("rmi", "localhost/work:1")
+
+
+def test_archives_come_through_pipes_and_from_urls(
+    busybox_store: Store, tmp_path: Path
+) -> None:  # fmt: skip
+    """A shell's <( ) is a pipe, which can be read once."""
+    argv = shlex.join(busybox_store.argv())
+    script = (
+        f"{argv} import <(cat {get_busybox_tar()}) localhost/piped && "
+        f"{argv} load -i <({argv} save {BUSYBOX})"
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=TOP, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"Loaded image: {BUSYBOX}" in done.stdout
+    assert busybox_store.ok("run", "--rm", "localhost/piped", "echo", "x").line == "x"
+
+    shutil.copy(get_busybox_tar(), tmp_path / "rootfs.tar")
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        busybox_store.ok("import", f"{url}/rootfs.tar", "localhost/fetched")
+        missing = busybox_store.strata("import", f"{url}/nothing", "localhost/none")
+        server.shutdown()
+    assert missing.rc == 125
+    assert "404" in missing.err
+    assert busybox_store.strata("import", f"{url}/rootfs.tar").rc == 125, "nobody listens"
+    assert busybox_store.strata("import", "ftp://localhost/x").rc == 125
+    busybox_store.ok("rmi", "localhost/piped", "localhost/fetched")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_an_image_of_another_platform_is_not_taken(busybox_store: Store) -> None:
+    foreign = busybox_store.strata(
+        "run", "--rm", "--pull", "never", "--platform", "linux/s390x", BUSYBOX, "true"
+    )
+    assert foreign.rc == 125
+    assert "not for linux/s390x" in foreign.err
+    own = busybox_store.ok("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", BUSYBOX).line
+    busybox_store.ok("run", "--rm", "--platform", own, BUSYBOX, "true")
+
+
+def test_newer_is_content_where_no_registry_answers(busybox_store: Store) -> None:
+    name = "127.0.0.1:1/here"
+    busybox_store.ok("tag", BUSYBOX, name)
+    busybox_store.ok("run", "--rm", "--pull", "newer", name, "true")
+    assert busybox_store.strata("run", "--rm", "--pull", "always", name, "true").rc == 125
+    busybox_store.ok("rmi", name)
 
 
 def test_import_with_changes(busybox_store: Store) -> None:

@@ -211,3 +211,9 @@ def test_a_pattern_stands_for_each_file_it_matches(tmp_path: Path) -> None:
     ]
     with pytest.raises(UsageError, match="no file paths matching glob"):
         mounts.combine([], [f"type=glob,src={tmp_path}/none*,dst=/usr/lib"], [], HERE)
+
+
+def test_the_same_mount_twice_is_one() -> None:
+    found, memory = mounts.combine(["data:/d", "data:/d"], ["type=tmpfs,dst=/t,chown"], [], "/here")
+    assert [mount["destination"] for mount in found] == ["/d"]
+    assert list(memory) == ["/t"]

@@ -67,7 +67,7 @@ def test_without_a_cgroup_nothing_is_limited() -> None:
 def test_the_process_has_its_mask_and_environment() -> None:
     document = build(umask="0077", unset_env=["*"], env=["A=1"], group_add=["keep-groups"])
     assert document["process"]["user"]["umask"] == 0o077
-    assert document["process"]["env"] == ["A=1"]
+    assert document["process"]["env"] == ["HOSTNAME=ffffffffffff", "A=1"]
     assert document["annotations"]["run.oci.keep_original_groups"] == "1"
     assert "PATH" not in dict(e.split("=", 1) for e in build(unset_env=["PATH"])["process"]["env"])
 

@@ -370,10 +370,11 @@ COMMANDS = (
             Option(
                 "--format -f",
                 "string",
-                "Format of the manifest",
+                "Accepted: a manifest is written by save",
                 "FORMAT",
                 "oci",
-                choices=("oci",),
+                choices=("oci", "docker"),
+                differs="the image is the same with both; `save` chooses the format",
             ),
             Option(
                 "--iidfile", "string", "Write the image's id to a file", "PATH", complete="file"

@@ -417,8 +417,9 @@ CONTAINER_OPTIONS = (
     Option(
         "--security-opt",
         "list",
-        "no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=",
+        "no-new-privileges, seccomp=, apparmor=, label=, mask=, unmask=, proc-opts=",
         "OPTION",
+        differs="of label= only disable: processes get no SELinux label of their own",
     ),
     Option("--shm-size", "size", "Size of /dev/shm (64m)", "SIZE"),
     Option(
@@ -496,7 +497,13 @@ CONTAINER_OPTIONS = (
         "CONTAINER[:ro]",
         complete="container",
     ),
-    Option("--workdir -w", "string", "Working directory", "PATH"),
+    Option(
+        "--workdir -w",
+        "string",
+        "Working directory",
+        "PATH",
+        differs="one that is not there is made, as Docker does",
+    ),
 )
 
 COMMANDS = (

@@ -42,6 +42,7 @@ COMMANDS = (
                 "Set a native property, as in size=10g or compression=zstd",
                 "KEY=VALUE",
                 complete="property",
+                differs="properties of the dataset and size=; type=, device= and o= are refused",
             ),
             Option(
                 "--pool",

@@ -126,7 +126,7 @@ def read_options(
         "entrypoint": None,
         "env": [],
         "default_env": options.list("default-env"),
-        "workdir": options.maybe("workdir"),
+        "workdir": options.maybe("workdir") or None,
         "user": options.maybe("user"),
         "tty": options.flag("tty"),
         "stdin": options.flag("interactive"),
@@ -228,6 +228,9 @@ def _read_process(described: Description, options: Options, host: Mapping[str, s
         labels.update(values.parse_label_file(read_file(path)))
     labels.update(values.parse_pairs(options.list("label"), "--label"))
     described["labels"] = labels
+    for text in options.list("annotation"):
+        if "=" not in text:
+            raise UsageError("annotations must be formatted KEY=VALUE", hint=f"not as {text!r}")
     described["annotations"] = values.parse_pairs(options.list("annotation"), "--annotation")
     described["add_hosts"] = [values.parse_add_host(text) for text in options.list("add-host")]
     described["detach_keys"] = values.parse_detach_keys(options.text("detach-keys"))

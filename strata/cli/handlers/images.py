@@ -91,10 +91,6 @@ def import_(context: Context, options: Options, arguments: list[str]) -> int:
     """Make an image of a tar archive and print its id."""
     from strata.engine.images import pull as pulling
 
-    if "://" in arguments[0]:
-        raise UsageError(
-            "import from a URL is not available", hint="download the archive and give its path"
-        )
     image_id = pulling.import_(
         context.engine,
         None if arguments[0] == "-" else arguments[0],

@@ -95,16 +95,18 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     if options.flag("pretty"):
         for secret in found:
             for title, value in _list_facts(secret):
-                say(f"{title + ':':<12} {value}")
+                say(f"{title + ':':<18} {value}")
         return code
     show_objects(found, options.maybe("format"))
     return code
 
 
 def _list_facts(secret: dict[str, Any]) -> list[tuple[str, str]]:
+    from strata.cli.format import go_time
+
     facts = [
         ("ID", secret["ID"]), ("Name", secret["Spec"]["Name"]), ("Driver", "file"),
-        ("Created", secret["CreatedAt"]), ("Updated", secret["UpdatedAt"]),
+        ("Created at", go_time(secret["CreatedAt"])), ("Updated at", go_time(secret["UpdatedAt"])),
     ]  # fmt: skip
     if "SecretData" in secret:
         facts.append(("SecretData", secret["SecretData"]))

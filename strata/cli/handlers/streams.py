@@ -70,7 +70,7 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
         tty=options.flag("tty"),
         env=values.parse_environment(options.list("env"), files, os.environ),
         user=options.maybe("user"),
-        workdir=options.maybe("workdir"),
+        workdir=options.maybe("workdir") or None,
         detach=options.flag("detach"),
         privileged=options.flag("privileged"),
         preserve_fds=preserve,

@@ -19,7 +19,7 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine import volumes
     from strata.engine.names import check_name
 
-    name = check_name(arguments[0], "volume") if arguments else None
+    name = check_name(arguments[0], "volume") if arguments and arguments[0] else None
     if options.given("dataset"):
         return _adopt(context, options, name)
     made = volumes.create(

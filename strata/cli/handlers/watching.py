@@ -137,7 +137,8 @@ def top(context: Context, options: Options, arguments: list[str]) -> int:
         raise UsageError("you must provide the name or id of a running container")
     from strata.engine.containers import processes
 
-    if any(word.startswith("-") for word in words):
+    if processes.are_for_ps(words):
+        # As Podman and Docker take them: options of the container's own ps, as in `top web aux`.
         from strata.engine.containers import verbs as containers
 
         processes.get_running(context.engine, name)

@@ -69,6 +69,8 @@ OPTIONAL: Record = {
     "devices": [], "device_rules": [], "sysctls": {}, "cdi": [],
     # -- the process. group_add: names, numbers or ["keep-groups"]; umask: octal digits; timezone:
     # a name or "local"; unset_env: names, ["*"] for all; timeout: killed after so long, 0 never
+    # proc_opts: mount options of /proc
+    "proc_opts": [],
     "group_add": [], "umask": "", "timezone": "", "unset_env": [], "timeout": 0, "init_path": "",
     # whether it is prepared for systemd as its first process, and the size of each memory file
     # system made for that; directories in which the generated files of /etc appear as well
@@ -362,7 +364,7 @@ def find_or_pull(e: Engine, options: Mapping[str, Any]) -> tuple[Record, str]:
     """The image to start from, pulled when the policy says so."""
     text = options["image"]
     policy = options.get("pull") or "missing"
-    if policy in ("missing", "never"):
+    if policy in ("missing", "never") and options.get("platform") is None:
         found = names.find_image(e, text)
         if found is not None:
             return found

@@ -157,6 +157,8 @@ def _describe_security(config: Mapping[str, Any]) -> list[str]:
     options = ["no-new-privileges"] if config["no_new_privileges"] else []
     options += [f"{key}={config[key]}" for key in ("seccomp", "apparmor") if config[key]]
     options += [f"label={text}" for text in config["label_opts"]]
+    if config.get("proc_opts"):
+        options.append(f"proc-opts={','.join(config['proc_opts'])}")
     for key in ("mask", "unmask"):
         if config[key]:
             options.append(f"{key}={':'.join(config[key])}")

@@ -190,7 +190,18 @@ DESCRIPTORS: dict[str, tuple[str, str, Callable[[Process, _View], str]]] = {
     "user": ("%U", "USER", _id("Uid", 1, "users")),
     "vsz": ("%z", "VSZ", lambda process, view: str(int(process.stat[20]) // 1024)),
 }  # fmt: skip
+#: the usual ones, which no descriptor consists of
+_BSD_OPTIONS = frozenset("aefjluwx")
 _CODES = {code: name for name, (code, _, _) in DESCRIPTORS.items() if code}
+
+
+def are_for_ps(words: Sequence[str]) -> bool:
+    """Whether words are options of ps rather than descriptors: ``-ef``, or BSD's ``aux``."""
+    return any(
+        word.startswith("-") or (_BSD_OPTIONS.issuperset(word) and word not in DESCRIPTORS)
+        for word in words
+        if word
+    )
 
 
 def parse_descriptors(words: Sequence[str]) -> list[str]:
@@ -201,7 +212,7 @@ def parse_descriptors(words: Sequence[str]) -> list[str]:
         if name not in DESCRIPTORS:
             raise UsageError(
                 f"unknown descriptor {given!r}",
-                hint=f"descriptors: {', '.join(DESCRIPTORS)}; ps options begin with -",
+                hint=f"descriptors: {', '.join(DESCRIPTORS)}; options of ps: -ef, aux",
             )
     return chosen or list(DEFAULT)
 

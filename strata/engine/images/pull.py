@@ -7,6 +7,7 @@ leaves them alone; what a broken-off pull unpacked is reused by the next one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -15,8 +16,8 @@ from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.images import layers
 from strata.engine.images import verbs as images
-from strata.engine.spool import Spool, keep
-from strata.errors import ArchiveError, NotFound, UsageError
+from strata.engine.spool import Spool, download, keep
+from strata.errors import ArchiveError, NetworkError, NotFound, RegistryError, UsageError
 from strata.linux import locks
 from strata.linux.tree import remove_path
 from strata.oci import digest as digests
@@ -55,11 +56,25 @@ def pull(
     if policy not in PULL_POLICIES:
         raise UsageError(f"invalid pull policy {policy!r}", hint=f"one of {PULL_POLICIES}")
     if policy in ("missing", "never"):
-        found = names.find_image(e, name)
+        found = find_for(e, name, platform)
         if found is not None:
             return str(found[0]["id"])
+        if policy == "never" and names.find_image(e, name) is not None:
+            raise NotFound(f"{name}: the image that is here is not for {platform}")
         if policy == "never":
             raise NotFound(f"{name}: image not known", hint="`strata pull` brings it here")
+    if policy == "newer":
+        # As with Podman, what is here is good enough where nobody can tell of a newer one.
+        here = find_for(e, name, platform)
+        if here is not None:
+            try:
+                return pull(
+                    e, name, platform=platform, authfile=authfile, creds=creds,
+                    tls_verify=tls_verify, retry=retry, retry_delay=retry_delay,
+                    progress=progress,
+                )  # fmt: skip
+            except (RegistryError, NetworkError):
+                return str(here[0]["id"])
     from strata.registry.client import open_source
     from strata.registry.transport import Policy
 
@@ -81,6 +96,16 @@ def pull(
         image = _take(e, "pull", source, manifest, tags, digests_kept, progress)
     events.emit(e, events.IMAGE, "pull", id=image["id"], name=name)
     return str(image["id"])
+
+
+def find_for(e: Engine, name: str, platform: str | None) -> tuple[Record, str] | None:
+    """The image that is here under a name, if it is of the platform that was asked for."""
+    found = names.find_image(e, name)
+    if found is None or platform is None:
+        return found
+    wanted, image = manifests.parse_platform(platform), found[0]
+    same = (image["os"], image["architecture"]) == (wanted.os, wanted.architecture)
+    return found if same and wanted.variant in ("", image["variant"]) else None
 
 
 def _take(
@@ -171,7 +196,14 @@ def load(e: Engine, path: str | None, *, progress: Any = None) -> list[str]:
 
     loaded: list[str] = []
     os.makedirs(e.spool, 0o700, exist_ok=True)
-    with open_archive(path if path is not None else 0, spool=e.spool) as archive:
+    with contextlib.ExitStack() as stack:
+        given: str | int = 0
+        if path is not None:
+            given = path
+            if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+                # A pipe, as of a shell's <( ), can be read once.
+                given = stack.enter_context(open(path, "rb")).fileno()
+        archive = stack.enter_context(open_archive(given, spool=e.spool))
         for tags, source in archive.images:
             raw, media_type = source.get_manifest()
             manifest = manifests.parse_manifest(raw, media_type)
@@ -191,10 +223,20 @@ def import_(
     """Make an image of one layer from a tar of a root file system; return its id."""
     image_names = [references.local_candidates(reference)[0]] if reference else []
     config = apply_changes({}, changes)
-    if path not in (None, "-") and not os.path.isfile(path):
+    remote = path is not None and "://" in path
+    if path not in (None, "-") and not remote and (not os.path.exists(path) or os.path.isdir(path)):
         raise NotFound(f"no such file: {path}", hint="import reads a tar of a root file system")
     with e.begin("import") as operation, Spool(e, operation) as folder:
-        tar = keep(0, f"{folder}/stdin") if path in (None, "-") else path
+        if path in (None, "-"):
+            tar = keep(0, f"{folder}/stdin")
+        elif remote:
+            tar = download(path, f"{folder}/download")
+        elif os.path.isfile(path):
+            tar = path
+        else:
+            # A pipe, as of a shell's <( ), can be read once.
+            with open(path, "rb") as file:
+                tar = keep(file.fileno(), f"{folder}/pipe")
         record = _layer_from_tar(e, operation, tar)
         return _register_single(e, record, image_names, config, "strata import", message)
 
