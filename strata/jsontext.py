@@ -61,6 +61,9 @@ def loads(data: str | bytes) -> Any:
         value, end = _scan(text, begin)
     except StopIteration as stop:
         raise ValueError(f"no JSON value at {stop.value}") from None
+    except SystemError:
+        # The scanner raises its errors with a class of the package that nobody has loaded.
+        raise ValueError("malformed JSON") from None
     if text[end:].strip(_SPACE):
         raise ValueError(f"more than one JSON value, the second at {end}")
     return value

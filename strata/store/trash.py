@@ -64,6 +64,21 @@ def make_entry(
     }
 
 
+def is_sound(entry: Record) -> bool:
+    """Whether what was read as an entry has all that is relied on; pure."""
+    record, datasets = entry.get("record"), entry.get("datasets")
+    return (
+        isinstance(entry.get("id"), str)
+        and entry.get("object") in RETENTION
+        and isinstance(record, dict)
+        and record.get("id") == entry["id"]
+        and isinstance(datasets, list)
+        and all(isinstance(dataset, str) for dataset in datasets)
+        and all(isinstance(entry.get(key), (int, float)) for key in ("due", "deleted"))
+        and isinstance(entry.get("removed", 0), (int, float))
+    )
+
+
 def when(entry: Record) -> float:
     """When an entry was made, on the trash's own clock, to tell older from newer: the wall clock
     may have gone back since. Entries of older versions know only that one."""
@@ -138,13 +153,13 @@ class Trash:
         return [name[:-5] for name in os.listdir(self.folder) if files.is_record(name)]
 
     def list_entries(self) -> Iterator[Record]:
-        """All readable entries."""
+        """All sound entries; `system check` names the others."""
         for object_id in self.list_ids():
             try:
                 entry = files.read_json(self.path(object_id))
             except (FileNotFoundError, RecordError):
                 continue
-            if isinstance(entry.get("datasets"), list) and isinstance(entry.get("record"), dict):
+            if is_sound(entry):
                 yield entry
 
 

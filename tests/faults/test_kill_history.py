@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from helpers import kill
 from helpers.kill import Scenario, kill_everywhere
 from helpers.store import BUSYBOX, Store
 
@@ -88,3 +89,26 @@ SCENARIOS = [
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_killed_anywhere_nothing_is_lost(shared: Store, scenario: Scenario) -> None:
     kill_everywhere(shared, scenario)
+
+
+@pytest.mark.parametrize("command", [
+    ("fork", "c1", "--as", "f1", "--no-start"), ("clone", "v1", "v2"), ("clone", "c1", "c2"),
+], ids=lambda words: "-".join(words[:2]))  # fmt: skip
+def test_snapshots_for_a_copy_that_was_not_made_go(shared: Store, command: tuple[str, ...]) -> None:
+    undo = [("fork", "rm", "--discard", "f1"), ("volume", "rm", "--now", "v2"),
+            ("rm", "--now", "c2")]  # fmt: skip
+    shared.ok("create", "-v", "v1:/data", *MADE)
+    try:
+        points = kill.list_points(shared, *command)
+        for number in range(len(points)):
+            for words in undo:
+                shared.strata(*words)
+            where = kill.kill_at(shared, number, *command)
+            shared.ok("volume", "create", "next")
+            shared.ok("volume", "rm", "--now", "next")
+            made = [shared.strata(*words).rc for words in undo]
+            left = shared.ok("snapshot", "ls", "-q").out
+            assert left == "", f"killed at {number}, {where}; what was made: {made}"
+    finally:
+        shared.ok("rm", "--now", "c1")
+        shared.ok("volume", "rm", "--now", "v1")

@@ -402,6 +402,23 @@ def test_a_lost_trash_entry_is_written_anew(filled: Store) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("damage", ["{broken", '{"due": "x"}', "[]", ""])
+def test_a_damaged_trash_entry_breaks_no_command(filled: Store, damage: str) -> None:
+    e = filled.engine()
+    filled.ok("rm", "other")
+    entry = next(e.trash.list_entries())
+    text = damage
+    if damage == '{"due": "x"}':
+        text = json.dumps({**entry, "due": "x"})
+    with open(e.trash.path(entry["id"]), "w") as file:
+        file.write(text)
+    assert filled.ok("trash", "ls", "--format", "json").json == []
+    assert "nothing to undo" in filled.strata("undo").err
+    filled.ok("container", "prune", "--force", "--filter", "label=none")
+    repair(filled, "trash-damaged", "trash-lost")
+    assert filled.ok("undo").line == "container other"
+
+
 def test_a_removal_that_kept_the_record_is_finished(filled: Store) -> None:
     e = filled.engine()
     record = get(e, "container", "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -40,8 +41,11 @@ def test_refuses_what_json_refuses(text: str) -> None:
         assert jsontext.loads(text) == expected
 
 
+@pytest.mark.parametrize("loaded", [True, False], ids=["with the package", "without"])
 @pytest.mark.parametrize("bad", ["", " ", "{", "[1,]", "{}{}", "nul", "'a'", '"\x01"', "{1:2}"])
-def test_refuses_malformed_text(bad: str) -> None:
+def test_refuses_malformed_text(bad: str, loaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "json.decoder")
     with pytest.raises(ValueError):
         jsontext.loads(bad)
 

@@ -44,18 +44,20 @@ def fork(
         raise AlreadyExists(f"there is a fork {prefix!r} already",
                             hint=f"`strata fork rm {prefix}` removes it")  # fmt: skip
     containers = _order(containers)
+    _check_joined(e, containers)
     moment = f"{targets.FORK_PREFIX}{new_id(8)}"
     members: list[Record] = []
+    sources = {record["id"]: record for record in containers}
+    for record in containers:
+        sources.update({v["id"]: v for v in moments.list_volumes(e, record)})
     with e.begin("fork") as operation:
+        operation.plan(*(
+            ["drop-moment", source["kind"], source["id"], moment] for source in sources.values()
+        ))  # fmt: skip
         moments.take(
             e, [f"container:{record['name']}@{moment}" for record in containers],
             with_volumes=True, quiesce=quiesce, report=report,
         )  # fmt: skip
-        sources = {record["id"]: record for record in containers}
-        for record in containers:
-            sources.update({v["id"]: v for v in moments.list_volumes(e, record)})
-        for source in sources.values():
-            operation.plan(["drop-moment", source["kind"], source["id"], moment])
         trace.point("fork:frozen")
         networks = _make_networks(e, operation, containers, prefix)
         with volumes.Held(e) as held:
@@ -92,12 +94,26 @@ def _order(containers: Sequence[Record]) -> list[Record]:
     return ordered
 
 
+def _check_joined(e: Engine, containers: Sequence[Record]) -> None:
+    """`UsageError` when one joins the namespaces of a container that is not forked along."""
+    chosen = {record["id"] for record in containers}
+    for record in containers:
+        for other in sorted(_list_joined(record) - chosen):
+            found = e.records.find("container", other)
+            name = found["name"] if found is not None else other[:12]
+            raise UsageError(f"{record['name']} joins the container {name}, which is not forked",
+                             hint=f"name {name} too")  # fmt: skip
+
+
 def _needs(record: Record) -> set[str]:
     """Ids of containers whose namespaces a container joins, or that it requires."""
-    config = record["config"]
-    found = set(config.get("requires", ()))
+    return {*record["config"].get("requires", ()), *_list_joined(record)}
+
+
+def _list_joined(record: Record) -> set[str]:
+    found = set()
     for key in ("network", "pid_mode", "ipc_mode", "uts_mode"):
-        kind, _, other = str(config.get(key, "")).partition(":")
+        kind, _, other = str(record["config"].get(key, "")).partition(":")
         if kind == "container":
             found.add(other)
     return found
@@ -177,11 +193,6 @@ def _plan_config(
     for key in ("network", "pid_mode", "ipc_mode", "uts_mode"):
         kind, _, other = str(config.get(key, "")).partition(":")
         if kind == "container":
-            if other not in new_ids:
-                raise UsageError(
-                    f"{record['name']} joins the container {other[:12]}, which is not forked",
-                    hint="name that container too",
-                )
             config[key] = f"container:{new_ids[other]}"
     if config.get("requires"):
         config["requires"] = [new_ids.get(other, other) for other in config["requires"]]

@@ -17,7 +17,6 @@ from strata.storage.driver import Dataset
 from strata.storage.outside import PlaceMissing
 from strata.store import files
 from strata.store.records import KINDS, NAME_KINDS
-from strata.store.trash import RETENTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,9 +118,8 @@ class World:
     def _read_trash(self, e: Engine) -> None:
         known = set()
         for entry in e.trash.list_entries():
-            if _is_entry(entry):
-                self.trash.append(entry)
-                known.add(f"{entry['id']}.json")
+            self.trash.append(entry)
+            known.add(f"{entry['id']}.json")
         self.trash_damaged = [
             name for name in sorted(os.listdir(e.trash.folder))
             if files.is_record(name) and name not in known
@@ -174,14 +172,4 @@ def _is_sound(record: Record) -> bool:
     branches = record.get("branches")
     return isinstance(branches, list) and all(
         isinstance(branch, dict) and isinstance(branch.get("dataset"), str) for branch in branches
-    )
-
-
-def _is_entry(entry: Record) -> bool:
-    return (
-        isinstance(entry.get("id"), str)
-        and entry.get("object") in RETENTION
-        and entry["record"].get("id") == entry["id"]
-        and all(isinstance(dataset, str) for dataset in entry["datasets"])
-        and isinstance(entry.get("due"), (int, float))
     )
