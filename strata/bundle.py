@@ -13,6 +13,8 @@ usual way is taken. ::
     code        for each, marshalled: the modules it imports when it is loaded, and its code
 """
 
+from __future__ import annotations
+
 import _thread
 import marshal
 import os
@@ -22,10 +24,8 @@ from _frozen_importlib_external import MAGIC_NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ast
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
-    from typing import TypeGuard
 
     #: position and size of its code, whether it is a package, its source's mtime in ns and size
     Entry = tuple[int, int, bool, int, int]
@@ -36,15 +36,14 @@ _NAME = "strata.bundle"
 class _Finder:
     """Finds modules in one bundle, and loads them."""
 
-    def __init__(self, parent: str, path: str, start: int, index: "dict[str, Entry]") -> None:
+    def __init__(self, parent: str, path: str, start: int, index: dict[str, Entry]) -> None:
         self._parent = parent
         self._path = path
         self._start = start
         self._index = index
 
     def find_spec(
-        self, name: str, path: "Sequence[str] | None" = None,
-        target: "ModuleType | None" = None,
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:  # fmt: skip
         entry = self._index.get(name)
         if entry is None:
@@ -63,11 +62,11 @@ class _Finder:
             spec.submodule_search_locations = [folder]
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> "ModuleType | None":
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """None: as usual."""
         return None
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module: ModuleType) -> None:
         before: list[tuple[ModuleSpec, CodeType]] = []
         # Closed before anything is done: a descriptor that is kept could take a number the user
         # hands on.
@@ -80,7 +79,7 @@ class _Finder:
             self._load(spec, needed)
         exec(code, module.__dict__)
 
-    def get_code(self, name: str) -> "CodeType":
+    def get_code(self, name: str) -> CodeType:
         """The code of a module, for those who ask for more than to load it (runpy, pdb)."""
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -89,8 +88,8 @@ class _Finder:
             os.close(fd)
 
     def _read(
-        self, fd: int, name: str, before: "list[tuple[ModuleSpec, CodeType]]", seen: set[str]
-    ) -> "CodeType":
+        self, fd: int, name: str, before: list[tuple[ModuleSpec, CodeType]], seen: set[str]
+    ) -> CodeType:
         """The code of a module; ``before`` gets what it needs, in the order to load it.
 
         That is what is neither loaded nor ``seen``, nor has to be loaded the usual way.
@@ -109,7 +108,7 @@ class _Finder:
                         before.append((spec, self._read(fd, need, before, seen)))
         return code
 
-    def _load(self, spec: ModuleSpec, code: "CodeType") -> None:
+    def _load(self, spec: ModuleSpec, code: CodeType) -> None:
         """Load a module as the interpreter does it, without looking for it."""
         name = spec.name
         if name in sys.modules:
@@ -153,8 +152,6 @@ def use(parent: str) -> None:
 
 def write(parent: str) -> None:
     """Make the bundle of the package in ``parent``, in one step. OSError."""
-    import ast
-
     sources = {}
     for folder, _, names in os.walk(f"{parent}/strata"):
         for file_name in sorted(names):
@@ -167,10 +164,11 @@ def write(parent: str) -> None:
     position = 0
     for name, source in sources.items():
         with open(f"{parent}/{source}", "rb") as file:
-            tree = ast.parse(file.read())
+            text = file.read()
             found = os.fstat(file.fileno())
-        needs = tuple(dict.fromkeys(need for need in _list_needs(tree) if need in sources))
-        code = marshal.dumps((needs, _compile(tree, f"{parent}/{source}")))
+        whole = compile(text, f"{parent}/{source}", "exec", dont_inherit=True, optimize=2)
+        needs = tuple(dict.fromkeys(need for need in _list_needs(text) if need in sources))
+        code = marshal.dumps((needs, _strip(whole)))
         is_package = source.endswith("/__init__.py")
         index[name] = (position, len(code), is_package, found.st_mtime_ns, found.st_size)
         codes.append(code)
@@ -182,21 +180,7 @@ def write(parent: str) -> None:
     os.rename(staging, f"{parent}/{_NAME}")
 
 
-def _compile(tree: "ast.Module", path: str) -> "CodeType":
-    """The code of a module. What switches a feature of the language on is known when it is
-    compiled, so it need not load ``__future__``, which only describes features."""
-    import __future__
-
-    wanted = [node for node in tree.body if _is_future(node)]
-    tree.body = [node for node in tree.body if node not in wanted]
-    flags = 0
-    for node in wanted:
-        for alias in node.names:
-            flags |= getattr(__future__, alias.name).compiler_flag
-    return _strip(compile(tree, path, "exec", flags, dont_inherit=True, optimize=2))
-
-
-def _strip(code: "CodeType") -> "CodeType":
+def _strip(code: CodeType) -> CodeType:
     """Code without the table that leads from instructions to lines, a fifth of it.
 
     Only tracebacks need lines, and who is shown those is not given the bundle.
@@ -205,18 +189,12 @@ def _strip(code: "CodeType") -> "CodeType":
     return code.replace(co_linetable=b"", co_consts=tuple(constants))
 
 
-def _is_future(node: "ast.stmt") -> "TypeGuard[ast.ImportFrom]":
-    import ast
-
-    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
-def _list_needs(tree: "ast.Module") -> "Iterator[str]":
+def _list_needs(source: bytes) -> Iterator[str]:
     """What a module imports when it is loaded, packages before what is in them; also names that
     are no modules."""
     import ast
 
-    for node in tree.body:
+    for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             wanted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
