@@ -17,6 +17,7 @@ import time
 from strata import trace
 from strata.engine import events, names, volumes
 from strata.engine.core import Engine, Record
+from strata.engine.holders import list_users
 from strata.engine.identity import identity, is_owned
 from strata.errors import AlreadyExists, InUse, RecordError, StoreMissing, StrataError
 from strata.linux import locks
@@ -138,7 +139,7 @@ def undo(e: Engine, volume_id: str, dataset: str) -> None:
     """Take back an adoption that was broken off, unless the volume is in use. Idempotent."""
     record = e.records.find("volume", volume_id)
     if record is not None:
-        if volumes.users_of(e, volume_id):
+        if list_users(e, volume_id):
             return
         e.unmount_volume(record["name"])
         e.remove_mountpoint(record["name"])
@@ -201,12 +202,12 @@ def settle(e: Engine, volume_id: str) -> None:
 def destroy_removed(e: Engine, volume_id: str) -> bool:
     """Destroy the removed snapshots of a forgotten volume, before its trash entry ends; whether
     all are gone."""
-    from strata.engine.history import snapshots
+    from strata.engine.history import snapshot_removal
 
     done = True
     for entry in e.trash.list_entries():
         if entry["object"] == "snapshot" and entry["record"]["target"] == volume_id:
-            if snapshots.destroy_removed(e, entry):
+            if snapshot_removal.destroy_removed(e, entry):
                 e.trash.delete(entry["id"])
             else:
                 done = False

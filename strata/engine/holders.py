@@ -1,22 +1,38 @@
-"""Who holds a dataset, by the facts: the mounts that processes see.
+"""Who uses a dataset: containers by their records, and by the facts the mounts of processes.
 
-Records know which containers use a volume; a process in a mount namespace of its own (a debugger,
-a container of another engine with a bind mount of ours) is known only to the kernel. Each
-namespace is read once. Our own mounts below the state and run directories do not count, nor do
-the copies of them that every conmon's namespace inherits.
+A process in a mount namespace of its own (a debugger, a container of another engine with a bind
+mount of ours) is known only to the kernel. Each namespace is read once. Our own mounts below the
+state and run directories do not count, nor do the copies of them that every conmon's namespace
+inherits.
 """
 
 from __future__ import annotations
 
 import os
 
-from strata.engine.core import Engine
+from strata.engine.core import Engine, Record
 from strata.linux import mount
 from strata.storage import layout
+from strata.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+
+def list_users(e: Engine, volume_id: str) -> list[Record]:
+    """Containers that have a volume among their mounts."""
+    return [
+        container
+        for container in e.records.list_records("container")
+        if any(m.get("volume") == volume_id for m in container["config"].get("mounts", ()))
+    ]
+
+
+def list_live_users(e: Engine, record: Record) -> list[Record]:
+    """Running containers that must be stopped before the target may change under them."""
+    candidates = [record] if record["kind"] == "container" else list_users(e, record["id"])
+    return [c for c in candidates if lifecycle.derive(c) in lifecycle.LIVE]
 
 
 class Holder:

@@ -11,6 +11,7 @@ from strata.engine import names, volumes
 from strata.engine.containers import removal
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
+from strata.engine.holders import list_users
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
 from strata.store import lifecycle
@@ -71,7 +72,7 @@ def list_volumes(e: Engine, which: Sequence[str], *, force: bool = False) -> lis
     """What ``volume rm`` would take."""
     rows = []
     for record in names.get_each(e, names.get_volume, which, ignore=force, exit_code=1):
-        users = volumes.users_of(e, record["id"])
+        users = list_users(e, record["id"])
         if not force:
             volumes.refuse_used(record, users)
         rows += [describe(e, user) for user in users]

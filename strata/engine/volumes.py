@@ -13,6 +13,7 @@ import time
 from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
+from strata.engine.holders import list_users
 from strata.engine.identity import identity
 from strata.errors import AlreadyExists, InUse
 from strata.linux import locks, mount
@@ -224,7 +225,7 @@ def unmount(e: Engine, record: Record) -> None:
     exported or unmounted; others stay mounted. `InUse` while a container that uses it runs."""
     if not layout.is_outside(record["dataset"]):
         return
-    from strata.engine.history.heads import list_live_users
+    from strata.engine.holders import list_live_users
 
     with e.hold(record) as fresh:
         users = ", ".join(user["name"] for user in list_live_users(e, fresh))
@@ -304,15 +305,6 @@ def refuse_used(record: Record, users: Sequence[Record]) -> None:
         )
 
 
-def users_of(e: Engine, volume_id: str) -> list[Record]:
-    """Containers that have a volume among their mounts."""
-    return [
-        container
-        for container in e.records.list_records("container")
-        if any(m.get("volume") == volume_id for m in container["config"].get("mounts", ()))
-    ]
-
-
 def list_volumes(e: Engine, filters: Filters | None = None) -> list[Record]:
     """Volumes by name, from records alone."""
     used = _count_uses(e)
@@ -384,7 +376,7 @@ def remove(
     wanted = [r["name"] for r in e.records.list_records("volume")] if all else list(which)
     gone = []
     for record in names.get_each(e, names.get_volume, wanted, ignore=force, exit_code=1):
-        for user in users_of(e, record["id"]) if force else ():
+        for user in list_users(e, record["id"]) if force else ():
             from strata.engine.containers.removal import remove_record
 
             remove_record(e, user, force=True, volumes=False, verb="volume-rm", time=time)
@@ -414,7 +406,7 @@ def discard(e: Engine, record: Record, *, verb: str, keep: bool) -> list[str]:
         if fresh is None:
             return kept
         record = fresh
-        refuse_used(record, users_of(e, record["id"]))
+        refuse_used(record, list_users(e, record["id"]))
         if record.get("adopted"):
             from strata.engine import adoption
 

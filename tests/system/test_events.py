@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from helpers.store import BUSYBOX, Store, open_store, wait_until
 
-from strata.engine import events
+from strata.engine import event_log, events
 
 pytestmark = pytest.mark.btrfs
 
@@ -119,7 +119,7 @@ def test_the_log_is_rotated_and_read_across_its_parts(own: Store) -> None:
         events.emit(e, events.SYSTEM, "filler", name=str(number), attributes={"x": "y" * 100_000})
     parts = [name for name in os.listdir(e.logs) if name.startswith("events.log")]
     assert 2 < len(parts) <= events.KEPT + 1
-    names = [event["name"] for event in events.read(e) if event["status"] == "filler"]
+    names = [event["name"] for event in event_log.read(e) if event["status"] == "filler"]
     assert names == [str(number) for number in range(40)][-len(names) :]
     assert len(names) > 20
 

@@ -75,15 +75,15 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove snapshots."""
     for spec in arguments:
         _check(spec)
-    from strata.engine.history import snapshots
+    from strata.engine.history import snapshot_removal
 
     def act(spec: str) -> None:
-        for gone in snapshots.remove(context.engine, [spec], now=options.flag("now")):
+        for gone in snapshot_removal.remove(context.engine, [spec], now=options.flag("now")):
             say(gone)
 
     return losses.remove_each(
         context, options, arguments, act,
-        lambda: snapshots.plan_removal(context.engine, arguments),
+        lambda: snapshot_removal.plan_removal(context.engine, arguments),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def events(context: Context, options: Options, arguments: list[str]) -> int:
     """Print events as they are found, each line at once."""
     from strata.cli.format import normalise
-    from strata.engine import events as log
+    from strata.engine import event_log as log
 
     format = normalise(options.text("format"))
     now = time.time()

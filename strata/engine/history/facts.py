@@ -9,7 +9,6 @@ identity. Only a head that is gone is an error, and a branch of it the way out.
 
 from __future__ import annotations
 
-from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.identity import identity, is_owned
@@ -81,6 +80,8 @@ def _find(e: Engine, record: Record, known: Record) -> Dataset | None:
 
 
 def _raise_lost(e: Engine, record: Record) -> None:
+    from strata.engine import volumes
+
     e.records.save(record)  # branches that are gone are forgotten all the same
     name = record["name"]
     branches = [targets.branch_name(branch) for branch in record["branches"]]

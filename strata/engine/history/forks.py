@@ -12,7 +12,7 @@ from __future__ import annotations
 from strata import trace
 from strata.engine import names, volumes
 from strata.engine.core import Engine, Record
-from strata.engine.history import clones, facts, moments, snapshots, targets
+from strata.engine.history import clones, facts, moments, snapshot_removal, targets
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
 from strata.store import lifecycle
 from strata.store.records import new_id
@@ -223,7 +223,7 @@ def drop_moment(e: Engine, kind: str, object_id: str, name: str) -> None:
         return
     e.driver.destroy(found.full_name)
     if name in record.get("snapshots", ()):
-        snapshots.disown(e, record, name)
+        snapshot_removal.disown(e, record, name)
 
 
 def drop_network(e: Engine, name: str, prefix: str) -> None:

@@ -8,9 +8,9 @@ that moment, one dataset at a time; what other objects were cloned from is in th
 
 from __future__ import annotations
 
-from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
+from strata.engine.holders import list_users
 from strata.store import lifecycle
 from strata.times import parse_time
 
@@ -100,5 +100,5 @@ def _list_users(e: Engine, record: Record) -> list[str]:
     if record["kind"] == "container":
         return []
     return sorted(
-        f"{user['name']} ({lifecycle.derive(user)})" for user in volumes.users_of(e, record["id"])
+        f"{user['name']} ({lifecycle.derive(user)})" for user in list_users(e, record["id"])
     )

@@ -18,12 +18,11 @@ from strata import trace
 from strata.engine import volumes
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
-from strata.engine.holders import find_holders
+from strata.engine.holders import find_holders, list_live_users
 from strata.engine.identity import identity, is_owned
 from strata.errors import InUse, NotFound, StateImproper, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
-from strata.store import lifecycle
 from strata.times import format_time
 
 TYPE_CHECKING = False
@@ -140,16 +139,7 @@ def get_branch(record: Record, name: str) -> Record:
     raise NotFound(f"{targets.describe(record)} has no branch {name!r}", hint=f"it has: {known}")
 
 
-# -- the users of a head ---------------------------------------------------------------------------
-
-
-def list_live_users(e: Engine, record: Record) -> list[Record]:
-    """Running containers that must be stopped before the target may change under them."""
-    if record["kind"] == "container":
-        candidates = [record]
-    else:
-        candidates = volumes.users_of(e, record["id"])
-    return [c for c in candidates if lifecycle.derive(c) in lifecycle.LIVE]
+# -- moving ----------------------------------------------------------------------------------------
 
 
 def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) -> Record:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from strata import trace
 from strata.engine.core import Engine, Record
-from strata.engine.history import heads, snapshots, targets
+from strata.engine.history import snapshots, targets
+from strata.engine.holders import list_live_users
 from strata.errors import UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
@@ -165,7 +166,7 @@ def _lock_all(e: Engine, held: _Held, records: Sequence[Record]) -> list[Record]
     those containers."""
     containers = {record["id"]: record for record in records if record["kind"] == "container"}
     for record in records:
-        for user in heads.list_live_users(e, record):
+        for user in list_live_users(e, record):
             containers.setdefault(user["id"], user)
     volumes = {record["id"]: record for record in records if record["kind"] == "volume"}
     for group in (containers, volumes):

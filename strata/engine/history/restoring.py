@@ -16,7 +16,7 @@ from __future__ import annotations
 from strata import trace
 from strata.engine import adoption, events, names, volumes
 from strata.engine.core import Engine, Record
-from strata.engine.history import branches, snapshots, targets
+from strata.engine.history import branches, snapshot_removal, targets
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetExists
@@ -121,7 +121,7 @@ def restore(
         raise UsageError(f"--renumber is for networks, and {show_name(entry)} is a {kind}",
                          hint="leave it out")  # fmt: skip
     if kind == "snapshot":
-        return snapshots.bring_back(e, entry, name)
+        return snapshot_removal.bring_back(e, entry, name)
     if kind == "branch":
         return branches.bring_back(e, entry, name)
     if kind in ("image", "name"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata.engine.core import Engine
-from strata.engine.history import branches, forks, heads, restoring, snapshots
+from strata.engine.history import branches, forks, heads, restoring, snapshot_removal, snapshots
 from strata.engine.images import restoring as images
 
 
@@ -13,7 +13,7 @@ def perform(e: Engine, step: list[str]) -> None:
         case ["settle-snapshot", kind, object_id, name]:
             snapshots.settle(e, kind, object_id, name)
         case ["unhide", kind, object_id, guid, name, entry_id]:
-            snapshots.unhide(e, kind, object_id, guid, name, entry_id)
+            snapshot_removal.unhide(e, kind, object_id, guid, name, entry_id)
         case ["settle-branch-removal", entry_id]:
             branches.settle_removal(e, entry_id)
         case ["settle-generation", kind, object_id, dataset]:

@@ -226,10 +226,10 @@ def _drop_origin(e: Engine, record: Record) -> None:
 def _destroy_content(e: Engine, entry: Record, done: Collected) -> bool:
     """Destroy what an entry holds; whether all of it is gone."""
     if entry["object"] == "snapshot":
-        from strata.engine.history import snapshots
+        from strata.engine.history import snapshot_removal
 
         try:
-            return snapshots.destroy_removed(e, entry)
+            return snapshot_removal.destroy_removed(e, entry)
         except StrataError as error:
             done.failed.append((entry["name"], error.message))
             return False
@@ -344,9 +344,9 @@ def count_trash(e: Engine) -> tuple[int, int]:
 def measure_entry(e: Engine, entry: Record) -> int | None:
     """The bytes an entry's datasets hold, None where the driver cannot tell of any."""
     if entry["object"] == "snapshot":
-        from strata.engine.history import snapshots
+        from strata.engine.history import snapshot_removal
 
-        return snapshots.measure_removed(e, entry)
+        return snapshot_removal.measure_removed(e, entry)
     sizes: list[int] = []
     for dataset in entry["datasets"]:
         try:

@@ -68,9 +68,9 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
             counts[title] += _rebuild_objects(e, kind, skipped)
             trace.point(f"rebuild:{kind}")
         _rebuild_trash(e)  # of what is alive, the trash can only hold branches
-        from strata.engine.history import snapshots
+        from strata.engine.history import snapshot_removal
 
-        snapshots.show_lost(e)
+        snapshot_removal.show_lost(e)
     return {**counts, "Skipped": skipped}
 
 
