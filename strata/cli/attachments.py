@@ -113,7 +113,8 @@ def _parse_named(text: str) -> list[Entry]:
                 f'invalid network option "{field}" of {name}', hint=f"the options are {_KEYS}"
             )
         if key == "alias":
-            entry["aliases"].append(_check_alias(value))
+            if value not in entry["aliases"]:
+                entry["aliases"].append(_check_alias(value))
         elif key in ("ip", "ip6"):
             entry["ips"].append(_check_ip(value, key))
         elif key == "mac":

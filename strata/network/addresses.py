@@ -35,6 +35,11 @@ def format_address(family: int, value: int) -> str:
     return _socket.inet_ntop(_FAMILY[family], value.to_bytes(_BITS[family] // 8, "big"))
 
 
+def normalize(text: str) -> str:
+    """The usual text of an address, of which IPv6 knows many. ValueError when it is none."""
+    return format_address(*parse_address(text))
+
+
 def get_family(text: str) -> int:
     """`V6` for a text with colons, else `V4`; for texts that were checked before."""
     return V6 if ":" in text else V4

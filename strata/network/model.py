@@ -10,7 +10,7 @@ import os
 
 from strata.errors import AlreadyExists, UsageError
 from strata.network import plan
-from strata.network.addresses import V4, V6, Subnet, parse_address, parse_subnet
+from strata.network.addresses import V4, V6, Subnet, normalize, parse_address, parse_subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,14 +167,14 @@ def plan_subnets(
         position = _find_subnet(parsed, text, "gateway")
         if position in chosen:
             raise UsageError(f"two gateways in the subnet {parsed[position].text}")
-        chosen[position] = text
+        chosen[position] = normalize(text)
     limits: dict[int, dict[str, str]] = {}
     for text in ranges:
         start, end = _parse_range(text)
         position = _find_subnet(parsed, start, "ip-range")
         if _find_subnet(parsed, end, "ip-range") != position:
             raise UsageError(f"the range {text} does not lie in one subnet")
-        limits[position] = {"start": start, "end": end}
+        limits[position] = {"start": normalize(start), "end": normalize(end)}
     return [
         {"subnet": one.text, "gateway": chosen.get(position, plan.first_address(one)),
          "lease_range": limits.get(position)}
@@ -267,17 +267,18 @@ def plan_route(text: str) -> Record:
     metric = None
     if len(words) == 3:
         metric = int(_number("--route", words[2], 0, 2**32 - 1))
-    return {"destination": destination.text, "gateway": words[1], "metric": metric}
+    return {"destination": destination.text, "gateway": normalize(words[1]), "metric": metric}
 
 
 def check_servers(servers: Sequence[str]) -> list[str]:
     """Addresses of name servers."""
+    found: dict[str, None] = {}
     for text in servers:
         try:
-            parse_address(text)
+            found[normalize(text)] = None
         except ValueError as error:
             raise UsageError(f"--dns: {error}") from None
-    return list(dict.fromkeys(servers))
+    return list(found)
 
 
 def refuse_duplicate(name: str) -> AlreadyExists:

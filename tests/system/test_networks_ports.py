@@ -92,6 +92,12 @@ def test_ports_over_ipv6(store: Store, hosts: list[Host]) -> None:
     assert ask_tcp(b.netns, a.address6, 8080) == b"web 80\n"
     assert ask_tcp(b.netns, a.address, 8081) is None
     assert f"80/tcp -> [{a.address6}]:8081" in store.ok("port", "web").out
+    taken = store.strata("run", "--rm", "--network", "dual", "-p",
+                         f"[{a.address6.upper()}]:8081:80", BUSYBOX, "true")  # fmt: skip
+    assert (taken.rc, "container web" in taken.err) == (125, True), taken
+    serve(store, "next", "--network", "dual", "-p", f"[{a.address6.upper()}]:8082:80")
+    assert wait_for_tcp(b.netns, a.address6, 8082) == b"next 80\n"
+    assert store.ok("system", "check").out == ""
 
 
 def test_the_loopback_of_ipv6_is_refused_with_the_reason(

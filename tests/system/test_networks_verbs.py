@@ -320,6 +320,8 @@ def test_static_addresses_and_names_of_links(store: Store) -> None:
         ("web:ip=10.77.0.5", "already allocated to container fixed"),
         ("web:ip=10.78.0.5", "not in any subnet on network web"),
         ("web:ip=10.77.0.1", "is the gateway of network web"),
+        ("web:ip6=FD77:0::5", "already allocated to container fixed"),
+        ("web:ip6=fd77:0:0:0:0:0:0:1", "is the gateway of network web"),
     ):
         refused = store.strata("run", "--rm", "--network", words, *SLEEPER)
         assert refused.rc == 125

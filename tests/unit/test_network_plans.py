@@ -136,6 +136,15 @@ def test_options_have_one_name_whoever_writes_them() -> None:
     )  # fmt: skip
 
 
+def test_an_address_has_one_text_however_it_was_written() -> None:
+    [subnet] = model.plan_subnets(["FD00:1::/64"], ["fd00:1:0:0:0:0:0:1"], ["fd00:1::0A-FD00:1::b"],
+                                  internal=False)  # fmt: skip
+    assert subnet == {"subnet": "fd00:1::/64", "gateway": "fd00:1::1",
+                      "lease_range": {"start": "fd00:1::a", "end": "fd00:1::b"}}  # fmt: skip
+    assert model.plan_route("fd00:2::/64,FD00:1::9")["gateway"] == "fd00:1::9"
+    assert model.check_servers(["FD00::1", "fd00:0::1", "9.9.9.9"]) == ["fd00::1", "9.9.9.9"]
+
+
 @pytest.mark.parametrize(("key", "value"), [
     ("mtu", "67"), ("mtu", "x"), ("vlan", "0"), ("vlan", "4095"), ("isolate", "maybe"),
     ("metric", "-1"), ("colour", "red"), ("com.docker.network.bridge.name", "a b"),

@@ -17,7 +17,7 @@ from strata.errors import AlreadyExists, NetworkError, NotFound, UsageError
 from strata.linux import network as kernel
 from strata.linux.tree import remove_file
 from strata.network import act, leases, nft, plan
-from strata.network.addresses import V4, V6, get_family, parse_address, parse_subnet
+from strata.network.addresses import V4, V6, get_family, normalize, parse_address, parse_subnet
 from strata.store import files, lifecycle
 
 TYPE_CHECKING = False
@@ -138,7 +138,7 @@ def lease(
 ) -> Record:  # fmt: skip
     """Take a container's addresses on one network; the attachment that is planned."""
     folder = host.lease_folder(e, network["id"])
-    wanted = [str(text) for text in item.get("ips") or ()]  # type: ignore[attr-defined]
+    wanted = [normalize(text) for text in item.get("ips") or ()]  # type: ignore[attr-defined]
     addresses = []
     for subnet in network["subnets"]:
         parsed = parse_subnet(subnet["subnet"])

@@ -10,7 +10,7 @@ from strata.engine.core import Engine, Record
 from strata.engine.networks import attach
 from strata.errors import AlreadyExists, NetworkError
 from strata.network import dns, leases
-from strata.network.addresses import V4, V6, get_family, parse_address
+from strata.network.addresses import V4, V6, get_family, normalize, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def take(
     found = []
     for port in wanted:
         host_ip = port["host_ip"] or default
+        host_ip = normalize(host_ip) if host_ip else ""
         if host_ip and not targets[get_family(host_ip) == V6]:
             raise NetworkError(
                 f"cannot publish on {host_ip}: the container has no address of that family",

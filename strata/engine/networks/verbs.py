@@ -420,7 +420,7 @@ def update(
 
     ``peer_add``: join tokens; ``peer_drop``: names or public keys of peers.
     """
-    model.check_servers([*dns_add, *dns_drop])
+    dns_add, dns_drop = model.check_servers(dns_add), model.check_servers(dns_drop)
     found = get_network(e, name)
     with e.lock_networks():
         record = e.records.get("network", found["id"])
