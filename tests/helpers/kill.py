@@ -259,7 +259,7 @@ def wait_quiet(store: Store) -> None:
 
     A container's end takes a moment, and nobody promises when its exit command has run.
     """
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + (60 if POOL else 20)
     while pids := [*list_processes(store), *_list_forks()]:
         assert time.monotonic() < deadline, f"processes are left: {describe_processes(pids)}"
         time.sleep(0.02)

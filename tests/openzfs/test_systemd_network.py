@@ -4,10 +4,10 @@ rules may be changed, so no namespace is put in between."""
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from helpers import kill
 from helpers.store import BUSYBOX, TOP, Store
 
 pytestmark = pytest.mark.openzfs
@@ -38,8 +38,5 @@ def test_names_are_served_on_after_the_unit_that_began_it(store: Store) -> None:
 def test_the_end_of_the_container_ends_what_served_it(store: Store) -> None:
     store.ok("rm", "-f", "one")
     store.ok("network", "rm", "lan")
-    deadline = time.monotonic() + 60
-    while Path("/sys/fs/cgroup/strata/engine/cgroup.procs").read_text():
-        assert time.monotonic() < deadline, "processes stay"
-        time.sleep(0.1)
+    kill.wait_quiet(store)
     store.ok("system", "check")
