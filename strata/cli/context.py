@@ -127,13 +127,16 @@ def for_each(
     return code
 
 
-def need_names(names: Sequence[str], *, all: bool = False, what: str = "name or id") -> None:
-    """Raise `UsageError` unless names or ``--all`` were given, and not both."""
+def need_names(
+    names: Sequence[str], *, all: bool = False, what: str = "name or id", instead: str = "--all"
+) -> None:
+    """Raise `UsageError` unless names or ``--all`` were given, and not both. ``instead``: what
+    stands for names."""
     if all and names:
         raise UsageError("--all and names cannot be used together", hint="leave one of them out")
     if not all and not names:
         raise UsageError(
-            f"you must provide at least one {what}", hint="or --all, where the command has it"
+            f"you must provide at least one {what}", hint=f"or give {instead}" if instead else ""
         )
 
 

@@ -40,6 +40,10 @@ class Options:
         """Return the value, or the table's default."""
         return self._values[key] if key in self._values else self._defaults.get(key)
 
+    def has(self, key: str) -> bool:
+        """Whether the command has the option."""
+        return key in self._defaults
+
     def given(self, key: str) -> bool:
         """Whether the option was on the command line."""
         return key in self._values

@@ -38,7 +38,8 @@ def choose(
             return [name for name in names if passes(name)]
         return _list_ids(context, states, filters)
     if not options.list("cidfile") or names:
-        need_names(names, all=everything)
+        others = [f"--{key}" for key in ("all", "latest", "filter") if options.has(key)]
+        need_names(names, all=everything, instead=" or ".join(others))
     if everything:
         return _list_ids(context, states, {})
     return _look_up(context, names, ignore=ignore, exit_code=exit_code)
