@@ -41,7 +41,7 @@ back, and none destroys what was already published to others. The ``settle-`` st
 ``settle-restore ID``                      finish restoring what its trash entry holds anew
 ``settle-image-restore ID``
 ``drop-moment KIND ID NAME``               a snapshot taken for a fork
-``drop-network NAME FORK``                 a network made for a fork
+``drop-network ID``                        a network made for a fork
 =========================================  =====================================================
 """
 

@@ -53,6 +53,15 @@ def test_a_fork_runs_beside_what_it_was_made_of(stack: Store) -> None:
     assert stack.strata("fork", "rm", "pr1").rc != 0
 
 
+def test_of_two_forks_of_one_name_one_is_made_whole(stack: Store) -> None:
+    running = [stack.start("fork", "web", "--as", "same") for _ in range(3)]
+    codes = sorted(process.wait() for process in running)
+    assert codes == [0, 125, 125]
+    assert ask(stack, "same-web", "web") == "web", "the others took nothing of it along"
+    assert stack.ok("system", "check", "--format", "json").json["Problems"] == []
+    stack.ok("fork", "rm", "--discard", "-t", "0", "same")
+
+
 def test_a_discarded_fork_leaves_nothing(stack: Store) -> None:
     stack.ok("trash", "empty", "--all", "--force")
     stack.ok("fork", "web", "--as", "gone", "--no-start")

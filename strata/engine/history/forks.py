@@ -157,10 +157,11 @@ def _make_networks(
                 f"network {name} is a {old['driver']} one: it cannot be made again beside itself",
                 hint="fork the container without it: `strata network disconnect`",
             )
-        operation.plan(["drop-network", f"{prefix}-{name}", prefix])
+        copy_id = new_id()
+        operation.plan(["drop-network", copy_id])
         made[network_id] = verbs.create(
             e, f"{prefix}-{name}", ipv6=old["ipv6"], internal=old["internal"], dns=True,
-            labels={**old["labels"], LABEL: prefix},
+            labels={**old["labels"], LABEL: prefix}, network_id=copy_id,
         )  # fmt: skip
         trace.point("fork:network-made")
     return made
@@ -226,13 +227,13 @@ def drop_moment(e: Engine, kind: str, object_id: str, name: str) -> None:
         snapshot_removal.disown(e, record, name)
 
 
-def drop_network(e: Engine, name: str, prefix: str) -> None:
+def drop_network(e: Engine, network_id: str) -> None:
     """Remove a network that a fork made and could not use. Idempotent."""
     from strata.engine.networks import removal
 
-    for record in e.records.list_records("network"):
-        if record["name"] == name and record["labels"].get(LABEL) == prefix:
-            removal.discard(e, record, verb="fork", keep=False)
+    record = e.records.find("network", network_id)
+    if record is not None:
+        removal.discard(e, record, verb="fork", keep=False)
 
 
 # -- the forks there are ---------------------------------------------------------------------------

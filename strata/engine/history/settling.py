@@ -24,8 +24,8 @@ def perform(e: Engine, step: list[str]) -> None:
             restoring.finish(e, entry_id)
         case ["drop-moment", kind, object_id, name]:
             forks.drop_moment(e, kind, object_id, name)
-        case ["drop-network", name, prefix]:
-            forks.drop_network(e, name, prefix)
+        case ["drop-network", network_id]:
+            forks.drop_network(e, network_id)
         case ["settle-image-restore", entry_id]:
             images.finish(e, entry_id)
         case _:

@@ -35,9 +35,11 @@ def create(
     internal: bool = False, dns: bool = True, dns_servers: Sequence[str] = (),
     routes: Sequence[str] = (), options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None, interface: str = "", ipam: str = "",
-    ignore: bool = False, join: str = "",
+    ignore: bool = False, join: str = "", network_id: str = "",
 ) -> Record:  # fmt: skip
     """Make a network; return its record. No link is made before a container needs it.
+
+    ``network_id``: the id it gets, for a caller that has written down how to take it back.
 
     ``join``: a token of another host's overlay, for the driver wireguard.
 
@@ -93,7 +95,8 @@ def create(
             hint="leave --disable-dns or --dns away; containers have a --dns of their own",
         )
     record: Record = {
-        "schema": SCHEMA, "kind": "network", "id": new_id(), "name": name or "", "driver": driver,
+        "schema": SCHEMA, "kind": "network", "id": network_id or new_id(), "name": name or "",
+        "driver": driver,
         "interface": interface or named, "created": format_time(time.time()), "subnets": given,
         "routes": [model.plan_route(text) for text in routes], "ipv6": ipv6, "internal": internal,
         "dns": has_names, "dns_servers": model.check_servers(dns_servers),
