@@ -31,7 +31,7 @@ def make_network(number: int, **changes: object) -> dict[str, object]:
         "subnets": [
             {"subnet": f"10.89.{number}.0/24", "gateway": f"10.89.{number}.1", "lease_range": None},
             {"subnet": f"fd00:{number}::/64", "gateway": f"fd00:{number}::1", "lease_range": None},
-        ], "options": {}, **changes,
+        ], "options": {}, "dns": True, **changes,
     }  # fmt: skip
 
 
