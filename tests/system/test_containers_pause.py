@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +144,28 @@ def test_verbs_choose_by_filter_and_by_the_file_with_an_id(
         assert s.strata("stop").rc == 125
     finally:
         s.ok("rm", "--force", "--time", "0", "one", "two")
+
+
+def test_a_pause_that_fails_says_so_at_once_and_changes_nothing(
+    busybox_store: Store, tmp_path: Path
+) -> None:
+    s = busybox_store
+    program = tmp_path / "crun-that-cannot-pause"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case " $* " in *" pause "*) echo "no freezer today" >&2; exit 1 ;; esac\n'
+        'exec crun "$@"\n'
+    )
+    program.chmod(0o755)
+    s.ok(*SLEEPER, "--name", "awake", "--runtime", str(program), BUSYBOX, "sleep", "1000")
+    try:
+        began = time.monotonic()
+        refused = s.strata("pause", "awake")
+        # It used to wait for its own lock, five seconds.
+        assert time.monotonic() - began < 4
+        assert refused.rc == 125
+        assert "no freezer today" in refused.err
+        assert get_state(s, "awake")["Status"] == "running"
+        assert os.listdir(f"{s.pool}/records/journal") == []
+    finally:
+        s.ok("rm", "--force", "--time", "0", "awake")

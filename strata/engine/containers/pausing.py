@@ -28,17 +28,16 @@ def unpause(e: Engine, record: Record) -> None:
 
 
 def _switch(e: Engine, record: Record, verb: str, status: str) -> None:
-    e.recover()  # before the lock, as it may start this container
-    with e.hold(record) as fresh:
+    # The lock is given back before the journal's step runs, which takes it.
+    with e.begin(verb, ["settle-pause", record["id"]]), e.hold(record) as fresh:
         record = fresh
         lifecycle.check(verb, record, lifecycle.derive(record))
-        with e.journal.begin(verb, ["settle-pause", record["id"]]):
-            word = "pause" if status == lifecycle.PAUSED else "resume"
-            runtime.run_runtime(life.get_runtime(e, record), [word, record["id"]])
-            trace.point(f"{verb}:switched")
-            record["state"]["status"] = status
-            e.records.save(record, durable=False)
-            trace.point(f"{verb}:recorded")
+        word = "pause" if status == lifecycle.PAUSED else "resume"
+        runtime.run_runtime(life.get_runtime(e, record), [word, record["id"]])
+        trace.point(f"{verb}:switched")
+        record["state"]["status"] = status
+        e.records.save(record, durable=False)
+        trace.point(f"{verb}:recorded")
     events.emit_container(e, verb, record)
 
 
