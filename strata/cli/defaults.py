@@ -62,6 +62,11 @@ _ONLY_DEFAULTS = ("engine.detach_keys", "containers.dns_options", "containers.dn
                   "containers.dns_servers")  # fmt: skip
 
 
+def is_used(key: str) -> bool:
+    """Whether a key of containers.conf means something here; others are read and passed over."""
+    return key in KEYS or key == "containers.env"
+
+
 def apply(command: Command, options: Options, settings: Settings) -> None:
     """Give the options of a command line the defaults that the files say. `UsageError`."""
     if "containers.env" in settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.store import BUSYBOX, Store, open_store
@@ -309,3 +310,23 @@ def test_info_and_version_are_one_line_as_json(shelf: Store) -> None:
     assert shelf.ok("version").out.splitlines()[:2] == [
         "Client:         Strata Engine", f"Version:        {__version__}",
     ]  # fmt: skip
+
+
+def test_info_says_where_a_setting_is_from_and_whether_it_counts(
+    shelf: Store, tmp_path: Path
+) -> None:  # fmt: skip
+    (tmp_path / "one.conf").write_text('[containers]\ntz = "UTC"\nbase_hosts_file = "x"\n')
+    (tmp_path / "over.conf").write_text("[engine]\nstop_timeout = 3\n")
+    environment = {
+        "CONTAINERS_CONF": f"{tmp_path}/one.conf",
+        "CONTAINERS_CONF_OVERRIDE": f"{tmp_path}/over.conf",
+    }  # fmt: skip
+    found = shelf.ok("info", "--format", "json", env=environment).json["config"]
+    assert found["files"] == [f"{tmp_path}/one.conf", f"{tmp_path}/over.conf"]
+    assert found["values"] == {
+        "containers.tz": {"value": "UTC", "source": f"{tmp_path}/one.conf", "used": True},
+        "containers.base_hosts_file": {
+            "value": "x", "source": f"{tmp_path}/one.conf", "used": False,
+        },
+        "engine.stop_timeout": {"value": 3, "source": f"{tmp_path}/over.conf", "used": True},
+    }  # fmt: skip

@@ -20,7 +20,7 @@ def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     size = options.flag("size")
     # What of several there is is shown all the same.
     names = choose(context, options, arguments) if options.flag("latest") else arguments
-    need_names(names)
+    need_names(names, instead="--latest")
     return show_each(
         context, names,
         lambda name: containers.inspect(context.engine, [name], size=size),

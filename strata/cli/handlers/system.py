@@ -42,9 +42,12 @@ def init(context: Context, options: Options, arguments: list[str]) -> int:
 
 def info(context: Context, options: Options, arguments: list[str]) -> int:
     """Show the engine, its store and this host."""
+    from strata.cli.defaults import is_used
     from strata.engine.system.info import info as describe
 
     found = describe(context.engine)
+    for key, entry in found["config"]["values"].items():
+        entry["used"] = is_used(key)
     _show_document(
         {**found, **_name_as_docker(found)} if _is_template(options) else found, found, options
     )

@@ -338,7 +338,10 @@ def _make_filter(filters: Filters | None, used: set[object]) -> Callable[[Record
         "driver": lambda record, value: record["driver"] == value,
         "label": lambda record, value: has_label(record["labels"], value),
         "until": lambda record, value: is_before(parse_time(record["created"]), value),
-        "dangling": lambda record, value: (record["id"] not in used) == is_true(value),
+        # The default one is not for the taking, so scripts that remove what dangles pass it over.
+        "dangling": lambda record, value: is_true(value) == (
+            record["id"] not in used and record["name"] != joining.DEFAULT_NAME
+        ),
     })  # fmt: skip
 
 
