@@ -52,7 +52,12 @@ OPTIONS: dict[str, str] = {
     "container exists --external": "there are no containers of other programs in the store",
     "rmi --no-prune": "a layer goes when nothing needs it, by collection",
     "rm --no-prune": "a layer goes when nothing needs it, by collection",
-    **dict.fromkeys(("import --arch", "import --os", "import --variant"),
+    "--link": "containers of one network know each other's names",
+    "--domainname": "give the whole name with --hostname",
+    "logs --details": "the driver's options are in `inspect`",
+    **dict.fromkeys(("stop --signal", "restart --signal"), "`create --stop-signal` chooses it, "
+                    "`kill --signal` sends another"),
+    **dict.fromkeys(("import --arch", "import --os", "import --variant", "import --platform"),
                     "the tar's programs are of this machine"),
     **dict.fromkeys(("volume create --uid", "volume create --gid"),
                     "a new volume takes owner and mode of the image's directory"),
@@ -110,6 +115,12 @@ COMMANDS: dict[str, str] = {
         "after a boot what --restart wants",
     ),
     **dict.fromkeys(("auto-update", "machine", "compose"), "not implemented"),
+    # Docker's
+    **dict.fromkeys(("swarm", "service", "stack", "node", "config"), "there is one host"),
+    "context": "there is no remote client",
+    "plugin": "there are no plug-ins",
+    "trust": _SIGNING,
+    "builder": "there is no builder",
 }
 
 

@@ -199,7 +199,7 @@ def test_two_containers_share_a_volume_at_once(busybox_store: Store) -> None:
 
 def test_options_and_labels(busybox_store: Store) -> None:
     ok = busybox_store.ok
-    ok("volume", "create", "-l", "a=b", "--label", "c", "labelled")
+    ok("volume", "create", "-l", "a=b", "--label", "c", "--name", "labelled")
     [found] = ok("volume", "inspect", "labelled").json
     assert found["Labels"] == {"a": "b", "c": ""}
     assert ok("volume", "ls", "-q", "--filter", "label=a=b").line == "labelled"

@@ -230,3 +230,21 @@ def test_options_before_a_command_are_podmans_and_dockers(
     assert text in shown.err
     assert ("Usage:" in shown.out) == (code == 0)
     assert "strata  --help" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["swarm", "init"], "'strata swarm' is not available in this version: there is one host"),
+        (["context", "ls"], "'strata context' is not available"),
+        (["run", "--link", "a:b", "x"], "--link is not available"),
+        (["stop", "--signal", "INT", "x"], "--signal is not available"),
+        (["image", "trust", "show"], "there are no signatures"),
+        (["volume", "create", "--name", "a", "b"], "--name and an argument"),
+    ],
+)
+def test_what_only_docker_has_is_answered_with_a_reason(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 125
+    assert text in capsys.readouterr().err

@@ -400,6 +400,7 @@ COMMANDS = (
             Option("--archive -a", "flag", "Keep owners", default=True),
             Option("--follow -L", "flag", "Follow a symbolic link given as the source"),
             Option("--overwrite", "flag", "Let a directory replace a file and the reverse"),
+            Option("--quiet -q", "flag", "Accepted; no progress is shown"),
         ),
         text=(
             "A SOURCE that ends in /. means what is in the directory.\n"

@@ -35,6 +35,7 @@ COMMANDS = (
                 "--driver -d", "string", "Driver", "DRIVER", "local", choices=("local", "strata")
             ),
             Option("--ignore", "flag", "Do nothing when the volume exists"),
+            Option("--name", "string", "Its name, where no argument gives it", "NAME"),
             Option("--label -l", "list", "Set a label", "KEY[=VALUE]"),
             Option(
                 "--opt -o",

@@ -19,7 +19,10 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     from strata.engine import volumes
     from strata.engine.names import check_name
 
-    name = check_name(arguments[0], "volume") if arguments and arguments[0] else None
+    if options.given("name") and arguments:
+        raise UsageError("--name and an argument cannot be used together")
+    given = "".join(arguments) or options.text("name")
+    name = check_name(given, "volume") if given else None
     if options.given("dataset"):
         return _adopt(context, options, name)
     made = volumes.create(
