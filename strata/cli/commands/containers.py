@@ -275,7 +275,12 @@ COMMANDS = (
                 "--cidfile", "list", "Read the container's id from a file", "PATH", complete="file"
             ),
             LATEST,
-            Option("--detach -d", "flag", "Run in the background and print the session's id"),
+            Option(
+                "--detach -d",
+                "flag",
+                "Run in the background",
+                differs="prints no id: exec sessions leave nothing behind",
+            ),
             Option(
                 "--detach-keys",
                 "string",
