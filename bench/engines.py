@@ -68,7 +68,9 @@ class Engine:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.env = dict(os.environ)
-        os.makedirs(folder, mode=0o700)
+        # What ends with the boot lies in memory, as below /run.
+        os.makedirs(f"{folder}/run", mode=0o700)
+        ask(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", f"{folder}/run"])
 
     def start(self) -> None:
         """Make it ready; raises `Broken`."""
@@ -198,7 +200,7 @@ class Docker(Engine):
             self.daemon = subprocess.Popen(
                 [
                     program, "--data-root", f"{self.folder}/root",
-                    "--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid",
+                    "--exec-root", f"{self.folder}/run/exec", "--pidfile", f"{self.folder}/pid",
                     "--host", f"unix://{self.folder}/socket", "--bridge", "none",
                     "--iptables=false", "--storage-driver", "overlay2",
                 ],

@@ -235,7 +235,9 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         return 130
     finally:
-        subprocess.run(["umount", "--recursive", "--quiet", f"{folder}/s/root"], check=False)
+        for place in ("s/root", *(f"{name}/run" for name in ("s", "p", "d", "p5", "z"))):
+            subprocess.run(["umount", "--recursive", "--quiet", f"{folder}/{place}"], check=False,
+                           stderr=subprocess.DEVNULL)  # fmt: skip
         shutil.rmtree(folder, ignore_errors=True)
     minutes = (time.monotonic() - began) / 60
     day = time.strftime("%Y-%m-%d")

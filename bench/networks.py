@@ -46,7 +46,7 @@ class ChrootPodman(Podman):
             ask(["mount", "--rbind", f"/{name}", f"{self.place}/{name}"])
         ask(["mount", "-t", "tmpfs", "tmpfs", f"{self.place}/run"])
         os.makedirs(f"{self.place}{self.folder}")
-        ask(["mount", "--bind", self.folder, f"{self.place}{self.folder}"])
+        ask(["mount", "--rbind", self.folder, f"{self.place}{self.folder}"])
 
     def argv(self, *words: str) -> list[str]:
         return ["chroot", self.place, *super().argv(*words)]
