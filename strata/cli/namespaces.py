@@ -1,5 +1,5 @@
-"""Read the options of namespaces: ``--pid``, ``--ipc``, ``--uts``, ``--cgroupns``, ``--userns``,
-``--uidmap``, ``--gidmap``, ``--subuidname``, ``--subgidname``. Pure; `UsageError`."""
+"""Read the options of namespaces: ``--pid``, ``--ipc``, ``--uts``, ``--time``, ``--cgroupns``,
+``--userns``, ``--uidmap``, ``--gidmap``, ``--subuidname``, ``--subgidname``. Pure; `UsageError`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def read(described: Description, options: Options, host: Mapping[str, str]) -> N
     for option, (key, words) in _MODES.items():
         if options.text(option):
             described[key] = parse_mode(options.text(option), option, words)
+    if options.text("time"):
+        described["time_mode"] = parse_time_mode(options.text("time"))
     _read_users(described, options)
     if described["hostname"] and described.get("uts_mode", "private") != "private":
         raise UsageError(
@@ -53,6 +55,20 @@ def parse_mode(text: str, option: str, words: tuple[str, ...]) -> str:
         f"unrecognized namespace mode {text} passed for --{option}",
         hint=f"must be one of {', '.join(words)}, container:NAME or ns:PATH",
     )
+
+
+def parse_time_mode(text: str) -> str:
+    """Check ``--time``: a mode, or ``private:SECONDS`` that its clocks since boot are ahead."""
+    kind, colon, rest = text.partition(":")
+    if kind != "private" or not colon:
+        return parse_mode(text, "time", ("host", "private"))
+    digits = rest.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 11):
+        raise UsageError(
+            f"invalid --time {text!r}: {rest!r} is no number of seconds",
+            hint="--time private:86400 puts the clocks since boot a day ahead",
+        )
+    return f"private:{int(rest)}"
 
 
 _MAPS = ("uidmap", "gidmap")

@@ -3,6 +3,9 @@
 A mode is ``private``, ``host``, ``container:ID`` or ``ns:PATH``; that of IPC also ``shareable``
 (private, but others may join) and ``none`` (private and without /dev/shm). What a container or a
 path stands for was looked up before: `strata.oci.facts.HostFacts.joined`.
+
+The time namespace is never in a spec: the runtime is started in it. (crun 1.8 makes or joins one in
+the first process of the pid namespace, which then ends, and the container with it.)
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
 #: config key -> the namespace's name in the spec
 KINDS = {
-    "pid_mode": "pid", "ipc_mode": "ipc", "uts_mode": "uts", "cgroupns": "cgroup", "userns": "user",
+    "pid_mode": "pid", "ipc_mode": "ipc", "uts_mode": "uts", "time_mode": "time",
+    "cgroupns": "cgroup", "userns": "user",
 }  # fmt: skip
 #: where a joined container's /dev/shm is put in the bundle
 SHM = "shm"
@@ -28,7 +32,7 @@ def change(spec: dict[str, Any], config: Mapping[str, Any], host: HostFacts, bun
     kinds = {item["type"]: item for item in linux["namespaces"]}
     for key, kind in KINDS.items():
         mode = config.get(key)
-        if not mode:
+        if not mode or kind == "time":
             continue
         if mode == "host":
             kinds.pop(kind, None)

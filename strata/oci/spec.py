@@ -48,7 +48,7 @@ MORE_LIMITS = frozenset((
 ))  # fmt: skip
 
 #: config keys that `strata.oci.namespaces` brings into a spec
-NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "cgroupns", "userns"))
+NAMESPACE_KEYS = frozenset(("pid_mode", "ipc_mode", "uts_mode", "time_mode", "cgroupns", "userns"))
 
 
 class User:

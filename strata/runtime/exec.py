@@ -101,7 +101,7 @@ def exec_argv(
 ) -> list[str]:  # fmt: skip
     """The runtime's command line. Pure."""
     argv = [
-        runtime.program,
+        *runtime.argv,
         *runtime.options,
         "--root",
         runtime.root,
@@ -241,7 +241,9 @@ def _run_here(
     read, write = (_move_up(fd, 3 + preserve_fds) for fd in os.pipe())
     try:
         os.set_blocking(read, False)
-        words = [argv[0], "--log-format=json", "--log", f"/proc/self/fd/{write}", *argv[1:]]
+        own = argv.index("--root")
+        log = ["--log-format=json", "--log", f"/proc/self/fd/{write}"]
+        words = [*argv[:own], *log, *argv[own:]]
         before = _ignore_interrupts() if foreground else None
         try:
             code = act(words, [write, *range(3, 3 + preserve_fds)])

@@ -45,7 +45,7 @@ _CREATE_LIMIT_MS = 10_000
 class Runtime:
     """An OCI runtime and where it keeps its state."""
 
-    __slots__ = ("hooked", "name", "options", "program", "root")
+    __slots__ = ("hooked", "name", "options", "program", "root", "time_path")
 
     def __init__(self, name: str, program: str, root: str, options: Sequence[str] = ()) -> None:
         #: ``crun``, ``runc`` …, for messages and for what only one of them needs
@@ -57,6 +57,16 @@ class Runtime:
         self.root = root
         #: further global options
         self.options = list(options)
+        #: the time namespace of a container that runs, where it is not ours: by when its process
+        #: began, as seen from there, the runtime knows it again
+        self.time_path = ""
+
+    @property
+    def argv(self) -> list[str]:
+        """The words that start it for a container that is there."""
+        if not self.time_path:
+            return [self.program]
+        return [command.get_program("nsenter"), f"--time={self.time_path}", "--", self.program]
 
     @property
     def is_crun(self) -> bool:
@@ -89,7 +99,8 @@ class LaunchPlan:
 
     __slots__ = (
         "bundle", "cleanup", "files", "id", "log", "log_size", "log_tag", "make_spec", "mounts",
-        "name", "owner", "preserve", "restore", "runtime", "stays", "stdin", "timeout", "tty",
+        "name", "owner", "preserve", "restore", "runtime", "stays", "stdin", "time", "timeout",
+        "tty",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +109,7 @@ class LaunchPlan:
         stdin: bool = False, files: dict[str, str] | None = None,
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
         log_size: int = 0, log_tag: str = "", preserve: Sequence[int] = (), stays: bool = False,
-        restore: tuple[str, Sequence[str]] | None = None,
+        restore: tuple[str, Sequence[str]] | None = None, time: int | str | None = None,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -129,6 +140,9 @@ class LaunchPlan:
         self.stays = stays
         #: the folder of a checkpoint to go on from, and the runtime's options for that
         self.restore = restore
+        #: the time namespace: how many seconds a new one is ahead, the path of one that is there,
+        #: or None for the host's
+        self.time = time
 
 
 class Launched:
@@ -237,6 +251,8 @@ def _launch(plan: LaunchPlan) -> Launched:
         for step in plan.mounts:
             step.execute()
         mount.set_propagation(plan.mounts[0].target, mount.MS_PRIVATE)
+        if isinstance(plan.time, int):
+            namespace.make_time(plan.time)
 
     if os.path.isdir(f"{plan.runtime.root}/{plan.id}"):
         # Left by a start whose owner was killed in the middle: it waits for nobody.
@@ -248,7 +264,11 @@ def _launch(plan: LaunchPlan) -> Launched:
     begun = False
     try:
         # conmon loads while the child mounts and the spec is written; then it may create.
-        pid, sync, start_write = _spawn_conmon(plan, keeper.ns_path)
+        spaces = [f"--mount={keeper.ns_path}"]
+        if plan.time is not None:
+            path = keeper.time_path if isinstance(plan.time, int) else plan.time
+            spaces.append(f"--time={path}")
+        pid, sync, start_write = _spawn_conmon(plan, spaces)
         try:
             keeper.wait_ready()
         except OSError as error:
@@ -281,6 +301,8 @@ def _launch(plan: LaunchPlan) -> Launched:
                 os.close(fd)
         keeper.close()
         raise
+    if plan.time is not None:
+        plan.runtime.time_path = f"/proc/{child}/ns/time"
     conmon_pid = _read_number(f"{plan.bundle}/conmon.pid")
     return Launched(
         plan.id, plan.bundle, plan.runtime, child, find_start_time(child) or 0, conmon_pid,
@@ -299,15 +321,17 @@ def _abandon(plan: LaunchPlan, sync: int) -> None:
         return
 
 
-def _spawn_conmon(plan: LaunchPlan, ns_path: str) -> tuple[int, int, int]:
-    """Start conmon, waiting; returns its pid, our end of the sync pipe and of the start pipe."""
+def _spawn_conmon(plan: LaunchPlan, spaces: Sequence[str]) -> tuple[int, int, int]:
+    """Start conmon, waiting; returns its pid, our end of the sync pipe and of the start pipe.
+
+    ``spaces``: where the runtime is started, as nsenter(1) wants to be told."""
     runtime = plan.runtime
     count = max(plan.preserve) - 2 if plan.preserve else 0
     argv = conmon.conmon_argv(
         container_id=plan.id, name=plan.name, bundle=plan.bundle,
         conmon=command.get_program("conmon"),
         runtime=[
-            command.get_program("nsenter"), f"--mount={ns_path}", "--", runtime.program,
+            command.get_program("nsenter"), *spaces, "--", runtime.program,
             *runtime.options, "--root", runtime.root, "--log-format=json", "--log",
             f"{plan.bundle}/oci.log",
         ],
@@ -492,7 +516,7 @@ def is_waiting(runtime: Runtime, container_id: str) -> bool:
 def run_runtime(runtime: Runtime, words: Sequence[str]) -> command.Result:
     """Run a verb of the runtime in the home namespace; `RuntimeFailure` with its message."""
     try:
-        return command.run([runtime.program, *runtime.options, "--root", runtime.root, *words])
+        return command.run([*runtime.argv, *runtime.options, "--root", runtime.root, *words])
     except CommandFailed as error:
         raise classify(runtime.name, error.stderr or error.message) from error
 
@@ -539,7 +563,8 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     # and its directory; when the cgroups can be removed, the processes are gone.
     status = _read_status(state)
     group = str(status.get("cgroup-path") or group)
-    if not runtime.hooked and runtime.is_crun and _is_over(status) and cgroup.remove(group):
+    plain = runtime.is_crun and not runtime.hooked and not runtime.time_path
+    if plain and _is_over(status) and cgroup.remove(group):
         tree.remove_path(state)
         return
     try:

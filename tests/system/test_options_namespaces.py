@@ -138,3 +138,31 @@ def test_user_namespaces_of_root_and_of_nobody(busybox_store: Store) -> None:
     outcome = busybox_store.strata("run", "--rm", "--uidmap", "0:100000:10", "-u", "user", IMAGE)
     assert outcome.rc != 0
     assert busybox_store.ok("ps", "-aq").out == ""
+
+
+def read_uptime(text: str) -> float:
+    return float(text.split(maxsplit=1)[0])
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_a_time_namespace_has_clocks_of_its_own(busybox_store: Store, runtime: str) -> None:
+    ok = busybox_store.ok
+    ahead = 864_000
+    made = ("--runtime", runtime, "--network", "none", "--time")
+    ok("run", "-d", "--name", "later", *made, f"private:{ahead}", IMAGE, "sleep", "100")
+    try:
+        with open("/proc/uptime") as file:
+            here = read_uptime(file.read())
+        # Whatever the runtime does to it finds it again, though its process began in other time.
+        assert 0 <= read_uptime(ok("exec", "later", "cat", "/proc/uptime").out) - here - ahead < 60
+        joined = ok("run", "--rm", *made, "container:later", IMAGE, "cat", "/proc/uptime").out
+        assert 0 <= read_uptime(joined) - here - ahead < 60
+        ok("pause", "later")
+        ok("unpause", "later")
+        ok("restart", "-t", "0", "later")
+        assert read_uptime(ok("exec", "later", "cat", "/proc/uptime").out) > here + ahead
+        host = ok("run", "--rm", *made, "host", IMAGE, "cat", "/proc/uptime").out
+        assert read_uptime(host) < here + ahead
+    finally:
+        busybox_store.ok("rm", "-f", "-t", "0", "later")
+    assert os.listdir(f"{busybox_store.runroot}/{runtime}") == []

@@ -448,6 +448,12 @@ CONTAINER_OPTIONS = (
         "Prepare for systemd: true (when it is the command), always, false",
         "MODE",
     ),
+    Option(
+        "--time",
+        "string",
+        "Time namespace: host, private[:SECONDS ahead], container:NAME, ns:PATH",
+        "MODE",
+    ),
     Option("--timeout", "int", "Kill the container after so many seconds", "SECONDS"),
     Option("--tls-verify", "tristate", "Require https and verify certificates when pulling"),
     Option("--tmpfs", "list", "Mount a memory file system", "PATH[:OPTIONS]"),

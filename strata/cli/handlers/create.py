@@ -31,7 +31,8 @@ _THEMES = {
     "devices": frozenset(("device", "device-cgroup-rule", "sysctl", "gpus")),
     "secrets": frozenset(("secret",)),
     "namespaces": frozenset((
-        "pid", "ipc", "uts", "cgroupns", "userns", "uidmap", "gidmap", "subuidname", "subgidname",
+        "pid", "ipc", "uts", "time", "cgroupns", "userns", "uidmap", "gidmap", "subuidname",
+        "subgidname",
     )),
     "health": frozenset((
         "restart", "health-cmd", "health-interval", "health-timeout", "health-retries",

@@ -60,7 +60,8 @@ OPTIONAL: Record = {
     "cgroups": "enabled", "cgroup_parent": "", "cgroup_conf": {},
     # -- namespaces: private, host, container:ID or ns:PATH; ipc also shareable and none; cgroupns
     # "": private with cgroup v2, the host's with v1
-    "pid_mode": "private", "ipc_mode": "shareable", "uts_mode": "private", "cgroupns": "",
+    "pid_mode": "private", "ipc_mode": "shareable", "uts_mode": "private", "time_mode": "host",
+    "cgroupns": "",
     # what was asked for (auto, private, container:ID, ns:PATH, …), and the maps it led to: first id
     # inside, first on the host, how many
     "userns": "", "uid_map": [], "gid_map": [],

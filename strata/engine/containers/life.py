@@ -52,6 +52,8 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
     if record["config"].get("cgroups") == "disabled":
         chosen.options.append("--cgroup-manager=disabled")
     chosen.hooked = "cdi" in record["config"]
+    if "time_mode" in record["config"] and lifecycle.is_alive(record["state"]):
+        chosen.time_path = f"/proc/{record['state']['pid']}/ns/time"
     return chosen
 
 
@@ -175,6 +177,7 @@ def launch(
             log_size=config.get("log_size", 0), preserve=preserve,
             stays=config.get("cgroups") in ("no-conmon", "disabled"),
             restore=resumed.source if resumed is not None else None,
+            time=_find_time(config, host),
         )  # fmt: skip
         trace.point("start:planned")
         before = record["state"]
@@ -227,6 +230,12 @@ def launch(
             launched.close()
             raise
     return launched
+
+
+def _find_time(config: Record, host: HostFacts) -> int | str | None:
+    """The time namespace a container is started in, as `LaunchPlan.time` wants it."""
+    kind, _, ahead = config.get("time_mode", "host").partition(":")
+    return int(ahead or 0) if kind == "private" else host.joined.get("time")
 
 
 def _describe_log(record: Record) -> tuple[str, str]:
