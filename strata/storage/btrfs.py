@@ -29,6 +29,7 @@ everything else, is durable after the next one or after `Btrfs.sync`.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from strata import trace
@@ -116,6 +117,20 @@ class Doing:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
             raise _translate(error, self.what) from error
+
+
+def _rename_new(source: str, target: str) -> None:
+    """Rename a subvolume; `FileExistsError` when another has the name by now.
+
+    btrfs replaces no subvolume, not even an empty one. So this needs nothing that Python has not;
+    `strata.linux.renames` does, and would be all that a clone needs it for.
+    """
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY):
+            raise
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
 
 
 class Btrfs(Driver):
@@ -208,15 +223,13 @@ class Btrfs(Driver):
         )
 
     def _place(self, source: str, target: str) -> None:
-        from strata.linux.renames import rename_new
-
         try:
-            rename_new(source, target)
+            _rename_new(source, target)
         except FileNotFoundError:
             parent = target.rpartition("/")[0]
             os.makedirs(parent, 0o700, exist_ok=True)
             self._check_parent(parent)
-            rename_new(source, target)
+            _rename_new(source, target)
 
     def _check_parent(self, parent: str) -> None:
         """Datasets do not lie inside others: they would be part of them."""

@@ -14,7 +14,7 @@ from strata import command, trace
 from strata.linux import btrfs
 from strata.storage import setup
 from strata.storage.btrfs import STAGING, Btrfs
-from strata.storage.driver import DatasetNotFound
+from strata.storage.driver import DatasetExists, DatasetNotFound
 
 if TYPE_CHECKING:
     from conftest import Maker
@@ -49,6 +49,28 @@ def make_inner(path: str) -> None:
     btrfs.create_subvolume(fd, short)
     os.close(fd)
     put(f"{path}/file", short)
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_who_comes_second_to_a_name_replaces_nothing(pool: Btrfs, name: str, file: bool) -> None:
+    other = setup.open_driver(setup.load(pool.root))
+
+    def be_faster(point: str) -> None:
+        if point == "dataset:staged":
+            trace.hook = None
+            other.create(name, {**IDENTITY, "id": "7b2d"})
+            if file:
+                put(f"{other.open(name)}/file", "theirs")
+
+    trace.hook = be_faster
+    try:
+        with pytest.raises(DatasetExists):
+            pool.create(name, IDENTITY)
+    finally:
+        trace.hook = None
+    assert pool.get(name).identity["id"] == "7b2d"
+    assert os.listdir(pool.open(name)) == (["file"] if file else [])
+    assert os.listdir(f"{pool.pool}/{STAGING}") == []
 
 
 @pytest.fixture
