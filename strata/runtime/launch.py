@@ -302,7 +302,7 @@ def _launch(plan: LaunchPlan) -> Launched:
         keeper.close()
         raise
     if plan.time is not None:
-        plan.runtime.time_path = f"/proc/{child}/ns/time"
+        plan.runtime.time_path = find_time(plan.bundle)
     conmon_pid = _read_number(f"{plan.bundle}/conmon.pid")
     return Launched(
         plan.id, plan.bundle, plan.runtime, child, find_start_time(child) or 0, conmon_pid,
@@ -615,6 +615,12 @@ def find_exit(bundle: str, container_id: str) -> Exit | None:
         return None
     code = int(text) if text.lstrip("-").isdigit() else 255
     return Exit(code, finished, os.path.exists(f"{bundle}/oom"))
+
+
+def find_time(bundle: str) -> str:
+    """The time namespace of the process that the runtime last made here, "" when it is gone."""
+    path = f"/proc/{_read_number(f'{bundle}/pidfile')}/ns/time"
+    return path if os.path.exists(path) else ""
 
 
 def find_conmon(bundle: str) -> tuple[int, int] | None:

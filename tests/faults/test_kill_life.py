@@ -21,6 +21,10 @@ SCENARIOS = [
                  ["stop", "--time", "0", "c1"]],
     ),
     Scenario(
+        "start-in-other-time", ["start", "c1"], undo=GONE,
+        prepare=[["create", "--time", "private:3600", *SLEEPER]],
+    ),
+    Scenario(
         "start-again", ["start", "c1"], undo=GONE,
         prepare=[["create", *SLEEPER], ["start", "c1"], ["stop", "--time", "0", "c1"]],
     ),

@@ -52,8 +52,8 @@ def get_runtime(e: Engine, record: Record) -> runtime.Runtime:
     if record["config"].get("cgroups") == "disabled":
         chosen.options.append("--cgroup-manager=disabled")
     chosen.hooked = "cdi" in record["config"]
-    if "time_mode" in record["config"] and lifecycle.is_alive(record["state"]):
-        chosen.time_path = f"/proc/{record['state']['pid']}/ns/time"
+    if "time_mode" in record["config"]:
+        chosen.time_path = runtime.find_time(e.paths.bundle(record["id"]))
     return chosen
 
 
