@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vm_store import IMAGE, TOP, Store, make_store
+from helpers.store import BUSYBOX, TOP, Store, open_store
 from zfs_tools import zfs
 
 pytestmark = pytest.mark.openzfs
@@ -33,19 +33,23 @@ def systemd(*words: str, code: int = 0) -> str:
     return (done.stdout + done.stderr).strip()
 
 
-class Host(Store):
+class Host:
     """A store on a host that boots."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store.pool, store.folder)
-        self.launcher = store.folder / "strata"
+        self.store = store
+        self.folder = Path(store.base)
+        self.launcher = self.folder / "strata"
         self.launcher.write_text(f'#!/bin/sh\ncd {TOP} && exec {" ".join(store.argv())} "$@"\n')
         self.launcher.chmod(0o755)
+
+    def __call__(self, *words: str) -> str:
+        return self.store.ok(*words).line
 
     def lose_power(self) -> None:
         """All that a boot ends is gone: processes, /run, mounts, the pool. A host has one id of its
         boot, and others run tests on this one; so the records get that of another."""
-        pool = self.pool.partition("/")[0]
+        pool = self.store.dataset.partition("/")[0]
         names = self("ps", "-aq", "--no-trunc").split()
         # The monitors first: nobody is to see the containers end.
         for pid in (GROUPS / "engine/cgroup.procs").read_text().split():
@@ -75,13 +79,14 @@ class Host(Store):
 
 @pytest.fixture(scope="module")
 def strata(pool: str) -> Iterator[Host]:
-    with make_store(pool) as store:
-        store("import", str(store.folder / "busybox.tar"), IMAGE)
+    # Before any other store of this run: the pool is exported under it.
+    with open_store(pool=pool, networks=True) as store:
+        store.add_busybox()
         host = Host(store)
         host("create", "--name", "always", "--restart", "always", "--network", "none",
-             "--stop-timeout", "60", IMAGE, *ASKED)  # fmt: skip
-        systemd("tools/boot-unit", "install", str(host.launcher), str(store.folder / "root"),
-                str(store.folder / "run"))  # fmt: skip
+             "--stop-timeout", "60", BUSYBOX, *ASKED)  # fmt: skip
+        systemd("tools/boot-unit", "install", str(host.launcher), store.root,
+                store.runroot)  # fmt: skip
         yield host
         systemd("tools/boot-unit", "remove")
         assert systemd("systemctl", "is-enabled", UNIT, code=4) == "not-found"
@@ -126,7 +131,7 @@ def test_after_a_power_loss_the_right_containers_run(strata: Host) -> None:
     for name, policy in (("unless", "unless-stopped"), ("plain", "no"),
                          ("stopped", "unless-stopped")):  # fmt: skip
         strata("run", "-d", "--name", name, "--restart", policy, "--network", "none",
-               "--stop-timeout", "60", IMAGE, *ASKED)  # fmt: skip
+               "--stop-timeout", "60", BUSYBOX, *ASKED)  # fmt: skip
     strata("start", "always")
     strata("stop", "stopped")
     strata.lose_power()
@@ -163,7 +168,7 @@ def test_one_that_cannot_start_keeps_no_other_from_being_stopped(strata: Host) -
     gone = strata.folder / "gone"
     gone.mkdir()
     strata("create", "--name", "broken", "--restart", "always", "--network", "none", "-v",
-           f"{gone}:/data", IMAGE, "sleep", "1000")  # fmt: skip
+           f"{gone}:/data", BUSYBOX, "sleep", "1000")  # fmt: skip
     gone.rmdir()
     systemd("systemctl", "restart", UNIT)
     states = list_states(strata)
