@@ -52,6 +52,19 @@ KEYS = {
     "engine.stop_timeout": "stop-timeout",
 }
 
+#: lists that are below what is typed, and not simply before it
+_BELOW = {
+    "containers.default_capabilities": "default-capabilities",
+    "containers.default_sysctls": "default-sysctls",
+    "containers.env": "default-env",
+}
+
+#: what these two lists are where nobody has changed them
+_CAPABILITIES = frozenset((
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
+    "SETPCAP", "SETUID", "SYS_CHROOT",
+))  # fmt: skip
+_PING = "net.ipv4.ping_group_range=0 0"
 
 #: options whose values, though there may be several, replace the default: a mode stands alone
 _REPLACED = ("network",)
@@ -64,19 +77,17 @@ _ONLY_DEFAULTS = ("engine.detach_keys", "containers.dns_options", "containers.dn
 
 def is_used(key: str) -> bool:
     """Whether a key of containers.conf means something here; others are read and passed over."""
-    return key in KEYS or key == "containers.env"
+    return key in KEYS or key in _BELOW
 
 
 def apply(command: Command, options: Options, settings: Settings) -> None:
     """Give the options of a command line the defaults that the files say. `UsageError`."""
-    if "containers.env" in settings:
-        # Below the image's own variables, so no option's default.
-        variables, path = settings["containers.env"]
-        if not isinstance(variables, list) or not all(isinstance(one, str) for one in variables):
-            raise UsageError(
-                f"{path}: containers.env: must be a list of strings", hint="correct that file"
-            )
-        options.set("default-env", variables)
+    for key in _BELOW.keys() & settings.keys():
+        found, path = settings[key]
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise UsageError(f"{path}: {key}: must be a list of strings", hint="correct that file")
+        if not _is_usual(key, found):
+            options.set(_BELOW[key], found)
     for key, (value, path) in settings.items():
         option = command.find(f"--{KEYS.get(key, '')}")
         if option is None or value in ("", []):
@@ -92,6 +103,13 @@ def apply(command: Command, options: Options, settings: Settings) -> None:
             options.set_default(option.key, default)
         elif not options.given(option.key):
             options.set(option.key, default)
+
+
+def _is_usual(key: str, found: list[str]) -> bool:
+    """Whether a list says what is so without it, as the files of distributions do."""
+    if key == "containers.default_capabilities":
+        return {name.upper().removeprefix("CAP_") for name in found} == _CAPABILITIES
+    return key == "containers.default_sysctls" and set(found) <= {_PING}
 
 
 def _convert(option: Option, value: Any) -> Any:

@@ -110,3 +110,22 @@ def parse_sysctls(items: list[str]) -> dict[str, str]:
             )
         found[name] = value
     return found
+
+
+def add_default_sysctls(described: Description, items: list[str]) -> None:
+    """Add parameters that containers.conf gives all containers, below those that are typed; not
+    those of a namespace which is not the container's own."""
+    network = str(described["network"]).partition(":")[0]
+    typed = described.get("sysctls") or {}
+    found = {}
+    for name, value in parse_sysctls(items).items():
+        if name.startswith("net."):
+            own = network not in ("host", "container", "ns")
+        else:
+            key = "uts_mode" if name in _UTS_SYSCTLS else "ipc_mode"
+            own = described.get(key, "private") in ("private", "shareable", "none")
+        # What every container has anyway is not worth a record.
+        if own and (name, value) != ("net.ipv4.ping_group_range", "0 0"):
+            found[name] = value
+    if found:
+        described["sysctls"] = {**found, **typed}

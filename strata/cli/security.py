@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from strata.cli.parse import Options
+
+    Description = dict[str, Any]
+
 UNLIMITED = (1 << 64) - 1
 
 
@@ -143,3 +147,21 @@ def _limit(text: str, value: str) -> int:
     if not (value.isascii() and value.isdigit()) or int(value) > UNLIMITED:
         raise UsageError(f"invalid ulimit argument: {text}", hint="limits are numbers or -1")
     return int(value)
+
+
+def read_capabilities(described: Description, options: Options) -> None:
+    """``--cap-add`` and ``--cap-drop``, over the set that containers.conf gives all containers.
+
+    That set is said as what is added to, and dropped from, the one that all have without it.
+    """
+    from strata.oci.capabilities import DEFAULT, normalise
+
+    add = normalise(filter(None, options.list("cap-add")))
+    drop = normalise(filter(None, options.list("cap-drop")))
+    whole = described["privileged"] or "ALL" in add or "ALL" in drop
+    if options.given("default-capabilities") and not whole:
+        base = normalise(options.list("default-capabilities"))
+        less = [name for name in DEFAULT if name not in base and name not in add]
+        add += [name for name in base if name not in (*DEFAULT, *drop, *add)]
+        drop += [name for name in less if name not in drop]
+    described["cap_add"], described["cap_drop"] = add, drop

@@ -11,8 +11,10 @@ from strata.cli.handlers.create import read_options
 from strata.cli.index import find_command, list_commands
 from strata.cli.parse import Options, parse
 from strata.errors import UsageError
+from strata.oci.capabilities import DEFAULT
 
 FILE = "/etc/containers/containers.conf"
+CAPABILITIES = [name.removeprefix("CAP_") for name in DEFAULT]
 
 
 def read(line: list[str], **settings: Any) -> Options:
@@ -110,3 +112,44 @@ AWAITED = set(
     "cgroupns cgroups device dns dns-option dns-search env-host http-proxy init-path ipc no-hosts "
     "oom-score-adj pid tz umask userns uts".split()
 )
+
+
+def describe(line: list[str], **settings: Any) -> dict[str, Any]:
+    return read_options(read(line, **settings), ["image"], {})
+
+
+@pytest.mark.parametrize(
+    ("line", "base", "add", "drop"),
+    [
+        ([], ["CHOWN", "NET_RAW"], {"NET_RAW"}, {*CAPABILITIES} - {"CHOWN"}),
+        ([], [], set(), {*CAPABILITIES}),
+        (["--cap-add", "kill", "--cap-drop", "net_raw"], ["CHOWN", "NET_RAW", "SYSLOG"],
+         {"KILL", "SYSLOG"}, {*CAPABILITIES, "NET_RAW"} - {"CHOWN", "KILL"}),
+        (["--cap-drop", "all", "--cap-add", "KILL"], ["NET_RAW"], {"KILL"}, {"ALL"}),
+        (["--cap-add", "all"], ["NET_RAW"], {"ALL"}, set()),
+        (["--privileged"], ["NET_RAW"], set(), set()),
+        ([], [f"CAP_{name}" for name in reversed(CAPABILITIES)], set(), set()),
+    ],
+)  # fmt: skip
+def test_the_files_capabilities_are_below_what_is_typed(
+    line: list[str], base: list[str], add: set[str], drop: set[str]
+) -> None:
+    found = describe(line, containers_default_capabilities=base)
+    assert {name.removeprefix("CAP_") for name in found["cap_add"]} == add
+    assert {name.removeprefix("CAP_") for name in found["cap_drop"]} == drop
+
+
+def test_the_files_kernel_parameters_are_for_namespaces_of_the_containers_own() -> None:
+    items = ["net.ipv4.ping_group_range=0 0", "net.core.somaxconn=99", "kernel.msgmax=9"]
+    both = {"net.core.somaxconn": "99", "kernel.msgmax": "9"}
+    assert describe([], containers_default_sysctls=items)["sysctls"] == both
+    typed = describe(["--sysctl", "kernel.msgmax=7"], containers_default_sysctls=items)
+    assert typed["sysctls"] == {**both, "kernel.msgmax": "7"}
+    shared = describe(["--network", "host", "--ipc", "host"], containers_default_sysctls=items)
+    assert not shared.get("sysctls")
+    assert not describe([], containers_default_sysctls=items[:1]).get("sysctls")
+
+
+def test_lists_of_a_file_are_lists() -> None:
+    with pytest.raises(UsageError, match="default_capabilities: must be a list of strings"):
+        read([], containers_default_capabilities="KILL")

@@ -52,6 +52,7 @@ _THEMES = {
 
 _PRESERVED = frozenset(("preserve-fds", "preserve-fd"))
 
+_CAPABILITIES = frozenset(("cap-add", "cap-drop", "default-capabilities"))
 #: taken over from the host unless --http-proxy=false, in both cases of their letters
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
@@ -187,6 +188,10 @@ def read_options(
             module = __import__(f"strata.cli.{theme}", fromlist=["read"])
             module.read(described, options, host)
     _read_network(described, options)
+    if options.given("default-sysctls"):
+        from strata.cli.devices import add_default_sysctls
+
+        add_default_sysctls(described, options.list("default-sysctls"))
     _check(described, options)
     return described
 
@@ -271,11 +276,10 @@ def _read_limits(described: Description, options: Options) -> None:
 
 
 def _read_security(described: Description, options: Options) -> None:
-    if options.given("cap-add") or options.given("cap-drop"):
-        from strata.oci.capabilities import normalise
+    if options.any_given(_CAPABILITIES):
+        from strata.cli.security import read_capabilities
 
-        described["cap_add"] = normalise(filter(None, options.list("cap-add")))
-        described["cap_drop"] = normalise(filter(None, options.list("cap-drop")))
+        read_capabilities(described, options)
     if options.given("security-opt"):
         from strata.cli.security import parse_security
 
