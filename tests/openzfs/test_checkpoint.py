@@ -6,18 +6,22 @@ Two more tests of them are in test_systemd_life.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from checkpoint_story import COUNTER, Counter, Story
 from helpers import kill
-from helpers.store import Store, wait_until
+from helpers.store import open_store, wait_until
 
 pytestmark = pytest.mark.openzfs
 
 
 @pytest.fixture(scope="module")
-def story(store: Store) -> Story:
-    return Story(store)
+def story(pool: str) -> Iterator[Story]:
+    """On a store that ends here: tests that come after may leave this mount namespace."""
+    with open_store(pool=pool, networks=True) as store:
+        store.add_busybox()
+        yield Story(store)
 
 
 def test_a_start_begins_anew_and_drops_the_checkpoint(story: Story) -> None:
