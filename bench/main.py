@@ -236,8 +236,8 @@ def main() -> int:
         return 130
     finally:
         for place in ("s/root", *(f"{name}/run" for name in ("s", "p", "d", "p5", "z"))):
-            subprocess.run(["umount", "--recursive", "--quiet", f"{folder}/{place}"], check=False,
-                           stderr=subprocess.DEVNULL)  # fmt: skip
+            words = ["umount", "--recursive", "--lazy", "--quiet", f"{folder}/{place}"]
+            subprocess.run(words, check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
     minutes = (time.monotonic() - began) / 60
     day = time.strftime("%Y-%m-%d")

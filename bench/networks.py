@@ -59,10 +59,11 @@ class ChrootPodman(Podman):
 
     def stop(self) -> None:
         super().stop()
-        while os.path.ismount(self.place):
-            subprocess.run(["umount", "--recursive", "--lazy", self.place], **QUIET)
+        subprocess.run(["umount", "--recursive", "--lazy", self.place], check=False, **QUIET,
+                       stderr=subprocess.DEVNULL)  # fmt: skip
         with contextlib.suppress(OSError):
             os.rmdir(f"{self.place}{self.folder}")
+            os.rmdir(f"{self.place}{os.path.dirname(self.folder)}")
 
 
 @contextlib.contextmanager
