@@ -59,11 +59,7 @@ _BELOW = {
     "containers.env": "default-env",
 }
 
-#: what these two lists are where nobody has changed them
-_CAPABILITIES = frozenset((
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
-    "SETPCAP", "SETUID", "SYS_CHROOT",
-))  # fmt: skip
+#: a kernel parameter that every container has
 _PING = "net.ipv4.ping_group_range=0 0"
 
 #: options whose values, though there may be several, replace the default: a mode stands alone
@@ -108,7 +104,9 @@ def apply(command: Command, options: Options, settings: Settings) -> None:
 def _is_usual(key: str, found: list[str]) -> bool:
     """Whether a list says what is so without it, as the files of distributions do."""
     if key == "containers.default_capabilities":
-        return {name.upper().removeprefix("CAP_") for name in found} == _CAPABILITIES
+        from strata.oci.capabilities import DEFAULT
+
+        return {f"CAP_{name.upper().removeprefix('CAP_')}" for name in found} == set(DEFAULT)
     return key == "containers.default_sysctls" and set(found) <= {_PING}
 
 
