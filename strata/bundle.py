@@ -8,9 +8,12 @@ source is of the same age and size, as with ``.pyc`` files; otherwise, and witho
 usual way is taken. ::
 
     magic number of the interpreter's byte code, 4 bytes
-    size of the index, 4 bytes
-    index       marshalled: module -> `Entry`
+    size of the head, 4 bytes
+    head        marshalled: the code of this module, and the index: module -> `Entry`
     code        for each, marshalled: the modules it imports when it is loaded, and its code
+
+The code of this module comes first because the launcher has nothing else to find the others with.
+What only readers, checkers and debuggers need is not in the code.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ import marshal
 import os
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import MAGIC_NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
@@ -131,27 +134,20 @@ class _Finder:
         setattr(sys.modules[parent], last, module)
 
 
-def use(parent: str) -> None:
-    """Take modules from the bundle in a directory that holds the package, if there is one.
+def use(parent: str, start: int, index: dict[str, Entry]) -> None:
+    """Take modules from the bundle in ``parent``, the directory that holds the package.
 
-    Not where tracebacks are wanted.
+    ``start`` is where the code of the modules begins in it. Not where tracebacks are wanted.
     """
-    if "STRATA_DEBUG" in os.environ:
-        return
-    path = f"{parent}/{_NAME}"
-    try:
-        head = _read(path, 0, 8)
-        if head[:4] != MAGIC_NUMBER:
-            return
-        size = int.from_bytes(head[4:], "little")
-        index = marshal.loads(_read(path, 8, size))
-    except (OSError, EOFError, ValueError, TypeError):
-        return
-    sys.meta_path.insert(0, _Finder(parent, path, 8 + size, index))
+    if "STRATA_DEBUG" not in os.environ:
+        sys.meta_path.insert(0, _Finder(parent, f"{parent}/{_NAME}", start, index))
 
 
 def write(parent: str) -> None:
     """Make the bundle of the package in ``parent``, in one step. OSError."""
+    import ast
+    from _frozen_importlib_external import MAGIC_NUMBER
+
     sources = {}
     for folder, _, names in os.walk(f"{parent}/strata"):
         for file_name in sorted(names):
@@ -162,22 +158,65 @@ def write(parent: str) -> None:
     index: dict[str, Entry] = {}
     codes = []
     position = 0
+    loader: CodeType | None = None
     for name, source in sources.items():
         with open(f"{parent}/{source}", "rb") as file:
-            text = file.read()
+            tree = ast.parse(file.read())
             found = os.fstat(file.fileno())
-        whole = compile(text, f"{parent}/{source}", "exec", dont_inherit=True, optimize=2)
-        needs = tuple(dict.fromkeys(need for need in _list_needs(text) if need in sources))
-        code = marshal.dumps((needs, _strip(whole)))
+        whole = _compile(tree, f"{parent}/{source}")
+        if name == __name__:
+            loader = whole
+        needs = tuple(dict.fromkeys(need for need in _list_needs(tree) if need in sources))
+        code = marshal.dumps((needs, whole))
         is_package = source.endswith("/__init__.py")
         index[name] = (position, len(code), is_package, found.st_mtime_ns, found.st_size)
         codes.append(code)
         position += len(code)
-    table = marshal.dumps(index)
+    head = marshal.dumps((loader, index))
     staging = f"{parent}/{_NAME}.{os.getpid()}"
     with open(staging, "wb") as file:
-        file.write(MAGIC_NUMBER + len(table).to_bytes(4, "little") + table + b"".join(codes))
+        file.write(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + b"".join(codes))
     os.rename(staging, f"{parent}/{_NAME}")
+
+
+def _compile(tree: ast.Module, path: str) -> CodeType:
+    """The code of a module without what only readers, checkers and debuggers need: a third of it.
+
+    That is docstrings, types, and the table that leads from instructions to lines. Changes the
+    tree.
+    """
+    import __future__
+
+    import ast
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    tree.body = _remove_types(tree.body)
+    flags = __future__.annotations.compiler_flag
+    return _strip(compile(tree, path, "exec", flags, dont_inherit=True, optimize=2))
+
+
+def _remove_types(body: list[ast.stmt]) -> list[ast.stmt]:
+    """What a module or class does, without the types of its names and imports for types alone."""
+    import ast
+
+    kept: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            kept += node.orelse
+        elif isinstance(node, ast.AnnAssign):
+            if node.value is not None:
+                kept.append(ast.copy_location(ast.Assign([node.target], node.value), node))
+        else:
+            if isinstance(node, ast.ClassDef):
+                node.body = _remove_types(node.body) or [ast.copy_location(ast.Pass(), node)]
+            kept.append(node)
+    return kept
 
 
 def _strip(code: CodeType) -> CodeType:
@@ -189,12 +228,12 @@ def _strip(code: CodeType) -> CodeType:
     return code.replace(co_linetable=b"", co_consts=tuple(constants))
 
 
-def _list_needs(source: bytes) -> Iterator[str]:
+def _list_needs(tree: ast.Module) -> Iterator[str]:
     """What a module imports when it is loaded, packages before what is in them; also names that
     are no modules."""
     import ast
 
-    for node in ast.parse(source).body:
+    for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             wanted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
@@ -205,11 +244,3 @@ def _list_needs(source: bytes) -> Iterator[str]:
             parts = name.split(".")
             for count in range(1, len(parts) + 1):
                 yield ".".join(parts[:count])
-
-
-def _read(path: str, position: int, size: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(fd, size, position)
-    finally:
-        os.close(fd)

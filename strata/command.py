@@ -10,7 +10,6 @@ on exec unless named in ``pass_fds``; the store's lock descriptors are inherited
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from strata.errors import CommandFailed, NotFound, StrataError
@@ -32,9 +31,9 @@ inherited: set[int] = set()
 # A test or a trace may install a function here; it sees every argv before it runs.
 observer: Callable[[Sequence[str]], None] | None = None
 
-# The words that start strata again, absolute (for conmon's exit command, the reaper). The command
-# line sets it; empty when the engine is used as a library.
-own_argv: list[str] = []
+# Says the words that start strata again, absolute (for conmon's exit command, the reaper). The
+# command line sets it; there are none when the engine is used as a library.
+find_own_argv: Callable[[], list[str]] = list
 
 _paths: dict[str, str] = {}
 
@@ -220,6 +219,8 @@ def _communicate(
     pid: int, out: int, err: int, into: int, data: bytes, timeout: float | None
 ) -> tuple[bytes, bytes, bool]:
     """Move bytes until both outputs are closed; kill the program once past ``timeout``."""
+    import select
+
     deadline = None if timeout is None else time.monotonic() + timeout
     chunks: dict[int, list[bytes]] = {out: [], err: []}
     poll = select.poll()

@@ -3,7 +3,7 @@
 The installed launcher is a tiny script for an isolated interpreter (``python3 -IS``): no user
 site, no ``.pth`` files, no ``PYTHON*`` variables, which also is what makes it start fast and safe
 to run as root. The package comes first on the path and the third-party modules last, so that they
-are looked at only when something needs them.
+are looked at only when something needs them. Modules come from the bundle (`strata.bundle`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from strata.cli.main import main
 TEMPLATE = """\
 #!{python} -IS
 import gc
+import marshal
 import sys
+from _frozen_importlib_external import MAGIC_NUMBER
 gc.set_threshold({threshold})
 sys.path.insert(0, {package!r})
 sys.path.append({site!r})
-from strata.bundle import use
-use({package!r})
+try:
+    with open({package!r} + "/strata.bundle", "rb", 0) as file:
+        if file.read(4) == MAGIC_NUMBER:
+            size = int.from_bytes(file.read(4), "little")
+            code, index = marshal.loads(file.read(size))
+            bundle = {{"__name__": "strata.bundle"}}
+            exec(code, bundle)
+            bundle["use"]({package!r}, 8 + size, index)
+except (OSError, EOFError, ValueError, TypeError):
+    pass
 from strata.cli.launcher import start
 start(__file__)
 """
@@ -40,7 +50,9 @@ def start(path: str | None = None) -> None:
     Ends without the interpreter's tear-down, which would only free memory: every file is closed
     by the kernel and both streams are flushed here.
     """
-    command.own_argv = find_own_argv(path)
+    if path is not None:
+        path = os.path.abspath(path)  # the working directory may be another by then
+    command.find_own_argv = lambda: find_own_argv(path)
     _open_standard_streams()
     # Names on disk need not be text, and what is printed does not depend on the locale.
     for stream in (sys.stdout, sys.stderr):

@@ -19,7 +19,6 @@ from strata.store.files import write_json
 from strata.store.journal import Journal, Operation
 from strata.store.paths import DEFAULT_ROOT, DEFAULT_RUNROOT, Paths
 from strata.store.records import Records, new_id
-from strata.store.trash import Trash, make_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from strata.storage.driver import Driver
+    from strata.store.trash import Trash
 
     Record = dict[str, Any]
     T = TypeVar("T")
@@ -42,6 +42,7 @@ class Engine:
 
     __slots__ = (
         "_origin",
+        "_trash",
         "buried",
         "config",
         "destroys",
@@ -51,7 +52,6 @@ class Engine:
         "logs",
         "paths",
         "records",
-        "trash",
         "words",
     )
 
@@ -62,7 +62,7 @@ class Engine:
         self.records = Records(driver.open("records"))
         self.images_folder = driver.open("images")
         self.logs = driver.open("logs")
-        self.trash = Trash(f"{self.records.folder}/trash")
+        self._trash: Trash | None = None
         self.journal = Journal(f"{self.records.folder}/journal", paths.locks, self._undo)
         #: the words of the command this engine was opened for, as the trash shows them
         self.words: list[str] = []
@@ -71,6 +71,15 @@ class Engine:
         self.buried = 0
         #: whether this command destroys what it removes at once (``--now``)
         self.destroys = False
+
+    @property
+    def trash(self) -> Trash:
+        """What was removed and can be brought back."""
+        if self._trash is None:
+            from strata.store.trash import Trash
+
+            self._trash = Trash(f"{self.records.folder}/trash")
+        return self._trash
 
     # -- locks, always taken in this order: store, image, networks, container, volume, links -----
 
@@ -216,6 +225,8 @@ class Engine:
 
         Without ``keep``, and where the command destroys, it is due at once. Returns the entry.
         """
+        from strata.store.trash import make_entry
+
         keep = keep and not self.destroys
         entry = make_entry(
             kind, record, datasets, verb=verb, keep=keep,

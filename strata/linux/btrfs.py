@@ -7,9 +7,9 @@ its id (``tree_id``) within the file system. Searching trees needs CAP_SYS_ADMIN
 
 from __future__ import annotations
 
+import _struct as struct
 import fcntl
 import os
-import struct
 
 ROOT_INODE = 256
 """Inode number of every subvolume's root directory."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 import time
+from _struct import Struct
 
 from strata import command
 from strata.errors import Busy
 
 _F_OFD_SETLK = 37
-_FLOCK = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid on 64-bit Linux
+_FLOCK = Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid on 64-bit Linux
 
 _POLL_FIRST = 0.001
 _POLL_LAST = 0.05

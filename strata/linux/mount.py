@@ -6,9 +6,8 @@ here decides anything; who mounts what where is planned elsewhere and executed a
 
 from __future__ import annotations
 
-import errno
+import _struct as struct
 import os
-import struct
 
 from strata.linux.syscall import MOUNT_SETATTR, MOVE_MOUNT, OPEN_TREE, call, syscall
 
@@ -70,6 +69,8 @@ def take_down(target: str) -> None:
         try:
             unmount(target, lazy=lazy)
         except OSError as error:
+            import errno
+
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return
             if error.errno != errno.EBUSY or lazy:
@@ -180,6 +181,8 @@ def list_mounts(pid: int | str = "self", *, naming: str = "") -> list[MountInfo]
             text = file.read()
         return list(parse_mountinfo(text)) if naming in text else []
     except OSError as error:
+        import errno
+
         # A zombie has no namespace: EINVAL.
         if error.errno in (errno.ENOENT, errno.ESRCH, errno.EINVAL):
             return []

@@ -6,7 +6,6 @@ Everything is read from /proc: proc_pid_stat(5), proc_pid_status(5).
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from strata.linux.syscall import PIDFD_GETFD, PIDFD_SEND_SIGNAL, syscall
@@ -28,8 +27,8 @@ def find_start_time(pid: int) -> int | None:
     A zombie counts as gone: it holds no resources and runs nothing.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
+            fields = file.read(4096).rpartition(b") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     if len(fields) < 20 or fields[0] in (b"Z", b"X"):
@@ -81,6 +80,8 @@ def wait_gone(pid: int, start_time: int, timeout: float | None) -> bool:
     try:
         if not is_alive(pid, start_time):
             return True
+        import select
+
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -29,7 +29,6 @@ everything else, is durable after the next one or after `Btrfs.sync`.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from strata import trace
@@ -128,6 +127,8 @@ def _rename_new(source: str, target: str) -> None:
     try:
         os.rename(source, target)
     except OSError as error:
+        import errno
+
         if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY):
             raise
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None

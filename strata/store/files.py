@@ -7,7 +7,6 @@ Records are read with a size limit and refused when they are not what they claim
 
 from __future__ import annotations
 
-import errno
 import os
 
 from strata import jsontext, trace
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 MAX_RECORD = 16 << 20
+_FULL = (28, 122)  # ENOSPC, EDQUOT
 #: begins the names of what is still being written
 TEMPORARY = ".new-"
 
@@ -34,14 +34,14 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o6
     try:
         _write_bytes(path, data, durable, mode)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         if not reserve.give_up():
             raise _no_space() from None
         try:
             _write_bytes(path, data, durable, mode)
         except OSError as again:
-            if again.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if again.errno not in _FULL:
                 raise
             raise _no_space() from None
 
@@ -91,10 +91,13 @@ def read_bytes(path: str, limit: int = MAX_RECORD) -> bytes:
         if size > limit:
             raise RecordError(f"{path} has {size} bytes, more than any record may have")
         chunks = []
-        while chunk := os.read(fd, 1 << 20):
+        # One more than it has: a read that comes back short has met the end.
+        while chunk := os.read(fd, size + 1):
             chunks.append(chunk)
             if sum(map(len, chunks)) > limit:
                 raise RecordError(f"{path} has more bytes than any record may have")
+            if len(chunk) <= size:
+                break
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     finally:
         os.close(fd)

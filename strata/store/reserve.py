@@ -8,24 +8,25 @@ when there is room again. Bytes are random, so that a file system that compresse
 from __future__ import annotations
 
 import os
-from _contextvars import ContextVar
+from _thread import _local
 
 SIZE = 4 << 20
 NAME = "reserve"
 #: the pool needs this many times `SIZE` free before a new reserve is made
 _ROOM = 8
 
-_path: ContextVar[str] = ContextVar("reserve", default="")
+#: ``path``: the reserve that a thread may use. The thread-local of the ``threading`` package.
+_allowed = _local()
 
 
 def allow(folder: str) -> None:
     """From here on in this thread, a write that finds the pool full may use the reserve."""
-    _path.set(f"{folder}/{NAME}")
+    _allowed.path = f"{folder}/{NAME}"
 
 
 def give_up() -> bool:
     """Free the reserve where that is allowed; whether there was one."""
-    path = _path.get()
+    path = getattr(_allowed, "path", "")
     if not path:
         return False
     try:

@@ -11,13 +11,10 @@ from pathlib import Path
 import pytest
 
 import strata.bundle
+from strata.cli.launcher import render_launcher
 
 PYTHON = "/usr/bin/python3"
 _LIST = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from strata.bundle import use
-use(sys.argv[1])
 import json
 from strata.parts import one, two
 names = ["strata.parts", "strata.parts.one", "strata.parts.two"]
@@ -40,9 +37,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def load(package: Path) -> dict[str, list[object]]:
-    done = subprocess.run([PYTHON, "-ISB", "-c", _LIST, str(package)], capture_output=True,
-                          text=True, check=True)  # fmt: skip
-    found: dict[str, list[object]] = json.loads(done.stdout)
+    found: dict[str, list[object]] = json.loads(run(package, _LIST))
     return found
 
 
@@ -79,11 +74,9 @@ def test_without_a_good_bundle_modules_are_found_as_usual(package: Path, damage:
 
 def run(package: Path, code: str, **env: str) -> str:
     """What a program prints that takes its modules from the bundle."""
-    start = "import sys; sys.path.insert(0, sys.argv[1])\nfrom strata.bundle import use\n"
-    done = subprocess.run(
-        [PYTHON, "-ISB", "-c", f"{start}use(sys.argv[1])\n{code}", str(package)],
-        capture_output=True, text=True, check=True, env={**os.environ, **env},
-    )  # fmt: skip
+    start, _, _ = render_launcher(PYTHON, str(package), "/site").partition("from strata.cli")
+    done = subprocess.run([PYTHON, "-ISB", "-c", start + code], capture_output=True, text=True,
+                          check=True, env={**os.environ, **env})  # fmt: skip
     return done.stdout
 
 

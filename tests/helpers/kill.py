@@ -105,7 +105,7 @@ def _become(
             passed += 1
 
         trace.hook = hook
-        command.own_argv = find_own_argv(None)
+        command.find_own_argv = lambda: find_own_argv(None)
         if store.netns:
             hosts.enter(store.netns)
         code = main(store.words(*args))

@@ -98,7 +98,7 @@ class Second:
                     os.write(writer, b"w")
                     sys.setprofile(None)
 
-            command.own_argv = find_own_argv(None)
+            command.find_own_argv = lambda: find_own_argv(None)
             sys.setprofile(profile)
             code = main(self.store.words(*self.args))
             sys.setprofile(None)

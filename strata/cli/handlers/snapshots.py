@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from strata.cli import losses
 from strata.cli.context import Context, note, say
 from strata.errors import UsageError
 
@@ -75,6 +74,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove snapshots."""
     for spec in arguments:
         _check(spec)
+    from strata.cli import losses
     from strata.engine.history import snapshot_removal
 
     def act(spec: str) -> None:

@@ -329,7 +329,7 @@ def _own_identity() -> tuple[int, int]:
 
 def _cleanup_argv(e: Engine, record: Record) -> list[str]:
     """The command conmon runs when the container has ended and nobody waits for it."""
-    argv = [*command.own_argv, "--root", e.paths.root, "--runroot", e.paths.runroot,
+    argv = [*command.find_own_argv(), "--root", e.paths.root, "--runroot", e.paths.runroot,
             "container", "cleanup"]  # fmt: skip
     return [*argv, *(["--rm"] if record["config"]["remove"] else []), record["id"]]
 

@@ -110,13 +110,13 @@ def list_marks(e: Engine) -> list[str]:
 
 def ensure(e: Engine) -> None:
     """Start the supervisor when there are marks and nobody watches. Cheap when there are none."""
-    if not list_marks(e) or not command.own_argv:
+    if not list_marks(e) or not command.find_own_argv():
         return
     held = locks.try_lock(lock_path(e))
     if held is None:
         return
     held.release()
-    argv = [*command.own_argv, "--root", e.paths.root, "--runroot", e.paths.runroot,
+    argv = [*command.find_own_argv(), "--root", e.paths.root, "--runroot", e.paths.runroot,
             "system", "supervise"]  # fmt: skip
     # Not our child, and its directory must not keep a file system of the caller's busy.
     wrapped = ["/bin/sh", "-c", '{ cd /; exec "$0" "$@"; } &', *argv]

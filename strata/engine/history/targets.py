@@ -7,8 +7,6 @@ snapshot`` by hand, sanoid. Not shown are those that commits made and those that
 
 from __future__ import annotations
 
-import itertools
-
 from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.errors import NotFound, UsageError
@@ -169,8 +167,10 @@ def list_free_names(old: str) -> Iterator[str]:
     """Names for what comes back: its own, then ``OLD-restored``, ``OLD-restored-2`` …"""
     yield old
     yield f"{old}-restored"
-    for number in itertools.count(2):
+    number = 2
+    while True:
         yield f"{old}-restored-{number}"
+        number += 1
 
 
 def emit(e: Engine, status: str, record: Record, name: str, **attributes: str) -> None:

@@ -174,7 +174,7 @@ class _Supervisor:
             self._start(one, "container", "revive", container_id)
 
     def _start(self, one: _Watched, *words: str) -> None:
-        argv = [*command.own_argv, "--root", self.e.paths.root, "--runroot",
+        argv = [*command.find_own_argv(), "--root", self.e.paths.root, "--runroot",
                 self.e.paths.runroot, *words]  # fmt: skip
         pid = command.spawn(argv, new_session=True, keep_locks=False)
         one.child = (pid, open_pidfd(pid))
