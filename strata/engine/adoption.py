@@ -21,7 +21,7 @@ from strata.engine.holders import list_users
 from strata.engine.identity import identity, is_owned
 from strata.errors import AlreadyExists, InUse, RecordError, StoreMissing, StrataError
 from strata.linux import locks
-from strata.storage import layout, setup
+from strata.storage import description, layout
 from strata.storage.driver import Dataset, DatasetNotFound
 from strata.store import files
 from strata.store.records import SCHEMA, check_shape, new_id
@@ -119,7 +119,7 @@ def _has_store(root: str, store_id: str) -> bool:
     if any(entry["config"]["id"] == store_id for entry in aside.list_entries(root)):
         return True
     try:
-        return setup.load(root).id == store_id
+        return description.load(root).id == store_id
     except StoreMissing:
         return False
 

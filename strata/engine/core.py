@@ -12,7 +12,8 @@ import os
 from strata import trace
 from strata.errors import StoreMissing, StrataError
 from strata.linux import locks, mount
-from strata.storage import layout, setup
+from strata.storage import description, layout
+from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetNotFound, HasDependants
 from strata.store import reserve
 from strata.store.files import write_json
@@ -55,7 +56,7 @@ class Engine:
         "words",
     )
 
-    def __init__(self, paths: Paths, config: setup.StoreConfig, driver: Driver) -> None:
+    def __init__(self, paths: Paths, config: StoreConfig, driver: Driver) -> None:
         self.paths = paths
         self.config = config
         self.driver = driver
@@ -360,8 +361,8 @@ def open_engine(root: str | None = None, runroot: str | None = None) -> Engine:
     """Open the store; `StoreMissing` when there is none or its pool is not reachable."""
     root, runroot = get_roots(root, runroot)
     paths = Paths(root, runroot)
-    config = setup.load(paths.root)
-    driver = setup.open_driver(config)
+    config = description.load(paths.root)
+    driver = description.open_driver(config)
     try:
         driver.attach()
         paths.ensure_runroot()

@@ -14,7 +14,8 @@ from strata.engine.adoption import get_holder
 from strata.engine.core import Engine, Record
 from strata.errors import AlreadyExists, InUse, NotFound, StrataError
 from strata.linux import locks
-from strata.storage import layout, setup
+from strata.storage import description, layout
+from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetNotFound, HasDependants
 from strata.storage.outside import PlaceMissing
 
@@ -36,7 +37,7 @@ def add(e: Engine, name: str, text: str) -> Record:
     """
     names.check_name(name, "pool")
     with e.begin("pool-add") as operation, _lock(e):
-        known = setup.load(e.config.root).pools
+        known = description.load(e.config.root).pools
         if name in known or name == OWN:
             raise AlreadyExists(f"there is a pool {name!r} already", hint="`strata pool ls`")
         place = e.driver.outside.make_place(text, get_holder(e))
@@ -53,15 +54,15 @@ def add(e: Engine, name: str, text: str) -> Record:
 
 
 def _save(e: Engine, known: dict[str, str]) -> None:
-    config = setup.load(e.config.root)
+    config = description.load(e.config.root)
     config.pools = e.config.pools = known
-    setup.save(config)
+    description.save(config)
 
 
 def drop(e: Engine, place: str) -> None:
     """Remove a place that no configured pool has. Idempotent."""
     with _lock(e):
-        if place in setup.load(e.config.root).pools.values():
+        if place in description.load(e.config.root).pools.values():
             return
         if e.driver.outside.find_place_holder(place) == get_holder(e):
             try:
@@ -148,7 +149,7 @@ def remove(e: Engine, name: str, *, force: bool = False) -> None:
     if name == OWN:
         raise InUse("the store lies in this pool", hint="`strata system reset` removes the store")
     with e.begin("pool-rm") as operation, _lock(e):
-        known = setup.load(e.config.root).pools
+        known = description.load(e.config.root).pools
         place = known.get(name)
         if place is None:
             raise NotFound(f"there is no pool {name!r}", hint="`strata pool ls` lists them")
@@ -197,11 +198,11 @@ def _check_unused(e: Engine, name: str, place: str, *, trash: bool) -> None:
                     hint="`strata trash empty` destroys what was removed")  # fmt: skip
 
 
-def destroy_all(config: setup.StoreConfig) -> list[str]:
+def destroy_all(config: StoreConfig) -> list[str]:
     """Destroy the volumes of a store in its pools, for a reset; the places that could not be."""
     if not config.pools:
         return []
-    driver = setup.open_driver(config)
+    driver = description.open_driver(config)
     left = []
     for place in config.pools.values():
         try:

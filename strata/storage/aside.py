@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 from strata.errors import StorageError
-from strata.storage import setup
+from strata.storage import description
 from strata.storage.driver import DatasetNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from strata.storage.setup import StoreConfig
+    from strata.storage.description import StoreConfig
     from strata.storage.zfs import Zfs
 
 
@@ -25,7 +25,7 @@ def choose_place(config: StoreConfig, suffix: str) -> str:
 
 def is_there(config: StoreConfig, place: str) -> bool:
     """Whether a store lies in its place aside, or moved back and nobody could say so any more."""
-    announced = os.path.exists(f"{config.root}/{setup.CONFIG}")
+    announced = os.path.exists(f"{config.root}/{description.CONFIG}")
     if config.file is not None:
         return os.path.exists(place) or (not announced and os.path.exists(config.file))
     from strata.storage.zfs_pool import has_dataset
@@ -37,7 +37,7 @@ def move(config: StoreConfig, place: str) -> None:
     """Detach the store and move it to its place. `InUse` when somebody holds it. Idempotent."""
     if config.file is not None and not os.path.lexists(config.file) and os.path.exists(place):
         return
-    driver = setup.open_driver(config)
+    driver = description.open_driver(config)
     if config.file is None:
         driver.attach()
         zfs = _as_zfs(driver)
@@ -53,7 +53,7 @@ def move(config: StoreConfig, place: str) -> None:
 def move_back(config: StoreConfig, place: str) -> None:
     """Move the store back to where it was. Idempotent."""
     if config.file is None:
-        zfs = _as_zfs(setup.open_driver(config))
+        zfs = _as_zfs(description.open_driver(config))
         try:
             zfs.change("rename", place, zfs.dataset)
         except DatasetNotFound:
@@ -72,7 +72,7 @@ def destroy(config: StoreConfig, place: str) -> None:
     """Destroy a store in its place aside. Idempotent."""
     if config.file is None:
         try:
-            _as_zfs(setup.open_driver(config)).change("destroy", "-r", place)
+            _as_zfs(description.open_driver(config)).change("destroy", "-r", place)
         except DatasetNotFound:
             return
         return

@@ -10,6 +10,7 @@ from strata.linux import loop, mount
 from strata.linux.tree import remove_file
 from strata.storage import layout, setup
 from strata.storage.btrfs import MARKER, SNAPSHOTS, STAGING, Btrfs
+from strata.storage.description import StoreConfig
 from strata.storage.marker import read_marker_fields, write_marker
 
 MINIMUM = 256 << 20
@@ -74,7 +75,7 @@ def _unmount(pool: str) -> None:
             raise
 
 
-def create(root: str, file: str | None, size: int | None) -> setup.StoreConfig:
+def create(root: str, file: str | None, size: int | None) -> StoreConfig:
     """Make the pool file and what belongs in it, mounted. The file gets its name last."""
     path, size = setup.check_file(file or f"{root}/{FILE}", size, MINIMUM)
     command.get_program("mkfs.btrfs")
@@ -92,7 +93,7 @@ def create(root: str, file: str | None, size: int | None) -> setup.StoreConfig:
         raise
 
 
-def _adopt(root: str, path: str, pool: str) -> setup.StoreConfig:
+def _adopt(root: str, path: str, pool: str) -> StoreConfig:
     """Take over a finished pool file whose store.json was never written, or was lost."""
     foreign = AlreadyExists(f"{path} exists and holds no store",
                             hint="give another place with --file, or remove it")  # fmt: skip
@@ -106,7 +107,7 @@ def _adopt(root: str, path: str, pool: str) -> setup.StoreConfig:
         raise AlreadyExists(f"{path} holds the store of {owner}",
                             hint="give another place with --file")  # fmt: skip
     _furnish(Btrfs(root, store_id, path))
-    return setup.StoreConfig(root, store_id, "btrfs", file=path, size=os.path.getsize(path))
+    return StoreConfig(root, store_id, "btrfs", file=path, size=os.path.getsize(path))
 
 
 def _is_btrfs(path: str) -> bool:
@@ -115,7 +116,7 @@ def _is_btrfs(path: str) -> bool:
         return file.read(8) == b"_BHRfS_M"
 
 
-def _make(root: str, path: str, pool: str, size: int) -> setup.StoreConfig:
+def _make(root: str, path: str, pool: str, size: int) -> StoreConfig:
     staging = f"{path}.new"
     remove_file(staging)
     fd = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -134,7 +135,7 @@ def _make(root: str, path: str, pool: str, size: int) -> setup.StoreConfig:
     driver.sync()
     trace.point("init:marked")
     os.rename(staging, path)
-    return setup.StoreConfig(root, store_id, "btrfs", file=path, size=size)
+    return StoreConfig(root, store_id, "btrfs", file=path, size=size)
 
 
 def _furnish(driver: Btrfs) -> None:
@@ -147,7 +148,7 @@ def _furnish(driver: Btrfs) -> None:
             driver.create(name, layout.store_identity(name))
 
 
-def destroy(config: setup.StoreConfig) -> None:
+def destroy(config: StoreConfig) -> None:
     """Unmount and remove the pool file of this store and of no other."""
     driver = Btrfs(config.root, config.id, config.file)
     if config.file is None or not os.path.lexists(config.file):

@@ -8,7 +8,8 @@ import os
 from strata import command, trace
 from strata.errors import AlreadyExists, InUse, NotFound, StorageError, StoreMissing
 from strata.linux import mount
-from strata.storage import layout, setup, zfs_dialect
+from strata.storage import description, layout, setup, zfs_dialect
+from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetBusy, DatasetExists, DatasetNotFound
 from strata.storage.marker import FORMAT, write_marker
 from strata.storage.zfs import (
@@ -48,7 +49,7 @@ def _is_imported(pool: str) -> bool:
 # -- making ------------------------------------------------------------------------------------
 
 
-def create(root: str, pool: str | None, file: str | None, size: int | None) -> setup.StoreConfig:
+def create(root: str, pool: str | None, file: str | None, size: int | None) -> StoreConfig:
     """Make the root dataset and what belongs in it, and mount the engine's own datasets."""
     dialect = zfs_dialect.probe()
     if dialect is None:
@@ -77,7 +78,7 @@ def create(root: str, pool: str | None, file: str | None, size: int | None) -> s
         undo.callback(close_all, driver)
         _furnish(driver)
         undo.pop_all()
-    return setup.StoreConfig(
+    return StoreConfig(
         root, store_id, "zfs", dialect=dialect, pool=pool.partition("/")[0], dataset=dataset,
         file=path, size=size,
     )  # fmt: skip
@@ -333,9 +334,9 @@ def _settled(driver: Zfs, *argv: str) -> None:
 # -- removing ----------------------------------------------------------------------------------
 
 
-def destroy(config: setup.StoreConfig) -> None:
+def destroy(config: StoreConfig) -> None:
     """Destroy this store's pool file, or its root dataset, and nothing else."""
-    driver = setup.open_driver(config)
+    driver = description.open_driver(config)
     assert isinstance(driver, Zfs)
     if config.file is not None and not os.path.lexists(config.file):
         if config.dialect == zfs_dialect.ZFS_FUSE:

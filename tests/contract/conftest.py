@@ -20,7 +20,8 @@ import pytest
 from strata import command
 from strata.linux import mount
 from strata.linux.syscall import call
-from strata.storage import setup, zfs_dialect
+from strata.storage import description, setup, zfs_dialect
+from strata.storage.description import StoreConfig
 from strata.storage.driver import Driver
 
 CLONE_NEWNS = 0x20000
@@ -90,13 +91,13 @@ def folder(own_namespace: None) -> Iterator[str]:
     os.waitpid(guardian, 0)
 
 
-Maker = Callable[..., setup.StoreConfig]
+Maker = Callable[..., StoreConfig]
 
 
 @pytest.fixture(scope="session")
 def make_store(folder: str) -> Iterator[Maker]:
     """A function that makes a store of a kind; all are destroyed at the end."""
-    made: list[setup.StoreConfig] = []
+    made: list[StoreConfig] = []
     given = os.environ.get("STRATA_TEST_POOL")
 
     def make(kind: str, name: str, size: int = 1 << 30, *, own_pool: bool = False) -> Any:
@@ -124,16 +125,16 @@ def make_store(folder: str) -> Iterator[Maker]:
 
 
 @pytest.fixture(scope="session", params=DRIVERS)
-def store(request: pytest.FixtureRequest, make_store: Maker) -> setup.StoreConfig:
+def store(request: pytest.FixtureRequest, make_store: Maker) -> StoreConfig:
     """A store of each driver, shared by all tests; they use fresh names."""
     return make_store(request.param, request.param)
 
 
 @pytest.fixture
-def driver(store: setup.StoreConfig, request: pytest.FixtureRequest) -> Driver:
+def driver(store: StoreConfig, request: pytest.FixtureRequest) -> Driver:
     """The attached driver of the shared store."""
     kind = request.node.callspec.params["store"]
-    driver = setup.open_driver(store, (2, 1) if kind == "zfs-2.1" else None)
+    driver = description.open_driver(store, (2, 1) if kind == "zfs-2.1" else None)
     driver.attach()
     return driver
 

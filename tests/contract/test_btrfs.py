@@ -12,7 +12,7 @@ import pytest
 
 from strata import command, trace
 from strata.linux import btrfs
-from strata.storage import setup
+from strata.storage import description
 from strata.storage.btrfs import STAGING, Btrfs
 from strata.storage.driver import DatasetExists, DatasetNotFound
 
@@ -26,7 +26,7 @@ IDENTITY = {"id": "4f1c", "kind": "container", "name": "web"}
 
 @pytest.fixture(scope="module")
 def pool(make_store: Maker) -> Btrfs:
-    driver = setup.open_driver(make_store("btrfs", "btrfs-only"))
+    driver = description.open_driver(make_store("btrfs", "btrfs-only"))
     assert isinstance(driver, Btrfs)
     driver.attach()
     return driver
@@ -53,7 +53,7 @@ def make_inner(path: str) -> None:
 
 @pytest.mark.parametrize("file", [False, True])
 def test_who_comes_second_to_a_name_replaces_nothing(pool: Btrfs, name: str, file: bool) -> None:
-    other = setup.open_driver(setup.load(pool.root))
+    other = description.open_driver(description.load(pool.root))
 
     def be_faster(point: str) -> None:
         if point == "dataset:staged":

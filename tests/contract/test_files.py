@@ -11,7 +11,8 @@ import pytest
 
 from strata.errors import NoSpace
 from strata.linux import mount
-from strata.storage import properties, setup
+from strata.storage import description, properties
+from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetBusy, Driver
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_files_survive_closing_and_renaming(driver: Driver, name: str) -> None:
 
 
 def test_a_mount_allows_what_a_root_file_system_needs(
-    driver: Driver, name: str, namespace: type[Namespace], store: setup.StoreConfig
+    driver: Driver, name: str, namespace: type[Namespace], store: StoreConfig
 ) -> None:
     driver.create(name, IDENTITY)
     write(driver, name, "inside")
@@ -86,7 +87,7 @@ def test_a_mount_allows_what_a_root_file_system_needs(
 
 
 def test_a_mounted_snapshot_is_read_only(
-    driver: Driver, name: str, namespace: type[Namespace], store: setup.StoreConfig
+    driver: Driver, name: str, namespace: type[Namespace], store: StoreConfig
 ) -> None:
     driver.create(name, IDENTITY)
     write(driver, name, "then")
@@ -111,9 +112,7 @@ def test_a_mounted_snapshot_is_read_only(
 
 
 @pytest.fixture
-def held(
-    driver: Driver, name: str, namespace: type[Namespace], store: setup.StoreConfig
-) -> Namespace:
+def held(driver: Driver, name: str, namespace: type[Namespace], store: StoreConfig) -> Namespace:
     """A foreign namespace that has the dataset ``name`` mounted."""
     driver.create(name, IDENTITY)
     write(driver, name, "in use")
@@ -252,10 +251,10 @@ def test_space_is_told(driver: Driver, name: str) -> None:
     assert described["facts"] == driver.facts.to_dict()
 
 
-def test_a_full_pool_is_said_and_survived(make_store: Maker, store: setup.StoreConfig) -> None:
+def test_a_full_pool_is_said_and_survived(make_store: Maker, store: StoreConfig) -> None:
     size = (256 if store.driver == "btrfs" else 128) << 20
     config = make_store(store.driver, f"full-{store.driver}", size, own_pool=True)
-    driver = setup.open_driver(config)
+    driver = description.open_driver(config)
     driver.create("containers/a", IDENTITY)
     driver.create("containers/b", IDENTITY)
     path = driver.open("containers/a")

@@ -10,7 +10,8 @@ import pytest
 
 from strata.errors import AlreadyExists, StorageError, UsageError
 from strata.linux import loop, mount
-from strata.storage import layout, setup
+from strata.storage import description, layout
+from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetExists, DatasetNotFound, Driver, HasDependants
 from strata.storage.outside import PlaceMissing
 
@@ -69,8 +70,8 @@ class Foreign:
 
 
 @pytest.fixture(scope="module")
-def foreign(store: setup.StoreConfig, folder: str) -> Iterator[Foreign]:
-    driver = setup.open_driver(store)
+def foreign(store: StoreConfig, folder: str) -> Iterator[Foreign]:
+    driver = description.open_driver(store)
     driver.attach()
     path = f"{folder}/foreign-{driver.flavour}"
     os.makedirs(path)

@@ -15,7 +15,8 @@ import pytest
 from strata import command
 from strata.errors import AlreadyExists, NotFound, RecordError, StoreMissing, UsageError
 from strata.linux import loop, mount
-from strata.storage import setup
+from strata.storage import description, setup
+from strata.storage.description import StoreConfig
 from strata.storage.driver import Driver
 
 if TYPE_CHECKING:
@@ -43,14 +44,14 @@ def mounts_below(root: str) -> list[str]:
 # -- the shared store --------------------------------------------------------------------------
 
 
-def test_the_configuration_is_found_again(store: setup.StoreConfig) -> None:
+def test_the_configuration_is_found_again(store: StoreConfig) -> None:
     with open(f"{store.root}/store.json") as file:
         document = json.load(file)
-    assert document == store.to_dict() == setup.load(store.root).to_dict()
+    assert document == store.to_dict() == description.load(store.root).to_dict()
     assert document["format"] == 1
 
 
-def test_a_second_init_is_refused_with_a_hint(store: setup.StoreConfig) -> None:
+def test_a_second_init_is_refused_with_a_hint(store: StoreConfig) -> None:
     with pytest.raises(AlreadyExists) as caught:
         setup.initialize(store.root)
     assert "system info" in caught.value.hint
@@ -79,21 +80,21 @@ def test_an_attached_store_is_seen_without_programs(driver: Driver) -> None:
         assert cost < 0.0002
 
 
-def test_the_root_is_a_shared_mount(store: setup.StoreConfig) -> None:
+def test_the_root_is_a_shared_mount(store: StoreConfig) -> None:
     entry = mount.find_mount(store.root)
     assert entry is not None
     assert "shared:" in entry.propagation
 
 
-def test_another_store_is_not_believed(store: setup.StoreConfig) -> None:
-    other = setup.load(store.root)
+def test_another_store_is_not_believed(store: StoreConfig) -> None:
+    other = description.load(store.root)
     other.id = "0" * 32
     before = mounts_below(store.root)
     with pytest.raises(StoreMissing):
-        setup.open_driver(other).attach()
+        description.open_driver(other).attach()
     with pytest.raises(StoreMissing):
         setup.reset(other)
-    setup.open_driver(store).attach()
+    description.open_driver(store).attach()
     assert set(before) <= set(mounts_below(store.root))
 
 
@@ -102,7 +103,7 @@ def test_another_store_is_not_believed(store: setup.StoreConfig) -> None:
 
 def test_no_store_is_said_with_a_hint(folder: str) -> None:
     with pytest.raises(StoreMissing) as caught:
-        setup.load(f"{folder}/nowhere")
+        description.load(f"{folder}/nowhere")
     assert "strata system init" in caught.value.hint
     assert not os.path.exists(f"{folder}/nowhere")
 
@@ -113,13 +114,13 @@ def test_no_store_is_said_with_a_hint(folder: str) -> None:
 def test_a_damaged_configuration_is_refused(tmp_path: Any, text: str) -> None:
     (tmp_path / "store.json").write_text(text)
     with pytest.raises(RecordError):
-        setup.load(str(tmp_path))
+        description.load(str(tmp_path))
 
 
 def test_a_newer_format_is_refused(tmp_path: Any) -> None:
     (tmp_path / "store.json").write_text('{"format": 2, "id": "x", "driver": "btrfs"}')
     with pytest.raises(RecordError) as caught:
-        setup.load(str(tmp_path))
+        description.load(str(tmp_path))
     assert "newer" in caught.value.hint
 
 
@@ -142,15 +143,15 @@ def test_nonsense_is_refused_before_anything_is_made(folder: str) -> None:
 
 
 @pytest.fixture
-def own(make_store: Maker, store: setup.StoreConfig) -> Iterator[setup.StoreConfig]:
+def own(make_store: Maker, store: StoreConfig) -> Iterator[StoreConfig]:
     config = make_store(store.driver, f"own-{store.driver}-{time.monotonic_ns()}", SIZE,
                         own_pool=True)  # fmt: skip
     yield config
     setup.reset(config)
 
 
-def test_a_store_comes_back_after_a_reboot(own: setup.StoreConfig) -> None:
-    driver = setup.open_driver(own)
+def test_a_store_comes_back_after_a_reboot(own: StoreConfig) -> None:
+    driver = description.open_driver(own)
     put(driver, "containers/a", "kept")
     guid = driver.get("containers/a").guid
     driver.detach()
@@ -158,7 +159,7 @@ def test_a_store_comes_back_after_a_reboot(own: setup.StoreConfig) -> None:
     assert mounts_below(own.root) == []
     assert own.file is not None
     assert loop.find_device(own.file) is None
-    again = setup.open_driver(setup.load(own.root))
+    again = description.open_driver(description.load(own.root))
     again.attach()
     assert again.get("containers/a").guid == guid
     assert get(again, "containers/a") == "kept"
@@ -187,12 +188,12 @@ def _race(work: Callable[[int], None], contestants: int = 6) -> list[int]:
     return sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
 
 
-def test_a_race_of_attaches_attaches_once(own: setup.StoreConfig) -> None:
-    put(setup.open_driver(own), "containers/a", "kept")
-    setup.open_driver(own).detach()
+def test_a_race_of_attaches_attaches_once(own: StoreConfig) -> None:
+    put(description.open_driver(own), "containers/a", "kept")
+    description.open_driver(own).detach()
 
     def work(_: int) -> None:
-        driver = setup.open_driver(setup.load(own.root))
+        driver = description.open_driver(description.load(own.root))
         driver.attach()
         assert get(driver, "containers/a") == "kept"
 
@@ -222,18 +223,18 @@ def test_one_of_several_wins_a_name(driver: Driver) -> None:
     assert driver.collect() == []
 
 
-def test_one_of_several_makes_the_store(store: setup.StoreConfig, folder: str) -> None:
+def test_one_of_several_makes_the_store(store: StoreConfig, folder: str) -> None:
     root = f"{folder}/race-{store.driver}"
 
     def work(_: int) -> None:
         setup.initialize(root, driver=store.driver, size=SIZE)
 
     assert _race(work, 3) == [0, 17, 17]
-    setup.reset(setup.load(root))
+    setup.reset(description.load(root))
 
 
-def test_a_vanished_pool_file_is_said_and_nothing_is_made(own: setup.StoreConfig) -> None:
-    driver = setup.open_driver(own)
+def test_a_vanished_pool_file_is_said_and_nothing_is_made(own: StoreConfig) -> None:
+    driver = description.open_driver(own)
     driver.detach()
     assert own.file is not None
     os.rename(own.file, f"{own.file}.away")
@@ -245,7 +246,7 @@ def test_a_vanished_pool_file_is_said_and_nothing_is_made(own: setup.StoreConfig
     driver.attach()
 
 
-def test_reset_removes_the_store_and_nothing_else(own: setup.StoreConfig) -> None:
+def test_reset_removes_the_store_and_nothing_else(own: StoreConfig) -> None:
     with open(f"{own.root}/mine", "w") as file:
         file.write("kept")
     setup.reset(own)
@@ -253,20 +254,20 @@ def test_reset_removes_the_store_and_nothing_else(own: setup.StoreConfig) -> Non
     assert not os.path.exists(str(own.file))
     assert mounts_below(own.root) == []
     with pytest.raises(StoreMissing):
-        setup.load(own.root)
+        description.load(own.root)
     setup.reset(own)
 
 
-def test_a_lost_configuration_is_completed_by_init(own: setup.StoreConfig) -> None:
-    driver = setup.open_driver(own)
+def test_a_lost_configuration_is_completed_by_init(own: StoreConfig) -> None:
+    driver = description.open_driver(own)
     put(driver, "containers/a", "kept")
     os.unlink(f"{own.root}/store.json")
     again = setup.initialize(own.root, driver=own.driver, file=own.file)
     assert again.id == own.id
-    assert get(setup.open_driver(again), "containers/a") == "kept"
+    assert get(description.open_driver(again), "containers/a") == "kept"
 
 
-def test_a_foreign_file_is_never_overwritten(store: setup.StoreConfig, folder: str) -> None:
+def test_a_foreign_file_is_never_overwritten(store: StoreConfig, folder: str) -> None:
     path = f"{folder}/precious-{store.driver}"
     with open(path, "wb") as file:
         file.write(b"precious" * 1000)
@@ -278,19 +279,19 @@ def test_a_foreign_file_is_never_overwritten(store: setup.StoreConfig, folder: s
     assert mounts_below(root) == []
 
 
-def test_a_store_is_not_taken_over_by_another_root(own: setup.StoreConfig, folder: str) -> None:
-    put(setup.open_driver(own), "containers/a", "kept")
+def test_a_store_is_not_taken_over_by_another_root(own: StoreConfig, folder: str) -> None:
+    put(description.open_driver(own), "containers/a", "kept")
     root = f"{folder}/thief-{own.driver}"
     where = {"pool": own.pool} if own.pool else {"file": own.file}
     with pytest.raises(AlreadyExists):
         setup.initialize(root, driver=own.driver, **where)
     assert mounts_below(root) == []
-    driver = setup.open_driver(own)
+    driver = description.open_driver(own)
     driver.attach()
     assert get(driver, "containers/a") == "kept"
 
 
-def test_an_unknown_pool_is_said(store: setup.StoreConfig, folder: str) -> None:
+def test_an_unknown_pool_is_said(store: StoreConfig, folder: str) -> None:
     if store.driver == "btrfs":
         return
     root = f"{folder}/unknown-pool"
@@ -331,9 +332,7 @@ def _initialize_and_die(root: str, driver: str, step: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def test_init_killed_at_any_step_is_completed_by_the_next(
-    store: setup.StoreConfig, folder: str
-) -> None:
+def test_init_killed_at_any_step_is_completed_by_the_next(store: StoreConfig, folder: str) -> None:
     stride = 3 if store.driver == "btrfs" else 7
     if store.dialect == "openzfs":
         stride = 30
@@ -344,8 +343,8 @@ def test_init_killed_at_any_step_is_completed_by_the_next(
         try:
             config = setup.initialize(root, driver=store.driver, size=SIZE)
         except AlreadyExists:
-            config = setup.load(root)
-        driver = setup.open_driver(config)
+            config = description.load(root)
+        driver = description.open_driver(config)
         driver.attach()
         put(driver, "containers/a", "works")
         assert get(driver, "containers/a") == "works"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from strata.errors import StorageError, UsageError
-from strata.storage import setup
+from strata.storage.description import StoreConfig
 from strata.storage.driver import (
     DatasetBusy,
     DatasetNotFound,
@@ -35,7 +35,7 @@ def read(driver: Driver, dataset: str) -> str:
 
 
 @pytest.fixture
-def file(store: setup.StoreConfig) -> Iterator[int]:
+def file(store: StoreConfig) -> Iterator[int]:
     """A descriptor of an empty file for a stream."""
     path = f"{store.root}/stream"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)

@@ -12,7 +12,8 @@ import pytest
 from zfs_tools import zfs
 
 from strata.linux import tree
-from strata.storage import setup
+from strata.storage import description, setup
+from strata.storage.description import StoreConfig
 from strata.storage.driver import Driver
 
 pytestmark = pytest.mark.openzfs
@@ -22,7 +23,7 @@ IDENTITY = {"id": "4f1c", "kind": "volume", "name": "data", "lineage": "aa", "ge
 
 
 @pytest.fixture(scope="module")
-def config(pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[setup.StoreConfig]:
+def config(pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreConfig]:
     root = tmp_path_factory.mktemp("abilities") / "root"
     zfs("create", "-o", "mountpoint=none", f"{pool}/abilities")
     made = setup.initialize(str(root), driver="zfs", pool=f"{pool}/abilities")
@@ -34,12 +35,12 @@ def config(pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[setu
 
 
 @pytest.fixture(scope="module")
-def driver(config: setup.StoreConfig) -> Driver:
-    return setup.open_driver(config)
+def driver(config: StoreConfig) -> Driver:
+    return description.open_driver(config)
 
 
 def test_an_encrypted_dataset_is_copied_by_one_who_has_no_key(
-    driver: Driver, config: setup.StoreConfig, tmp_path: Path
+    driver: Driver, config: StoreConfig, tmp_path: Path
 ) -> None:
     key = tmp_path / "key"
     key.write_text("5" * 64)
@@ -90,14 +91,14 @@ def test_a_copy_between_datasets_shares_its_blocks(driver: Driver, pool: str) ->
 
 
 def test_a_host_that_does_not_share_blocks_is_believed(
-    driver: Driver, config: setup.StoreConfig, pool: str
+    driver: Driver, config: StoreConfig, pool: str
 ) -> None:
     """As 2.2 is by default, and a careful owner of 2.3 makes it: then the data is written again."""
     with open("/sys/module/zfs/parameters/zfs_bclone_enabled", "r+") as switch:
         switch.write("0")
         switch.flush()
         try:
-            assert not setup.open_driver(config).facts.block_clone
+            assert not description.open_driver(config).facts.block_clone
             driver.create("volumes/plain.1", IDENTITY)
             place = driver.open("volumes/plain.1")
             with open(f"{place}/one", "wb") as file:
@@ -121,7 +122,7 @@ def shared(pool: str) -> int:
 
 
 def test_values_with_line_breaks_and_tabs_are_read_whole(
-    driver: Driver, config: setup.StoreConfig
+    driver: Driver, config: StoreConfig
 ) -> None:
     """From 2.3 on; text output would lose the property, or invent another."""
     driver.create("volumes/odd.1", IDENTITY)
@@ -136,7 +137,7 @@ def test_values_with_line_breaks_and_tabs_are_read_whole(
 
 
 def test_the_answers_in_json_and_in_text_agree(
-    driver: Driver, config: setup.StoreConfig
+    driver: Driver, config: StoreConfig
 ) -> None:  # fmt: skip
     """The text is what 2.1 and 2.2 answer."""
     driver.create("layers/base", IDENTITY)
@@ -151,7 +152,7 @@ def test_the_answers_in_json_and_in_text_agree(
              driver.get_properties("layers/base", ["compression", "quota", "origin", "strata:id"])]
         )  # fmt: skip
 
-    earlier = setup.open_driver(config, (2, 1))
+    earlier = description.open_driver(config, (2, 1))
     assert (driver.dialect.json, earlier.dialect.json) == (True, False)  # type: ignore[attr-defined]
     assert (earlier.facts.idmap, earlier.facts.block_clone) == (False, False)
     assert everything(driver) == everything(earlier)

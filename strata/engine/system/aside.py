@@ -16,7 +16,8 @@ from strata import trace
 from strata.engine.core import Record
 from strata.errors import AlreadyExists, NotFound, RecordError, StrataError
 from strata.linux.tree import remove_file
-from strata.storage import aside, setup
+from strata.storage import aside, description, setup
+from strata.storage.description import StoreConfig
 from strata.store import files, trash
 from strata.store.records import new_id
 
@@ -49,13 +50,13 @@ def _read_entries(root: str) -> list[Record]:
     return found
 
 
-def get_config(root: str, entry: Record) -> setup.StoreConfig:
+def get_config(root: str, entry: Record) -> StoreConfig:
     """The configuration of a store that was set aside."""
     fields = {key: value for key, value in entry["config"].items() if key != "format"}
-    return setup.StoreConfig(root, **fields)
+    return StoreConfig(root, **fields)
 
 
-def put(config: setup.StoreConfig) -> Record:
+def put(config: StoreConfig) -> Record:
     """Set a store aside; it is gone from its root when this returns. Its entry."""
     entry = next((e for e in list_entries(config.root) if e["config"]["id"] == config.id), None)
     if entry is None:
@@ -71,7 +72,7 @@ def put(config: setup.StoreConfig) -> Record:
     aside.move(config, entry["place"])
     trace.point("reset:moved")
     with setup.lock_root(config.root):
-        remove_file(f"{config.root}/{setup.CONFIG}")
+        remove_file(f"{config.root}/{description.CONFIG}")
     setup.unshare_root(config.root)
     return entry
 
@@ -83,13 +84,13 @@ def bring_back(root: str) -> Record:
         raise NotFound(f"no store was removed at {root}", hint="make one with `strata system init`")
     entry = entries[0]
     config = get_config(root, entry)
-    path = f"{root}/{setup.CONFIG}"
-    if os.path.exists(path) and setup.load(root).id != config.id:
+    path = f"{root}/{description.CONFIG}"
+    if os.path.exists(path) and description.load(root).id != config.id:
         raise AlreadyExists(f"there is another store at {root} now",
                             hint="`strata system reset` sets that one aside")  # fmt: skip
     aside.move_back(config, entry["place"])
     trace.point("undo:moved")
-    setup.save(config)
+    description.save(config)
     trace.point("undo:announced")
     _forget(root, entry)
     return entry
@@ -114,7 +115,7 @@ def destroy(root: str, *, due: bool = False) -> list[str]:
     return gone
 
 
-def _forget_broken_off(config: setup.StoreConfig) -> None:
+def _forget_broken_off(config: StoreConfig) -> None:
     """Remove what a reset left that was killed before it moved this store."""
     for entry in _read_entries(config.root):
         if entry["config"]["id"] == config.id:

@@ -28,7 +28,7 @@ from strata.engine.networks import verbs as networks
 from strata.engine.system import restore
 from strata.errors import AlreadyExists, RecordError
 from strata.linux import locks
-from strata.storage import layout, setup
+from strata.storage import description, layout
 from strata.storage.driver import DatasetNotFound, Driver
 from strata.storage.outside import PlaceMissing
 from strata.store.paths import Paths
@@ -41,8 +41,8 @@ def rebuild(root: str | None = None, runroot: str | None = None) -> Record:
     """Recreate what is missing of the records; say how many of each kind and what was skipped."""
     root, runroot = get_roots(root, runroot)
     paths = Paths(root, runroot)
-    config = setup.load(paths.root)
-    driver = setup.open_driver(config)
+    config = description.load(paths.root)
+    driver = description.open_driver(config)
     try:
         driver.attach()
     except DatasetNotFound:

@@ -21,7 +21,8 @@ from strata.engine.system import aside
 from strata.errors import InUse, StoreMissing, StrataError, UsageError
 from strata.linux import mount
 from strata.linux.tree import remove_file
-from strata.storage import setup
+from strata.storage import description, setup
+from strata.storage.description import StoreConfig
 from strata.storage.driver import Driver
 from strata.store import lifecycle, reserve
 from strata.store.paths import Paths
@@ -93,7 +94,7 @@ def list_losses(root: str | None = None, runroot: str | None = None) -> list[str
 
     Says so in one line when the store cannot be opened; `StoreMissing` when there is none.
     """
-    setup.load(Paths(*get_roots(root, runroot)).root)
+    description.load(Paths(*get_roots(root, runroot)).root)
     try:
         e = open_engine(root, runroot)
     except StrataError as error:
@@ -136,7 +137,7 @@ def reset(
     """
     root, runroot = get_roots(root, runroot)
     try:
-        config = setup.load(os.path.abspath(root))
+        config = description.load(os.path.abspath(root))
     except StoreMissing:
         gone = aside.destroy(os.path.abspath(root)) if now and force else []
         if not gone:
@@ -191,7 +192,7 @@ def reset(
             "Due": time.time() + aside.KEPT if kept else 0.0, "Left": left}  # fmt: skip
 
 
-def _has_pool(config: setup.StoreConfig) -> bool:
+def _has_pool(config: StoreConfig) -> bool:
     """Whether there is anything of a store that cannot be opened which could be kept."""
     places = [entry["config"]["id"] for entry in aside.list_entries(config.root)]
     return config.id in places or config.file is None or os.path.exists(config.file)
@@ -238,7 +239,7 @@ def _release_paths(paths: Paths) -> None:
                 continue
 
 
-def _destroy(config: setup.StoreConfig, now: bool) -> Record | None:
+def _destroy(config: StoreConfig, now: bool) -> Record | None:
     """Destroy the pool or set it aside, giving the exit commands of stopped containers the time to
     end; where it is kept."""
     deadline = time.monotonic() + _RELEASE_SECONDS
