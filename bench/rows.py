@@ -258,16 +258,16 @@ def measure_waits(strata: Strata) -> list[Row]:
 
 
 _FILL = """
-from strata.engine import volumes
+from strata.engine.volumes import making
 from strata.engine.history import clones, moments
 from strata.engine.core import open_engine
 e = open_engine({root!r}, {runroot!r})
 for number in range({datasets}):
     name = f"scale-{{number:05d}}"
-    volumes.create(e, name)
+    making.create(e, name)
     for moment in range({snapshots}):
         moments.take(e, [f"volume:{{name}}@s{{moment}}"])
-volumes.create(e, "scale-past")
+making.create(e, "scale-past")
 for moment in range({past}):
     moments.take(e, [f"volume:scale-past@s{{moment}}"])
 for number in range({past} // 2):

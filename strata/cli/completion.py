@@ -214,7 +214,7 @@ def _read_names(kind: str, context: Context) -> list[str]:
 
         names += [secret["Spec"]["Name"] for secret in list_secrets(context.engine)]
     if kind in ("volume", "object", "target"):
-        from strata.engine.volumes import list_volumes
+        from strata.engine.volumes.listing import list_volumes
 
         names += [volume["Name"] for volume in list_volumes(context.engine)]
     if kind == "snapshot":
@@ -238,7 +238,7 @@ def _read_names(kind: str, context: Context) -> list[str]:
 
         names += [f"{name}=" for name in list_options()]
     if kind == "profile":
-        from strata.engine.volumes import profiles
+        from strata.engine.volumes.listing import profiles
 
         names += [profile["Name"] for profile in profiles()]
     return sorted(names)

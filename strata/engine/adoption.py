@@ -15,10 +15,11 @@ import os
 import time
 
 from strata import trace
-from strata.engine import events, names, volumes
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.holders import list_users
 from strata.engine.identity import identity, is_owned
+from strata.engine.volumes import listing, making
 from strata.errors import AlreadyExists, InUse, RecordError, StoreMissing, StrataError
 from strata.linux import locks
 from strata.storage import description, layout
@@ -53,7 +54,7 @@ def adopt(
     outside = e.driver.outside
     wanted = outside.locate(dataset)
     volume_id = new_id()
-    with volumes.Held(e) as held, e.begin("volume-adopt") as operation:
+    with making.Held(e) as held, e.begin("volume-adopt") as operation:
         held.take(volume_id, name)
         # Of two that want the same dataset the second must see the first one's record.
         with locks.lock(f"{e.paths.locks}/4-adopt", timeout=60, what="the adopted datasets"):
@@ -64,7 +65,7 @@ def adopt(
                 ["unclaim", "volume", name, volume_id], ["unadopt", volume_id, found.name]
             )
             try:
-                volumes.take_name(e, "volume", name, volume_id)
+                names.take_name(e, "volume", name, volume_id)
             except AlreadyExists:
                 held.forget(volume_id)
                 raise
@@ -82,7 +83,7 @@ def adopt(
             e.records.save(record)
             trace.point("adopt:recorded")
     events.emit(e, events.VOLUME, "create", id=volume_id, name=name, attributes=record["labels"])
-    return volumes.describe(e, record)
+    return listing.describe(e, record)
 
 
 def check_free(e: Engine, found: Dataset) -> None:

@@ -11,7 +11,7 @@ import os
 
 from strata import trace
 from strata.errors import StoreMissing, StrataError
-from strata.linux import locks, mount
+from strata.linux import locks
 from strata.storage import description, layout
 from strata.storage.description import StoreConfig
 from strata.storage.driver import DatasetNotFound, HasDependants
@@ -261,6 +261,8 @@ class Engine:
 
     def unmount_volume(self, name: str) -> None:
         """Unmount a volume's host mountpoint. Idempotent."""
+        from strata.linux import mount
+
         mount.take_down(self.paths.volume_mountpoint(name))
 
     def remove_mountpoint(self, name: str) -> None:

@@ -7,13 +7,14 @@ found by the rules of the verb itself, so what it would refuse is refused here.
 
 from __future__ import annotations
 
-from strata.engine import names, volumes
+from strata.engine import names
 from strata.engine.containers import removal
 from strata.engine.core import Engine, Record
 from strata.engine.history import targets
 from strata.engine.holders import list_users
 from strata.engine.images import verbs as images
 from strata.engine.networks import removal as networks
+from strata.engine.volumes import removal as volumes
 from strata.store import lifecycle
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ def describe(e: Engine, record: Record, *, anonymous: bool = False) -> Record:
         row["With"] = [f"subnet {subnet['subnet']}" for subnet in record["subnets"]]
         return row
     if record.get("adopted"):
-        row.update(Act="forget", With=[f"{volumes.show_dataset(e, known)} staying as it is"
+        row.update(Act="forget", With=[f"{names.show_dataset(e, known)} staying as it is"
                                        for known in (record, *record["branches"])])  # fmt: skip
         return row
     sizes = [e.driver.get_usage(name).used for name in _list_present(e, record)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
+from strata import trace
 from strata.engine.core import Engine, Record
-from strata.errors import NotFound, UsageError
+from strata.errors import AlreadyExists, NotFound, UsageError
+from strata.linux import locks
+from strata.storage import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +35,36 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def take_name(e: Engine, kind: str, name: str, object_id: str) -> None:
+    """Take a name; one left over by a killed command gives way.
+
+    The caller's operation plans to give it back first: that tells others that it is not left over.
+    """
+    try:
+        e.records.take_name(kind, name, object_id)
+        return
+    except AlreadyExists:
+        if not _is_left_over(e, kind, name):
+            raise
+    trace.point("name:stale")
+    # Of two that find it left over, the second must not take it from the first.
+    with locks.lock(f"{e.paths.locks}/4-names", what=f"the {kind} name {name!r}"):
+        if _is_left_over(e, kind, name):
+            e.records.drop_name(kind, name)
+        e.records.take_name(kind, name, object_id)
+
+
+def _is_left_over(e: Engine, kind: str, name: str) -> bool:
+    """Whether a name stands for nothing that there is or that a living operation makes."""
+    holder = e.records.find_name(kind, name)
+    if holder is None or e.records.find(kind, holder) is not None:
+        return False
+    claims = ([step, kind, name, holder] for step in ("drop-name", "unclaim"))
+    planned = [s for entry, alive in e.journal.list_entries() if alive for s in entry["undo"]]
+    # Its record may have come while we read.
+    return not any(claim in planned for claim in claims) and (e.records.find(kind, holder) is None)
+
+
 def get_container(e: Engine, text: str) -> Record:
     """The container a user means by name, id or prefix."""
     return e.records.get("container", e.records.resolve("container", text))
@@ -40,6 +73,12 @@ def get_container(e: Engine, text: str) -> Record:
 def get_volume(e: Engine, text: str) -> Record:
     """The volume a user means by name, id or prefix."""
     return e.records.get("volume", e.records.resolve("volume", text))
+
+
+def show_dataset(e: Engine, known: Record) -> str:
+    """The dataset of a record or branch: below the root dataset, or as its owner calls it."""
+    dataset = str(known["dataset"])
+    return e.driver.outside.show(dataset) if layout.is_outside(dataset) else dataset
 
 
 def exists(e: Engine, kind: str, text: str) -> bool:

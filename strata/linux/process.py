@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from strata.linux.syscall import PIDFD_GETFD, PIDFD_SEND_SIGNAL, syscall
-
 _boot: list[str] = []
 
 
@@ -63,11 +61,15 @@ def open_pidfd(pid: int) -> int:
 
 def signal_pidfd(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2). ProcessLookupError when it is gone."""
+    from strata.linux.syscall import PIDFD_SEND_SIGNAL, syscall
+
     syscall(PIDFD_SEND_SIGNAL, pidfd, number, 0, 0, what="pidfd")
 
 
 def copy_descriptor(pidfd: int, number: int) -> int:
     """pidfd_getfd(2): a copy of another process's descriptor. OSError."""
+    from strata.linux.syscall import PIDFD_GETFD, syscall
+
     return syscall(PIDFD_GETFD, pidfd, number, 0, what=f"descriptor {number}")
 
 

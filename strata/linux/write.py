@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -13,6 +12,8 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
+            import select
+
             waiter = select.poll()
             waiter.register(fd, select.POLLOUT)
             waiter.poll()

@@ -34,12 +34,6 @@ import os
 from strata import trace
 from strata.errors import NoSpace, StorageError, StrataError
 from strata.linux import btrfs
-from strata.linux.mount import (
-    MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_RDONLY,
-    MountStep,
-)
 from strata.storage import layout
 from strata.storage.btrfs_tree import copy_tree, destroy_tree
 from strata.storage.driver import (
@@ -59,6 +53,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from strata.linux.mount import MountStep
     from strata.storage.btrfs_outside import BtrfsOutside
     from strata.storage.shares import Shares
 
@@ -598,9 +593,11 @@ class Btrfs(Driver):
     def prepare_mount(self, name: str) -> MountStep:
         """A bind of the dataset with set-uid programs and devices allowed, as a container's root
         needs; the pool itself is mounted without."""
-        readonly = MOUNT_ATTR_RDONLY if "@" in name else 0
-        return MountStep(self.open(name), "", add=readonly,
-                         clear=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)  # fmt: skip
+        from strata.linux import mount
+
+        readonly = mount.MOUNT_ATTR_RDONLY if "@" in name else 0
+        return mount.MountStep(self.open(name), "", add=readonly,
+                               clear=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)  # fmt: skip
 
     def open(self, name: str) -> str:
         with Doing(name):

@@ -8,8 +8,8 @@ import pytest
 from helpers import race
 from helpers.store import Store
 
-from strata.engine import volumes
 from strata.engine.history import clones
+from strata.engine.volumes import making
 from strata.errors import AlreadyExists
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -19,7 +19,7 @@ def test_a_volume_s_name_is_not_taken_from_who_is_about_to_record_it(store: Stor
     e = store.engine()
     second = race.Second(store, "volume", "create", "data")
     with race.at("name:taken", second.go):
-        volumes.create(e, "data")
+        making.create(e, "data")
     other = second.end()
     assert other.rc == 125, other
     assert "already" in other.err, other
@@ -48,7 +48,7 @@ def test_only_one_of_two_takes_over_a_name_that_a_killed_command_left(store: Sto
     won = []
     second = race.Second(store, "volume", "create", "data")
     with race.at("name:stale", second.go), contextlib.suppress(AlreadyExists):
-        volumes.create(e, "data")
+        making.create(e, "data")
         won.append("first")
     if second.end().rc == 0:
         won.append("second")

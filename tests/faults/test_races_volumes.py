@@ -8,10 +8,10 @@ import pytest
 from helpers import race
 from helpers.store import BUSYBOX, Store
 
-from strata.engine import volumes
 from strata.engine.containers import create
 from strata.engine.containers import verbs as containers
 from strata.engine.history import heads
+from strata.engine.volumes import removal
 from strata.errors import InUse
 
 pytestmark = [pytest.mark.root, pytest.mark.btrfs]
@@ -120,7 +120,7 @@ def test_a_container_made_during_a_removal_keeps_its_volume(clean: Store) -> Non
     e = store.engine()
     second = race.Second(store, "create", "--name", "c1", "--volume", "v:/data", BUSYBOX, "true")
     with race.at("volume-rm:unused", second.go), pytest.raises(InUse):
-        volumes.remove(e, ["v"])
+        removal.remove(e, ["v"])
     assert second.end().rc == 0
     store.ok("start", "c1")
 
@@ -131,7 +131,7 @@ def test_prune_passes_over_a_volume_that_was_taken_into_use_meanwhile(clean: Sto
     e = store.engine()
     second = race.Second(store, "create", "--name", "c1", "--volume", "v:/data", BUSYBOX, "true")
     with race.at("volume-prune:unused", second.go):
-        done = volumes.prune(e, all=True)
+        done = removal.prune(e, all=True)
     assert done["Deleted"] == []
     assert second.end().rc == 0
     store.ok("start", "c1")

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove what nobody uses; containers first, so that what only they used goes as well."""
     from strata.cli.format import human_size
-    from strata.engine import volumes
     from strata.engine.containers import removal
     from strata.engine.images import verbs as images
     from strata.engine.losses import list_prunable
     from strata.engine.networks import removal as networks
+    from strata.engine.volumes import removal as volumes
 
     everything = options.flag("all")
     filters = values.parse_filters(options.list("filter"))

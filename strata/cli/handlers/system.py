@@ -188,10 +188,10 @@ def _find_object(context: Context, name: str, kind: str, *, size: bool) -> list[
 
             return list(inspect_images(context.engine, [name]))
     if kind in ("all", "volume"):
-        from strata.engine import volumes
+        from strata.engine.volumes import listing
 
         if kind == "volume" or names.exists(context.engine, "volume", name):
-            return list(volumes.inspect(context.engine, [name]))
+            return list(listing.inspect(context.engine, [name]))
     if kind in ("all", "network"):
         from strata.engine.networks import verbs as networks
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def create(context: Context, options: Options, arguments: list[str]) -> int:
     """Create a volume and print its name."""
-    from strata.engine import volumes
     from strata.engine.names import check_name
+    from strata.engine.volumes import making
 
     if options.given("name") and arguments:
         raise UsageError("--name and an argument cannot be used together")
@@ -25,7 +25,7 @@ def create(context: Context, options: Options, arguments: list[str]) -> int:
     name = check_name(given, "volume") if given else None
     if options.given("dataset"):
         return _adopt(context, options, name)
-    made = volumes.create(
+    made = making.create(
         context.engine,
         name,
         options=values.parse_pairs(options.list("opt"), "--opt"),
@@ -77,12 +77,12 @@ def update(context: Context, options: Options, arguments: list[str]) -> int:
 def ls(context: Context, options: Options, arguments: list[str]) -> int:
     """List volumes."""
     from strata.cli.format import show_rows
-    from strata.engine import volumes
+    from strata.engine.volumes import listing
 
     if options.flag("long") or arguments:
         return _list_files(context, options, arguments)
     filters = values.parse_filters(options.list("filter"))
-    found = volumes.list_volumes(context.engine, filters)
+    found = listing.list_volumes(context.engine, filters)
     if options.flag("quiet"):
         if options.given("format"):
             raise UsageError("--quiet and --format cannot be used together")
@@ -139,17 +139,17 @@ def _list_files(context: Context, options: Options, arguments: list[str]) -> int
 
 def inspect(context: Context, options: Options, arguments: list[str]) -> int:
     """Show everything about volumes."""
-    from strata.engine import volumes
+    from strata.engine.volumes import listing
 
     return show_each(
         context, _choose(context, options, arguments),
-        lambda name: volumes.inspect(context.engine, [name]), options.maybe("format"),
+        lambda name: listing.inspect(context.engine, [name]), options.maybe("format"),
     )  # fmt: skip
 
 
 def remove(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove volumes."""
-    from strata.engine import volumes
+    from strata.engine.volumes import removal
 
     wanted = _choose(context, options, arguments)
 
@@ -159,7 +159,7 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
         return list_volumes(context.engine, wanted, force=options.flag("force"))
 
     def act(name: str) -> None:
-        for gone in volumes.remove(
+        for gone in removal.remove(
             context.engine, [name], force=options.flag("force"), time=options.number("time"),
             report=note,
         ):  # fmt: skip
@@ -171,14 +171,14 @@ def remove(context: Context, options: Options, arguments: list[str]) -> int:
 def prune(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove volumes that no container uses."""
     from strata.cli.handlers.containers import show_pruned
-    from strata.engine import volumes
+    from strata.engine.volumes import removal
 
     everything = options.flag("all")
     what = "volumes" if everything else "anonymous volumes"
     return losses.prune(
         context, options, "volume",
         f"This will remove all {what} not used by at least one container.",
-        lambda filters: show_pruned(volumes.prune(context.engine, filters, all=everything)),
+        lambda filters: show_pruned(removal.prune(context.engine, filters, all=everything)),
         all=everything,
     )  # fmt: skip
 
@@ -193,7 +193,7 @@ def exists(context: Context, options: Options, arguments: list[str]) -> int:
 def export(context: Context, options: Options, arguments: list[str]) -> int:
     """Write a volume's files as a tar archive."""
     from strata.cli.handlers.files import write_archive
-    from strata.engine.volume_archives import export as export_files
+    from strata.engine.volumes.archives import export as export_files
 
     _ = context.engine.records.resolve("volume", arguments[0])
     write_archive(
@@ -209,7 +209,7 @@ def import_(context: Context, options: Options, arguments: list[str]) -> int:
     import os
     import sys
 
-    from strata.engine.volume_archives import import_ as import_files
+    from strata.engine.volumes.archives import import_ as import_files
 
     name, source = arguments[0], arguments[1] if len(arguments) > 1 else "-"
     if source == "-":
@@ -227,21 +227,22 @@ def import_(context: Context, options: Options, arguments: list[str]) -> int:
 
 def mount(context: Context, options: Options, arguments: list[str]) -> int:
     """Print where volumes are on the host."""
-    from strata.engine import volumes
+    from strata.engine.volumes import listing
 
     def act(name: str) -> None:
-        say(volumes.inspect(context.engine, [name])[0]["Mountpoint"])
+        say(listing.inspect(context.engine, [name])[0]["Mountpoint"])
 
     return for_each(context, arguments, act)
 
 
 def unmount(context: Context, options: Options, arguments: list[str]) -> int:
     """Print the names of volumes; only those outside the store are unmounted."""
-    from strata.engine import names, volumes
+    from strata.engine import names
+    from strata.engine.volumes.mounting import unmount
 
     def act(name: str) -> None:
         record = names.get_volume(context.engine, name)
-        volumes.unmount(context.engine, record)
+        unmount(context.engine, record)
         say(record["name"])
 
     return for_each(context, arguments, act)
@@ -256,9 +257,9 @@ def reload(context: Context, options: Options, arguments: list[str]) -> int:
 def profiles(context: Context, options: Options, arguments: list[str]) -> int:
     """List the profiles of volumes."""
     from strata.cli.format import join_pairs, show_rows
-    from strata.engine import volumes
+    from strata.engine.volumes import listing
 
-    found = volumes.profiles()
+    found = listing.profiles()
     rows = [{**profile, "Options": join_pairs(profile["Options"])} for profile in found]
     columns = [("PROFILE", "Name"), ("OPTIONS", "Options"), ("DESCRIPTION", "Description")]
     show_rows(rows, columns, format=options.text("format"), raw=found)
@@ -271,6 +272,6 @@ def _choose(context: Context, options: Options, arguments: list[str]) -> list[st
     need_names(arguments, all=everything, what="volume name")
     if not everything:
         return arguments
-    from strata.engine import volumes
+    from strata.engine.volumes import listing
 
-    return [volume["Name"] for volume in volumes.list_volumes(context.engine)]
+    return [volume["Name"] for volume in listing.list_volumes(context.engine)]

@@ -11,11 +11,12 @@ import os
 
 from strata import trace
 from strata.archive.split import BODIES_NAME, SPLIT_NAME
-from strata.engine import volumes
 from strata.engine.containers import checkpoint_export as exported
 from strata.engine.containers import checkpoints, create, resuming
 from strata.engine.core import PRIVATE, ROOTFS, Engine, Record
 from strata.engine.spool import Spool, unpack
+from strata.engine.volumes import making
+from strata.engine.volumes.mounting import mount_locked
 from strata.errors import AlreadyExists, ArchiveError, NotFound, RecordError
 from strata.linux.resolve import open_in_root
 from strata.linux.tree import TreeCopy, copy_bytes, remove_tree
@@ -135,9 +136,9 @@ def _make_volumes(e: Engine, operation: Operation, tree: str, config: Record) ->
                     hint="--ignore-volumes leaves it as it is, and uses it",
                 )
             name = item["source"] = new_id()
-        with volumes.Held(e) as held:
-            volume = volumes.make(e, operation, held, name, anonymous=bool(item.get("anonymous")))
-            target = volumes.mount_locked(e, volume)
+        with making.Held(e) as held:
+            volume = making.make(e, operation, held, name, anonymous=bool(item.get("anonymous")))
+            target = mount_locked(e, volume)
             fd = os.open(path, _FILE)
             try:
                 os.mkdir(f"{tree}/{name}.unpacked", 0o700)

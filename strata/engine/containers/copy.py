@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import stat
 
-from strata.engine import limits, names, volumes
+from strata.engine import limits, names
 from strata.engine.core import ROOTFS, Engine, Record
+from strata.engine.volumes.mounting import ensure_mounted
 from strata.errors import NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.tree import TreeCopy
@@ -73,7 +74,7 @@ def _open_stopped(e: Engine, container: Record, path: str, text: str) -> _Place:
     if best is None:
         base = f"{e.driver.open(container['dataset'])}/{ROOTFS}"
     elif best["type"] == "volume":
-        base = volumes.ensure_mounted(e, e.records.get("volume", best["volume"]))
+        base = ensure_mounted(e, e.records.get("volume", best["volume"]))
     else:
         base = best["source"]
     if best is not None and best["type"] == "image":

@@ -11,11 +11,13 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import events, names, volumes, words
+from strata.engine import events, names, words
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.identity import identity
 from strata.engine.images import layers
 from strata.engine.networks import joining as networks
+from strata.engine.volumes import making
+from strata.engine.volumes.mounting import mount_locked
 from strata.errors import AlreadyExists, NoSpace, NotFound, UsageError
 from strata.linux.resolve import open_in_root
 from strata.linux.signals import parse_signal
@@ -312,7 +314,7 @@ def create_planned(
     e.recover()  # before the lock of the networks, as it may finish removing one
     with (
         networks.settle(e, config),
-        volumes.Held(e) as held,
+        making.Held(e) as held,
         e.begin("create", keep=keep) as operation,
     ):
         for needed in (image["id"], *(m["image"] for m in config["mounts"] if m.get("image"))):
@@ -395,7 +397,7 @@ def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -
     operation.plan(["unclaim", "container", chosen, container_id])
     while True:
         try:
-            volumes.take_name(e, "container", chosen, container_id)
+            names.take_name(e, "container", chosen, container_id)
             return chosen
         except AlreadyExists:
             if name:
@@ -439,7 +441,7 @@ def save(e: Engine, record: Record) -> None:
     e.records.save(record, durable=durable)
 
 
-def _make_volumes(e: Engine, operation: Operation, held: volumes.Held, record: Record) -> None:
+def _make_volumes(e: Engine, operation: Operation, held: making.Held, record: Record) -> None:
     """Resolve or make the volumes of a container's mounts."""
     wanted = [item for item in record["config"]["mounts"] if item["type"] == "volume"]
     for item in sorted(wanted, key=lambda item: str(item["source"])):
@@ -451,18 +453,18 @@ def _make_volumes(e: Engine, operation: Operation, held: volumes.Held, record: R
             fill_volume(e, volume, record["dataset"], item["destination"])
 
 
-def _get_volume(e: Engine, operation: Operation, held: volumes.Held, name: str) -> Record:
+def _get_volume(e: Engine, operation: Operation, held: making.Held, name: str) -> Record:
     """The volume of that name, locked; made when there is none. "" makes an anonymous one."""
     names.check_name(name or "anonymous", "volume")
     if not name:
-        return volumes.make(e, operation, held, new_id(), anonymous=True)
+        return making.make(e, operation, held, new_id(), anonymous=True)
     for left in range(10, -1, -1):
         found = e.records.find_name("volume", name)
         volume = held.find(found, name) if found else None
         if volume is not None:
             return volume
         try:
-            return volumes.make(e, operation, held, name)
+            return making.make(e, operation, held, name)
         except AlreadyExists:
             # Another command is making it, and was not waited for as it came after our look.
             if not left:
@@ -477,7 +479,7 @@ def fill_volume(e: Engine, volume: Record, dataset: str, destination: str) -> No
     killed is made again. The caller has the volume's lock.
     """
     rootfs = f"{e.driver.open(dataset)}/{ROOTFS}"
-    target = volumes.mount_locked(e, volume)
+    target = mount_locked(e, volume)
     try:
         source = open_in_root(rootfs, destination, os.O_DIRECTORY | os.O_PATH)
     except OSError:

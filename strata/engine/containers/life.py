@@ -11,9 +11,11 @@ import os
 import time
 
 from strata import command, trace
-from strata.engine import events, volumes
+from strata.engine import events
 from strata.engine.core import ROOTFS, Engine, Record
 from strata.engine.networks import joining as networks
+from strata.engine.volumes import making
+from strata.engine.volumes.mounting import mount_locked
 from strata.errors import NotFound, RuntimeFailure, StateImproper, StrataError, UsageError
 from strata.linux import process
 from strata.oci.spec import MORE_LIMITS, NAMESPACE_KEYS, container_hostname
@@ -129,7 +131,7 @@ def launch(
         extras.prepare(e, record)
     with (
         e.hold(record) as fresh,
-        volumes.Held(e) as held,
+        making.Held(e) as held,
         networks.Connecting(e, record) as network,
     ):
         record.update(fresh)
@@ -334,7 +336,7 @@ def _cleanup_argv(e: Engine, record: Record) -> list[str]:
     return [*argv, *(["--rm"] if record["config"]["remove"] else []), record["id"]]
 
 
-def _mount_volumes(e: Engine, held: volumes.Held, record: Record) -> dict[str, str]:
+def _mount_volumes(e: Engine, held: making.Held, record: Record) -> dict[str, str]:
     """Mount the volumes of a container, and keep them where they are; id -> host path."""
     wanted = [item for item in record["config"]["mounts"] if item["type"] == "volume"]
     sources = {}
@@ -345,13 +347,13 @@ def _mount_volumes(e: Engine, held: volumes.Held, record: Record) -> dict[str, s
                 f"no such volume: {item['source']!r}, needed at {item['destination']}",
                 hint="it was removed; restore it or make the container anew",
             )
-        sources[item["volume"]] = volumes.mount_locked(e, volume)
+        sources[item["volume"]] = mount_locked(e, volume)
     held.share()
     return sources
 
 
 def _resolve_mounts(
-    e: Engine, held: volumes.Held, record: Record
+    e: Engine, held: making.Held, record: Record
 ) -> tuple[list[Record], list[MountStep]]:
     """Host paths for the mounts of a container, and what must be mounted for them; volumes are
     mounted, bind sources must exist."""

@@ -12,7 +12,7 @@ import os
 from strata import trace
 from strata.engine import events
 from strata.engine.core import ROOTFS, Engine, Record
-from strata.engine.volumes import HIDDEN_FLAGS
+from strata.engine.volumes.mounting import HIDDEN_FLAGS
 from strata.errors import StateImproper
 from strata.linux import mount
 from strata.store.files import write_bytes

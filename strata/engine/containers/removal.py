@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import events, names, volumes
+from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.system import collect
 from strata.errors import InUse, StrataError
@@ -126,6 +126,8 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
     """Anonymous volumes end with their container when asked (``rm -v``, ``run --rm``)."""
     if not wanted:
         return
+    from strata.engine.volumes import removal as volumes
+
     for item in record["config"]["mounts"]:
         if not item.get("volume") or not item.get("anonymous"):
             continue

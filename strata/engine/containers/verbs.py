@@ -7,7 +7,7 @@ Each resolves names, then hands over to the module that does the work: `create`,
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import events, names, volumes
+from strata.engine import events, names
 from strata.engine.containers import create as creating
 from strata.engine.containers import life
 from strata.engine.core import Engine, Record
@@ -160,7 +160,7 @@ def rename(e: Engine, name: str, new: str) -> None:
         if old == new:
             raise UsageError(f"renaming container {old} to its own name", hint="give another name")
         with e.journal.begin("rename", ["settle-names", "container", record["id"], old, new]):
-            volumes.take_name(e, "container", new, record["id"])
+            names.take_name(e, "container", new, record["id"])
             record["name"] = new
             creating.save(e, record)
             trace.point("rename:recorded")

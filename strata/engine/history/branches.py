@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import adoption, volumes
+from strata.engine import adoption, names
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.history.heads import get_branch
@@ -32,7 +32,7 @@ def list_branches(e: Engine, target: str) -> list[Record]:
             "Name": targets.branch_name(known), "Head": head, "Target": record["name"],
             "Kind": record["kind"], "Generation": known["generation"],
             "Left": None if head else parse_time(known["created"]),
-            "Dataset": volumes.show_dataset(e, known), "Adopted": is_owned(record, known),
+            "Dataset": names.show_dataset(e, known), "Adopted": is_owned(record, known),
             "Snapshots": [s.name for s in e.driver.list_snapshots(known["dataset"])
                           if not s.name.startswith(targets.REMOVED_PREFIX)],
             "Used": e.driver.get_usage(known["dataset"]).used,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import names, volumes
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.identity import identity
+from strata.engine.volumes import making
 from strata.storage import layout
-from strata.store import lifecycle
 from strata.store.records import new_id
 from strata.times import format_time
 
@@ -27,14 +27,14 @@ def clone(e: Engine, spec: str, new_name: str) -> str:
     target, at, name = spec.rpartition("@")
     record = facts.reconcile(e, targets.get_target(e, target if at else spec))
     names.check_name(new_name, record["kind"])
-    with volumes.Held(e) as held, e.begin("clone") as operation:
+    with making.Held(e) as held, e.begin("clone") as operation:
         if at:
             source = targets.get_source(e, record, name)
         else:
             name, source = freeze(e, operation, record)
         origin = {"target": record["id"], "name": record["name"], "snapshot": name}
         if record["kind"] == "volume":
-            volumes.make(
+            making.make(
                 e, operation, held, new_name, native=record.get("native"), labels=record["labels"],
                 profile=record["profile"], options=record["options"], origin=source,
                 cloned=origin,
@@ -69,6 +69,7 @@ def copy_container(
     It has the settings of ``record``, or ``config``. Returns its record.
     """
     from strata.engine.containers import create
+    from strata.store import lifecycle
 
     container_id = new_id()
     dataset = layout.container(name, container_id)
@@ -85,7 +86,7 @@ def copy_container(
         ["unclaim", "container", name, container_id],
         ["abandon", "container", container_id, dataset],
     )
-    volumes.take_name(e, "container", name, container_id)
+    names.take_name(e, "container", name, container_id)
     made = e.driver.clone(source, dataset, identity(copy), record.get("native") or {})
     copy["guid"] = made.guid
     trace.point("clone:dataset-made")

@@ -80,7 +80,7 @@ def _find(e: Engine, record: Record, known: Record) -> Dataset | None:
 
 
 def _raise_lost(e: Engine, record: Record) -> None:
-    from strata.engine import volumes
+    from strata.engine import names
 
     e.records.save(record)  # branches that are gone are forgotten all the same
     name = record["name"]
@@ -89,7 +89,7 @@ def _raise_lost(e: Engine, record: Record) -> None:
     verb = "volume rm" if record["kind"] == "volume" else "rm"
     what = "renamed or destroyed" if layout.is_outside(record["dataset"]) else "destroyed"
     raise NotFound(
-        f"the dataset {volumes.show_dataset(e, record)} of {targets.describe(record)} is gone: it "
+        f"the dataset {names.show_dataset(e, record)} of {targets.describe(record)} is gone: it "
         f"was {what} outside Strata",
         hint=rescue or f"`strata {verb} {name}` forgets what is left of it",
     )

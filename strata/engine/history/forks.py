@@ -10,9 +10,10 @@ are the exception, and said.
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import names, volumes
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.history import clones, facts, moments, snapshot_removal, targets
+from strata.engine.volumes import making
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
 from strata.store import lifecycle
 from strata.store.records import new_id
@@ -60,7 +61,7 @@ def fork(
         )  # fmt: skip
         trace.point("fork:frozen")
         networks = _make_networks(e, operation, containers, prefix)
-        with volumes.Held(e) as held:
+        with making.Held(e) as held:
             copies = {
                 source["id"]: _clone_volume(e, operation, held, source, moment, prefix)
                 for source in sorted(sources.values(), key=lambda record: str(record["name"]))
@@ -124,10 +125,10 @@ def _origin(record: Record, moment: str) -> Record:
 
 
 def _clone_volume(
-    e: Engine, operation: Operation, held: volumes.Held, volume: Record, moment: str, prefix: str
+    e: Engine, operation: Operation, held: making.Held, volume: Record, moment: str, prefix: str
 ) -> Record:  # fmt: skip
     name = new_id() if volume["anonymous"] else f"{prefix}-{volume['name']}"
-    return volumes.make(
+    return making.make(
         e, operation, held, name, native=volume.get("native"),
         labels={**volume["labels"], LABEL: prefix}, profile=volume["profile"],
         options=volume["options"], origin=targets.get_source(e, volume, moment),
@@ -299,6 +300,7 @@ def remove(e: Engine, name: str, *, time: int | None = None) -> list[str]:
     from strata.engine.containers import removal
     from strata.engine.networks import removal as networks
     from strata.engine.system import collect
+    from strata.engine.volumes import removal as volumes
 
     row = get_fork(e, name)
     gone = []

@@ -15,11 +15,12 @@ from __future__ import annotations
 import time
 
 from strata import trace
-from strata.engine import volumes
+from strata.engine import names
 from strata.engine.core import Engine, Record
 from strata.engine.history import facts, targets
 from strata.engine.holders import find_holders, list_live_users
 from strata.engine.identity import identity, is_owned
+from strata.engine.volumes.mounting import mount_locked
 from strata.errors import InUse, NotFound, StateImproper, StrataError, UsageError
 from strata.storage import layout
 from strata.storage.driver import DatasetNotFound
@@ -175,7 +176,7 @@ def _move_head(e: Engine, verb: str, record: Record, move: Move, *, stop: bool) 
         restarted = _restart(e, operation, record, stopped) if stopped else []
     return {
         "Target": record["name"],
-        "Dataset": volumes.show_dataset(e, record) if layout.is_outside(record["dataset"]) else "",
+        "Dataset": names.show_dataset(e, record) if layout.is_outside(record["dataset"]) else "",
         "Generation": record["generation"],
         "Head": targets.branch_name(record),
         "Branch": branch,
@@ -215,7 +216,7 @@ def _point(e: Engine, operation: Operation, record: Record, move: Move) -> str:
     trace.point(f"{operation.verb}:switched")
     operation.replace(*keep)
     if record["kind"] == "volume":
-        volumes.mount_locked(e, record)
+        mount_locked(e, record)
         trace.point(f"{operation.verb}:remounted")
     try:
         if is_ours and record.get("native"):

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 
-from strata.engine import names, volumes
+from strata.engine import names
 from strata.engine.containers import create
 from strata.engine.core import Engine, Record
 from strata.engine.history import clones, facts, targets
+from strata.engine.volumes import making
 from strata.errors import UsageError
 from strata.store.records import new_id
 
@@ -53,7 +54,7 @@ def make(e: Engine, specs: Sequence[str], options: Mapping[str, Any], changed: R
     config = _plan_config(container["config"], changed)
     chosen = options.get("name") or f"{container['name'][:64]}-at-{os.urandom(3).hex()}"
     names.check_name(chosen, "container")
-    with volumes.Held(e) as held, e.begin("run-at") as operation:
+    with making.Held(e) as held, e.begin("run-at") as operation:
         source = targets.get_source(e, container, name)
         for item in config["mounts"]:
             if not item.get("volume"):
@@ -103,7 +104,7 @@ def _make_of_image(
             )
     made = []
     try:
-        with volumes.Held(e) as held, e.begin("run-at") as operation:
+        with making.Held(e) as held, e.begin("run-at") as operation:
             for item in mounts:
                 for volume, moment in wanted.values():
                     if item["type"] == "volume" and item["source"] == volume["name"]:
@@ -111,21 +112,23 @@ def _make_of_image(
                         _replace(item, made[-1])
         return create.create(e, {**options, "mounts": mounts})
     except BaseException:
+        from strata.engine.volumes import removal
+
         for record in made:
             if e.records.find("volume", record["id"]) is not None:
-                volumes.discard(e, record, verb="volume-rm", keep=False)
+                removal.discard(e, record, verb="volume-rm", keep=False)
         raise
 
 
 def _clone_volume(
-    e: Engine, operation: Operation, held: volumes.Held, volume: Record, moment: str
+    e: Engine, operation: Operation, held: making.Held, volume: Record, moment: str
 ) -> Record:  # fmt: skip
     """An anonymous clone of a volume at a moment, or ("") of what it holds now."""
     if moment:
         source = targets.get_source(e, volume, moment)
     else:
         moment, source = clones.freeze(e, operation, volume)
-    return volumes.make(
+    return making.make(
         e, operation, held, new_id(), native=volume.get("native"), labels=volume["labels"],
         profile=volume["profile"], options=volume["options"], origin=source, anonymous=True,
         cloned={"target": volume["id"], "name": volume["name"], "snapshot": moment},

@@ -14,7 +14,7 @@ one after the other; what a killed ``undo`` did not come to is still in the tras
 from __future__ import annotations
 
 from strata import trace
-from strata.engine import adoption, events, names, volumes
+from strata.engine import adoption, events, names
 from strata.engine.core import Engine, Record
 from strata.engine.history import branches, snapshot_removal, targets
 from strata.errors import AlreadyExists, NotFound, StrataError, UsageError
@@ -226,7 +226,7 @@ def _claim_name(e: Engine, operation: Operation, record: Record, name: str | Non
     for wanted in [name] if name is not None else targets.list_free_names(record["name"]):
         operation.plan(["unclaim", kind, wanted, object_id])
         try:
-            volumes.take_name(e, kind, wanted, object_id)
+            names.take_name(e, kind, wanted, object_id)
         except AlreadyExists:
             if name is not None:
                 raise

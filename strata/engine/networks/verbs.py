@@ -9,9 +9,9 @@ from strata import trace
 from strata.engine import events, names
 from strata.engine.core import Engine, Record
 from strata.engine.filters import has_label, is_before, is_true, make_filter
+from strata.engine.names import take_name
 from strata.engine.networks import host, joining, overlay, removal
 from strata.engine.networks.joining import find_network, get_network
-from strata.engine.volumes import take_name
 from strata.errors import AlreadyExists, RecordError, UsageError
 from strata.linux import network as kernel
 from strata.linux.tree import remove_file

@@ -15,7 +15,7 @@ import os
 import time
 
 from strata import trace
-from strata.engine import adoption, volumes
+from strata.engine import adoption
 from strata.engine.containers import life
 from strata.engine.core import PRIVATE, Engine, Record
 from strata.engine.history import targets
@@ -25,6 +25,7 @@ from strata.engine.networks import removal as networks
 from strata.engine.networks.compare import find_networks
 from strata.engine.system import collect, compare, overlays, rebuild, restore
 from strata.engine.system.world import Problem, World
+from strata.engine.volumes.mounting import ensure_mounted
 from strata.errors import RecordError, StrataError
 from strata.linux import mount
 from strata.linux.tree import remove_file, remove_path
@@ -401,7 +402,7 @@ def _find_mountpoints(e: Engine, w: World) -> Iterator[Problem]:
         elif mount.find_mount(target) is not None and not _shows(e, record, target):
             yield Problem(
                 "mountpoint-stale", target, "another dataset than the volume's is mounted there",
-                functools.partial(volumes.ensure_mounted, e, record),
+                functools.partial(ensure_mounted, e, record),
             )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import shutil
 import time
 
 from strata import trace
-from strata.engine import adoption, pools, settings, volumes
+from strata.engine import adoption, names, pools, settings
 from strata.engine.core import Engine, Record, get_roots, open_engine
 from strata.engine.system import aside
 from strata.errors import InUse, StoreMissing, StrataError, UsageError
@@ -113,7 +113,7 @@ def list_losses(root: str | None = None, runroot: str | None = None) -> list[str
     trashed = len(e.trash.list_ids())
     if trashed:
         lines.append(f"{trashed} removed object{'s'[: trashed > 1]} that could still be restored")
-    adopted = [volumes.show_dataset(e, known) for record in e.records.list_records("volume")
+    adopted = [names.show_dataset(e, known) for record in e.records.list_records("volume")
                if record.get("adopted") for known in (record, *record["branches"])]  # fmt: skip
     if adopted:
         lines.append(f"the records of adopted datasets, which stay: {', '.join(sorted(adopted))}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from strata import trace
-from strata.engine import limits, names, volumes
+from strata.engine import limits, names
 from strata.engine.core import Engine
 from strata.engine.history.targets import COMMIT_PREFIX
 from strata.engine.spool import Spool, unpack
+from strata.engine.volumes.mounting import mount_locked
 from strata.store.records import new_id
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def import_(e: Engine, name: str, fd: int) -> None:
         trace.point("volume-import:unpacked")
         try:
             with e.hold(record) as record:
-                place = volumes.mount_locked(e, record)
+                place = mount_locked(e, record)
                 target = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
                     with limits.Explained(e, record):

@@ -1,0 +1,1 @@
+"""Volumes: a dataset each, made, mounted on the host, listed and removed."""
