@@ -9,7 +9,8 @@ usual way is taken. ::
 
     magic number of the interpreter's byte code, 4 bytes
     size of the head, 4 bytes
-    head        marshalled: the code of this module, and the index: module -> `Entry`
+    head        marshalled: the code of this module; the index: module -> `Entry`; and where the
+                standard library's own parts in C are that some module imports: name -> path
     code        for each, marshalled: the modules it imports when it is loaded, and its code
 
 The code of this module comes first because the launcher has nothing else to find the others with.
@@ -23,6 +24,7 @@ import marshal
 import os
 import sys
 from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import ExtensionFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,18 +41,21 @@ _NAME = "strata.bundle"
 class _Finder:
     """Finds modules in one bundle, and loads them."""
 
-    def __init__(self, parent: str, path: str, start: int, index: dict[str, Entry]) -> None:
+    def __init__(
+        self, parent: str, start: int, index: dict[str, Entry], libraries: dict[str, str]
+    ) -> None:
         self._parent = parent
-        self._path = path
+        self._path = f"{parent}/{_NAME}"
         self._start = start
         self._index = index
+        self._libraries = libraries
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:  # fmt: skip
         entry = self._index.get(name)
         if entry is None:
-            return None
+            return self._find_library(name) if name in self._libraries else None
         folder = f"{self._parent}/{name.replace('.', '/')}"
         source = f"{folder}/__init__.py" if entry[2] else f"{folder}.py"
         try:
@@ -63,6 +68,14 @@ class _Finder:
         spec.has_location = True
         if entry[2]:
             spec.submodule_search_locations = [folder]
+        return spec
+
+    def _find_library(self, name: str) -> ModuleSpec | None:
+        path = self._libraries[name]
+        if not os.path.exists(path):
+            return None
+        spec = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+        spec.has_location = True
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -134,13 +147,15 @@ class _Finder:
         setattr(sys.modules[parent], last, module)
 
 
-def use(parent: str, start: int, index: dict[str, Entry]) -> None:
+def use(
+    parent: str, start: int, index: dict[str, Entry], libraries: dict[str, str]
+) -> None:  # fmt: skip
     """Take modules from the bundle in ``parent``, the directory that holds the package.
 
     ``start`` is where the code of the modules begins in it. Not where tracebacks are wanted.
     """
     if "STRATA_DEBUG" not in os.environ:
-        sys.meta_path.insert(0, _Finder(parent, f"{parent}/{_NAME}", start, index))
+        sys.meta_path.insert(0, _Finder(parent, start, index, libraries))
 
 
 def write(parent: str) -> None:
@@ -158,11 +173,13 @@ def write(parent: str) -> None:
     index: dict[str, Entry] = {}
     codes = []
     position = 0
+    libraries: dict[str, str] = {}
     loader: CodeType | None = None
     for name, source in sources.items():
         with open(f"{parent}/{source}", "rb") as file:
             tree = ast.parse(file.read())
             found = os.fstat(file.fileno())
+        libraries.update(_find_libraries(tree))
         whole = _compile(tree, f"{parent}/{source}")
         if name == __name__:
             loader = whole
@@ -172,7 +189,7 @@ def write(parent: str) -> None:
         index[name] = (position, len(code), is_package, found.st_mtime_ns, found.st_size)
         codes.append(code)
         position += len(code)
-    head = marshal.dumps((loader, index))
+    head = marshal.dumps((loader, index, libraries))
     staging = f"{parent}/{_NAME}.{os.getpid()}"
     with open(staging, "wb") as file:
         file.write(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + b"".join(codes))
@@ -226,6 +243,24 @@ def _strip(code: CodeType) -> CodeType:
     """
     constants = (_strip(item) if isinstance(item, type(code)) else item for item in code.co_consts)
     return code.replace(co_linetable=b"", co_consts=tuple(constants))
+
+
+def _find_libraries(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names and paths of the shared libraries of the standard library that a module imports."""
+    import ast
+    from importlib.util import find_spec
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            spec = find_spec(name) if name in sys.stdlib_module_names else None
+            if spec is not None and isinstance(spec.loader, ExtensionFileLoader) and spec.origin:
+                yield name, spec.origin
 
 
 def _list_needs(tree: ast.Module) -> Iterator[str]:

@@ -28,10 +28,10 @@ try:
     with open({package!r} + "/strata.bundle", "rb", 0) as file:
         if file.read(4) == MAGIC_NUMBER:
             size = int.from_bytes(file.read(4), "little")
-            code, index = marshal.loads(file.read(size))
+            code, *tables = marshal.loads(file.read(size))
             bundle = {{"__name__": "strata.bundle"}}
             exec(code, bundle)
-            bundle["use"]({package!r}, 8 + size, index)
+            bundle["use"]({package!r}, 8 + size, *tables)
 except (OSError, EOFError, ValueError, TypeError):
     pass
 from strata.cli.launcher import start

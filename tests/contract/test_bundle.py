@@ -122,3 +122,19 @@ def test_who_wants_tracebacks_gets_modules_with_lines(package: Path) -> None:
     code = "import strata.parts.one as m; print(type(m.__loader__).__name__)"
     assert run(package, code) == "_Finder\n"
     assert run(package, code, STRATA_DEBUG="1") == "SourceFileLoader\n"
+
+
+def test_libraries_are_not_searched_for(package: Path) -> None:
+    one = package / "strata" / "parts" / "one.py"
+    one.write_text("def read():\n    import _ctypes\n    return _ctypes\n")
+    strata.bundle.write(str(package))
+    code = (
+        "import sys\nfrom strata.parts.one import read\nsearched = set(sys.path_importer_cache)\n"
+        "module = read()\n"
+        "print(module.sizeof.__name__, module.__file__ == module.__spec__.origin,\n"
+        "      set(sys.path_importer_cache) - searched)\n"
+    )
+    assert run(package, code) == "sizeof True set()\n"
+    bundle = package / "strata.bundle"
+    bundle.write_bytes(bundle.read_bytes().replace(b"lib-dynload/_ctypes", b"lib-dynload/_nowher"))
+    assert run(package, code).startswith("sizeof True {")
