@@ -1,10 +1,11 @@
 """The journal: what an operation set out to do, written before its first effect.
 
 Each verb that changes the store opens an `Operation`. Its file under ``records/journal`` names
-the verb, the objects, and the undo steps of what was done so far, newest last. The operation
-holds a kernel lock for as long as it (or a program it started) lives. When it ends well the file
-is removed; when it fails the undo steps run newest first; when it is killed, the next command
-that changes the store finds the file with a free lock and runs the undo steps for it.
+the verb, the objects, and the undo steps of what was done so far, newest last. It is there while
+there is something to take back or to keep, and so long the operation holds a kernel lock, with the
+programs it started. When it ends well the file is removed; when it fails the undo steps run newest
+first; when it is killed, the next command that changes the store finds the file with a free lock
+and runs the undo steps for it.
 
 An undo step is a list of strings, such as ``["destroy", "containers/web.3f2a"]``: data, so it
 can be executed by another process, shown by ``system check``, and extended later. Every step is
@@ -41,7 +42,7 @@ class Operation:
     Leaving the block normally completes it. Leaving it with an exception undoes it.
     """
 
-    __slots__ = ("_journal", "_lock", "_path", "id", "keep", "undo", "verb")
+    __slots__ = ("_is_written", "_journal", "_lock", "_path", "id", "keep", "undo", "verb")
 
     def __init__(self, journal: Journal, verb: str, undo: list[list[str]], keep: list[str]) -> None:
         self._journal = journal
@@ -50,7 +51,8 @@ class Operation:
         self.undo = undo
         self.keep = keep
         self._path = f"{journal.folder}/{self.id}.json"
-        self._lock = locks.lock(f"{journal.locks}/op.{self.id}")
+        self._lock: locks.Lock | None = None
+        self._is_written = False
         try:
             self._write()
         except BaseException:
@@ -59,6 +61,12 @@ class Operation:
         trace.point(f"{verb}:begun")
 
     def _write(self) -> None:
+        if not self.undo and not self.keep:
+            self._remove()
+            return
+        if self._lock is None:
+            self._lock = locks.lock(f"{self._journal.locks}/op.{self.id}")
+        self._is_written = True
         # Not flushed: it guards against killed commands; after a power cut `system check`
         # compares datasets with records and needs no journal.
         files.write_json(
@@ -67,6 +75,15 @@ class Operation:
              "time": time.time(), "undo": self.undo, "keep": self.keep},
             durable=False,
         )  # fmt: skip
+
+    def _remove(self) -> None:
+        if not self._is_written:
+            return
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # the pool was too full to write it
+        self._is_written = False
 
     def plan(self, *steps: list[str]) -> None:
         """Record how to take back an effect that is about to happen."""
@@ -86,14 +103,13 @@ class Operation:
         self._write()
 
     def _release(self) -> None:
-        Journal._unlock(self._lock)
+        if self._lock is not None:
+            Journal._unlock(self._lock)
+            self._lock = None
 
     def complete(self) -> None:
         """The operation ended well; forget it. Idempotent."""
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+        self._remove()
         trace.point(f"{self.verb}:completed")
         self._release()
 
@@ -131,7 +147,7 @@ class Journal:
         self.execute = execute
 
     def begin(self, verb: str, *undo: list[str], keep: list[str] | None = None) -> Operation:
-        """Start an operation; its entry is on disk when this returns."""
+        """Start an operation; what it is given to undo and keep is written when this returns."""
         return Operation(self, verb, list(undo), list(keep or ()))
 
     def run_undo(self, steps: list[list[str]]) -> list[list[str]]:

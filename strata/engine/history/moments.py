@@ -51,8 +51,9 @@ def take(
             record = e.records.get(record["kind"], record["id"])
             snapshots.check_free(e, record, name)
             moment.append((record, name))
-        for record, name in moment:
-            operation.plan(["settle-snapshot", record["kind"], record["id"], name])
+        operation.plan(
+            *(["settle-snapshot", record["kind"], record["id"], name] for record, name in moment)
+        )
         names = [f"{record['dataset']}@{name}" for record, name in moment]
         with hold_still(e, users, names, quiesce=quiesce, report=report) as quiesced:
             snapshots.freeze(e, operation, moment)
