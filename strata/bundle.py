@@ -230,7 +230,8 @@ def _remove_types(body: list[ast.stmt]) -> list[ast.stmt]:
             if node.value is not None:
                 kept.append(ast.copy_location(ast.Assign([node.target], node.value), node))
         else:
-            if isinstance(node, ast.ClassDef):
+            # What is derived may be made of its types, as records of msgspec are.
+            if isinstance(node, ast.ClassDef) and not node.bases:
                 node.body = _remove_types(node.body) or [ast.copy_location(ast.Pass(), node)]
             kept.append(node)
     return kept

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,37 @@ def test_libraries_are_not_searched_for(package: Path) -> None:
     bundle = package / "strata.bundle"
     bundle.write_bytes(bundle.read_bytes().replace(b"lib-dynload/_ctypes", b"lib-dynload/_nowher"))
     assert run(package, code).startswith("sizeof True {")
+
+
+_SHOW = """
+import importlib, json, os
+top = os.path.dirname(strata.__file__)
+names = sorted(
+    os.path.relpath(f"{folder}/{name}", os.path.dirname(top))[:-3].replace("/", ".")
+    for folder, _, files in os.walk(top) for name in files
+    if name.endswith(".py") and not name.startswith("__")
+)
+classes = {}
+for name in names:
+    module = importlib.import_module(name)
+    for key, value in sorted(vars(module).items()):
+        if isinstance(value, type) and value.__module__ == name:
+            kept = set(vars(value)) - {"__annotations__", "__doc__"}
+            classes[f"{name}.{key}"] = [sorted(kept), getattr(value, "__struct_fields__", ())]
+print(json.dumps([len(names), classes]))
+"""
+
+
+def test_all_modules_are_the_same_from_the_bundle(tmp_path: Path) -> None:
+    """All can be loaded, and have what they have without it: types that do something are kept."""
+    shutil.copytree(os.path.dirname(strata.bundle.__file__), tmp_path / "strata",
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    site = sysconfig.get_path("purelib")
+    code = f"import sys; sys.path.append({site!r}); import strata\n{_SHOW}"
+    usual = run(tmp_path, code)
+    strata.bundle.write(str(tmp_path))
+    bundled = run(tmp_path, code)
+    number, classes = json.loads(bundled)
+    assert number > 250
+    assert classes["strata.oci.manifest.Platform"][1]
+    assert bundled == usual
