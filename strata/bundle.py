@@ -11,7 +11,8 @@ usual way is taken. ::
     size of the head, 4 bytes
     head        marshalled: the code of this module; the index: module -> `Entry`; and where the
                 standard library's own parts in C are that some module imports: name -> path
-    code        for each, marshalled: the modules it imports when it is loaded, and its code
+    code        for each, marshalled: its code; and the names of what must be loaded before it,
+                in the order to load it
 
 The code of this module comes first because the launcher has nothing else to find the others with.
 What only readers, checkers and debuggers need is not in the code.
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
-    #: position and size of its code, whether it is a package, its source's mtime in ns and size
-    Entry = tuple[int, int, bool, int, int]
+    #: position and size of its code, size of the names after it, whether it is a package, its
+    #: source's mtime in ns and size
+    Entry = tuple[int, int, int, bool, int, int]
 
 _NAME = "strata.bundle"
 
@@ -57,16 +59,16 @@ class _Finder:
         if entry is None:
             return self._find_library(name) if name in self._libraries else None
         folder = f"{self._parent}/{name.replace('.', '/')}"
-        source = f"{folder}/__init__.py" if entry[2] else f"{folder}.py"
+        source = f"{folder}/__init__.py" if entry[3] else f"{folder}.py"
         try:
             found = os.stat(source)
         except OSError:
             return None
-        if found.st_mtime_ns != entry[3] or found.st_size != entry[4]:
+        if found.st_mtime_ns != entry[4] or found.st_size != entry[5]:
             return None
-        spec = ModuleSpec(name, self, origin=source, is_package=entry[2])  # type: ignore[arg-type]
+        spec = ModuleSpec(name, self, origin=source, is_package=entry[3])  # type: ignore[arg-type]
         spec.has_location = True
-        if entry[2]:
+        if entry[3]:
             spec.submodule_search_locations = [folder]
         return spec
 
@@ -84,11 +86,22 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         before: list[tuple[ModuleSpec, CodeType]] = []
+        position, size, size_of_names = self._index[module.__name__][:3]
         # Closed before anything is done: a descriptor that is kept could take a number the user
         # hands on.
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            code = self._read(fd, module.__name__, before, {module.__name__})
+            text = os.pread(fd, size + size_of_names, self._start + position)
+            code: CodeType = marshal.loads(text)
+            # Another thread could find a module that is not complete: the usual way has locks for
+            # that.
+            names = () if _thread._count() else marshal.loads(text[size:])
+            for name in names:
+                if name not in sys.modules:
+                    spec = self.find_spec(name)
+                    # Else it is loaded the usual way, when it is asked for.
+                    if spec is not None:
+                        before.append((spec, self._read(fd, name)))
         finally:
             os.close(fd)
         for spec, needed in before:
@@ -99,29 +112,13 @@ class _Finder:
         """The code of a module, for those who ask for more than to load it (runpy, pdb)."""
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return self._read(fd, name, [], set(self._index))
+            return self._read(fd, name)
         finally:
             os.close(fd)
 
-    def _read(
-        self, fd: int, name: str, before: list[tuple[ModuleSpec, CodeType]], seen: set[str]
-    ) -> CodeType:
-        """The code of a module; ``before`` gets what it needs, in the order to load it.
-
-        That is what is neither loaded nor ``seen``, nor has to be loaded the usual way.
-        """
+    def _read(self, fd: int, name: str) -> CodeType:
         position, size = self._index[name][:2]
-        needs: tuple[str, ...]
-        code: CodeType
-        needs, code = marshal.loads(os.pread(fd, size, self._start + position))
-        # Another thread could find a module that is not complete: the usual way has locks for that.
-        if not _thread._count():
-            for need in needs:
-                if need not in seen and need not in sys.modules:
-                    seen.add(need)
-                    spec = self.find_spec(need)
-                    if spec is not None:
-                        before.append((spec, self._read(fd, need, before, seen)))
+        code: CodeType = marshal.loads(os.pread(fd, size, self._start + position))
         return code
 
     def _load(self, spec: ModuleSpec, code: CodeType) -> None:
@@ -170,30 +167,48 @@ def write(parent: str) -> None:
                 source = f"{folder}/{file_name}".removeprefix(f"{parent}/")
                 name = source.removesuffix(".py").replace("/", ".")
                 sources[name.removesuffix(".__init__")] = source
-    index: dict[str, Entry] = {}
-    codes = []
-    position = 0
+    needs: dict[str, list[str]] = {}
+    codes: dict[str, CodeType] = {}
+    times: dict[str, tuple[int, int]] = {}
     libraries: dict[str, str] = {}
-    loader: CodeType | None = None
     for name, source in sources.items():
         with open(f"{parent}/{source}", "rb") as file:
             tree = ast.parse(file.read())
             found = os.fstat(file.fileno())
+        times[name] = (found.st_mtime_ns, found.st_size)
+        needs[name] = [need for need in _list_needs(tree) if need in sources]
         libraries.update(_find_libraries(tree))
-        whole = _compile(tree, f"{parent}/{source}")
-        if name == __name__:
-            loader = whole
-        needs = tuple(dict.fromkeys(need for need in _list_needs(tree) if need in sources))
-        code = marshal.dumps((needs, whole))
+        codes[name] = _compile(tree, f"{parent}/{source}")
+    index: dict[str, Entry] = {}
+    body = []
+    position = 0
+    for name, source in sources.items():
+        code, before = marshal.dumps(codes[name]), marshal.dumps(_order(name, needs))
         is_package = source.endswith("/__init__.py")
-        index[name] = (position, len(code), is_package, found.st_mtime_ns, found.st_size)
-        codes.append(code)
-        position += len(code)
-    head = marshal.dumps((loader, index, libraries))
+        index[name] = (position, len(code), len(before), is_package, *times[name])
+        body += [code, before]
+        position += len(code) + len(before)
+    head = marshal.dumps((codes.get(__name__), index, libraries))
     staging = f"{parent}/{_NAME}.{os.getpid()}"
     with open(staging, "wb") as file:
-        file.write(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + b"".join(codes))
+        file.write(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + b"".join(body))
     os.rename(staging, f"{parent}/{_NAME}")
+
+
+def _order(name: str, needs: dict[str, list[str]]) -> tuple[str, ...]:
+    """What a module needs, and what that needs, each after what it needs itself."""
+    order: dict[str, None] = {}
+    seen = {name}
+
+    def add(one: str) -> None:
+        for need in needs[one]:
+            if need not in seen:
+                seen.add(need)
+                add(need)
+                order[need] = None
+
+    add(name)
+    return tuple(order)
 
 
 def _compile(tree: ast.Module, path: str) -> CodeType:

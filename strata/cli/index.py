@@ -5,6 +5,7 @@ A test holds this index and the tables in step.
 
 from __future__ import annotations
 
+from strata.cli import commands
 from strata.cli.table import Command
 
 GROUPS = {
@@ -91,9 +92,9 @@ TABLES = (
 
 def load_table(name: str) -> tuple[Command, ...]:
     """Import one table module and return its commands."""
-    module = __import__(f"strata.cli.commands.{name}", fromlist=["COMMANDS"])
-    commands: tuple[Command, ...] = module.COMMANDS
-    return commands
+    module = __import__(f"{commands.__name__}.{name}", fromlist=["COMMANDS"])
+    table: tuple[Command, ...] = module.COMMANDS
+    return table
 
 
 def find_command(path: str) -> Command | None:
