@@ -56,6 +56,14 @@ class Context:
                 hint="run it with sudo; containers of ordinary users are not available yet",
             )
 
+    def expect_start(self) -> None:
+        """For commands that have a process started in a container, before anything that takes
+        time: raise an error when this is not root, and hide a wait of the kernel's."""
+        self.need_root()
+        from strata.linux import cgroup
+
+        cgroup.warm_up()
+
     def confirm(self, warning: str, *, force: bool) -> bool:
         """Ask before something is removed. The answer may come through a pipe, as from ``yes``;
         where there is none, only ``--force`` is a yes."""

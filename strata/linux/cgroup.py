@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from strata import command
+
 ROOT = "/sys/fs/cgroup"
 OWN = "/strata/engine"
 """Where the processes live that outlive the command they belong to, on a v2 host: monitors of
@@ -150,6 +152,31 @@ def join_again(procs: str) -> None:
         os.write(fd, b"0")
     finally:
         os.close(fd)
+
+
+_warming: list[int] = []
+
+
+def warm_up() -> None:
+    """Hide a wait of the kernel: call it as early as possible before a runtime starts. Idempotent.
+
+    The runtime moves a process into the container's cgroup, which may have to wait (see
+    `join_again`). So a child moves itself to where it already is, while we still prepare.
+    """
+    if _warming:
+        return
+    procs = find_own_procs()
+    if procs is not None:
+        _warming.append(command.spawn(["/bin/sh", "-c", 'echo 0 >"$0"', procs]))
+
+
+def end_warm_up() -> None:
+    """Reap the child of `warm_up`; once a runtime has started its wait is over too."""
+    while _warming:
+        try:
+            os.waitpid(_warming.pop(), 0)
+        except (IndexError, ChildProcessError):
+            return
 
 
 def find_directories(pid: int) -> dict[str, str]:

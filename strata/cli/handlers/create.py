@@ -73,7 +73,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if described["tty"] and described["stdin"] and not os.isatty(0):
         note("WARN: The input device is not a TTY. The --tty and --interactive flags might not "
              "work properly")  # fmt: skip
-    context.need_root()
+    context.expect_start()
     from strata.engine.containers import verbs as containers
 
     described["progress"] = _progress(options)

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 def start(context: Context, options: Options, arguments: list[str]) -> int:
     """Start containers, and stay attached to one when asked."""
-    from strata.engine.containers import verbs as containers
-
     attach = options.flag("attach") or options.flag("interactive")
     keys = values.parse_detach_keys(options.text("detach-keys"))
     if attach and options.flag("all"):
         raise UsageError("you cannot attach to all containers", hint="name one container")
+    context.expect_start()
+    from strata.engine.containers import verbs as containers
+
     names = choose(context, options, arguments, states=("created", "exited"))
     if attach:
         if len(names) != 1:

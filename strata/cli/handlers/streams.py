@@ -52,15 +52,17 @@ def exec_(context: Context, options: Options, arguments: list[str]) -> int:
     preserve = options.number("preserve-fds") or 0
     if preserve < 0:
         raise UsageError("invalid --preserve-fds: must not be negative")
+    chosen = options.flag("latest") or options.list("cidfile")
+    if not chosen and not arguments:
+        raise UsageError("exec requires the name or ID of a container or the --latest flag")
+    context.expect_start()
     from strata.engine.containers import verbs as containers
 
-    if options.flag("latest") or options.list("cidfile"):
+    if chosen:
         from strata.cli.handlers.choosing import choose_one
 
         name = choose_one(context, options, [])
     else:
-        if not arguments:
-            raise UsageError("exec requires the name or ID of a container or the --latest flag")
         name, *arguments = arguments
     return containers.exec(
         context.engine,

@@ -33,7 +33,6 @@ _LEFT = {attaching.DETACHED: 0, attaching.BROKEN: 128 + 13}
 
 def run(e: Engine, options: Mapping[str, Any]) -> int:
     """Create, start and stay attached; return the exit code."""
-    runtime.warm_up()
     record = create.create(e, options)
     try:
         return _run_owned(
@@ -189,7 +188,6 @@ def exec_in(
     from strata.runtime import exec as executing
     from strata.runtime.host import read_host
 
-    runtime.warm_up()
     lifecycle.check("exec", record, lifecycle.derive(record))
     if not argv:
         raise UsageError("must provide a non-empty command to start an exec session")

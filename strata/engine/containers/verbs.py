@@ -36,7 +36,6 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
 
 def run_detached(e: Engine, options: Mapping[str, Any]) -> str:
     """Create and start a container and leave it to its monitor; return its id."""
-    runtime.warm_up()
     record = creating.create(e, options)
     try:
         life.start_container(e, record, preserve=options.get("preserve", ()))
