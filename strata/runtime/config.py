@@ -9,7 +9,7 @@ from strata.errors import RuntimeFailure, UsageError
 from strata.linux.read import read_verbatim
 from strata.linux.resolve import open_in_root
 from strata.oci import seccomp, spec
-from strata.runtime import users
+from strata.runtime import program, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def make_config(
     document, warnings = spec.build_spec(
         record, user=user, mounts=mounts, host=host, bundle=bundle, network_path=network_path
     )
+    program.read_ahead(root, document["process"])
     if config.get("personality"):
         document["linux"]["personality"] = {"domain": config["personality"]}
     if config.get("cdi"):

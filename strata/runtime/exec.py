@@ -14,10 +14,9 @@ from strata import command, jsontext
 from strata.errors import RuntimeFailure
 from strata.linux import signals
 from strata.linux.process import open_pidfd
-from strata.linux.resolve import open_in_root
 from strata.linux.write import write_all
 from strata.oci import capabilities, spec
-from strata.runtime import users
+from strata.runtime import program, users
 from strata.runtime.launch import Runtime, classify
 
 TYPE_CHECKING = False
@@ -58,41 +57,8 @@ def make_process(
         config, who, caps, spec.container_hostname(record, host.hostname), args=argv, tty=tty,
         env=env, cwd=workdir or "", privileged=privileged,
     )  # fmt: skip
-    _check_program(root, process)
+    program.check(root, process)
     return process
-
-
-def _check_program(root: int, process: Mapping[str, Any]) -> None:
-    """Find the program as the runtime will: `RuntimeFailure` 127 when absent, 126 when not
-    executable, in the runtime's words."""
-    name = process["args"][0]
-    if "/" in name:
-        candidates = [name if name.startswith("/") else f"{process['cwd']}/{name}"]
-    else:
-        path = ""
-        for item in process["env"]:
-            if item.startswith("PATH="):
-                path = item[5:]
-        candidates = [f"{folder or '.'}/{name}" for folder in path.split(":")]
-    denied = False
-    for candidate in candidates:
-        try:
-            fd = open_in_root(root, candidate, os.O_PATH)
-        except PermissionError:
-            denied = True
-            continue
-        except OSError:
-            continue
-        try:
-            mode = os.fstat(fd).st_mode
-        finally:
-            os.close(fd)
-        if mode & 0o170000 == 0o100000 and mode & 0o111:
-            return
-        denied = True
-    if denied:
-        raise classify("crun", f"open executable {name!r}: Permission denied")
-    raise classify("crun", f"executable file `{name}` not found in $PATH")
 
 
 def exec_argv(
