@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 
 from strata.linux import mount
 from strata.linux.syscall import call
@@ -133,6 +132,8 @@ def _keep(
 
 
 def _wait_beating(wait: int, beat: Callable[[], None]) -> None:
+    import select
+
     poll = select.poll()
     poll.register(wait, select.POLLIN)
     try:

@@ -6,8 +6,8 @@ outside can be reached, whatever a running container does meanwhile.
 
 from __future__ import annotations
 
+import _struct as struct
 import os
-import struct
 
 from strata.linux.syscall import OPENAT2, syscall
 

@@ -24,7 +24,7 @@ import time
 
 from strata import command, jsontext
 from strata.errors import CommandFailed, NotFound, RuntimeFailure
-from strata.linux import cgroup, mount, namespace, tree
+from strata.linux import cgroup, mount, namespace
 from strata.linux.process import find_start_time, is_alive, open_pidfd, signal_pidfd
 from strata.linux.write import write_all
 from strata.oci import spec
@@ -98,9 +98,9 @@ class LaunchPlan:
     file system and returns the text of config.json; it runs in the caller's process."""
 
     __slots__ = (
-        "bundle", "cleanup", "files", "id", "log", "log_size", "log_tag", "make_spec", "mounts",
-        "name", "owner", "preserve", "restore", "runtime", "stays", "stdin", "time", "timeout",
-        "tty",
+        "bundle", "cleanup", "files", "id", "log", "log_size", "log_tag", "make_spec",
+        "meanwhile", "mounts", "name", "owner", "preserve", "restore", "runtime", "stays",
+        "stdin", "time", "timeout", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +110,7 @@ class LaunchPlan:
         cleanup: Sequence[str] = (), owner: tuple[int, int] | None = None, timeout: int = 0,
         log_size: int = 0, log_tag: str = "", preserve: Sequence[int] = (), stays: bool = False,
         restore: tuple[str, Sequence[str]] | None = None, time: int | str | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.id = id
         self.name = name
@@ -143,6 +144,8 @@ class LaunchPlan:
         #: the time namespace: how many seconds a new one is ahead, the path of one that is there,
         #: or None for the host's
         self.time = time
+        #: called while the runtime makes the container
+        self.meanwhile = meanwhile
 
 
 class Launched:
@@ -257,6 +260,8 @@ def _launch(plan: LaunchPlan) -> Launched:
             raise _conmon_gone(plan) from None
         os.close(start_write)
         start_write = -1
+        if plan.meanwhile is not None:
+            plan.meanwhile()
         os.waitpid(pid, 0)
         pid = 0
         child = _read_sync(plan, sync)
@@ -539,7 +544,9 @@ def delete(runtime: Runtime, container_id: str, *, force: bool = False) -> None:
     group = str(status.get("cgroup-path") or group)
     plain = runtime.is_crun and not runtime.hooked and not runtime.time_path
     if plain and _is_over(status) and cgroup.remove(group):
-        tree.remove_path(state)
+        from strata.linux.tree import remove_path
+
+        remove_path(state)
         return
     try:
         run_runtime(runtime, ["delete", *(["--force"] if force else []), container_id])

@@ -59,6 +59,7 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Create and start a container; in the foreground, stay until it ends."""
+    context.expect_start()
     described = _describe(context, options, arguments)
     if described["detach"] and options.given("detach-keys"):
         raise UsageError("--detach and --detach-keys cannot be used together")
@@ -73,7 +74,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if described["tty"] and described["stdin"] and not os.isatty(0):
         note("WARN: The input device is not a TTY. The --tty and --interactive flags might not "
              "work properly")  # fmt: skip
-    context.expect_start()
+    context.need_root()
     from strata.engine.containers import verbs as containers
 
     described["progress"] = _progress(options)

@@ -311,17 +311,18 @@ def create_planned(
     container_id = options.get("id") or new_id()
     layer = image["layers"][-1] if image["layers"] else ""
     keep = [*([layer] if layer else ()), *held_layers] or None
+    chosen = name or words.make_name(e)
     e.recover()  # before the lock of the networks, as it may finish removing one
     with (
         networks.settle(e, config),
         making.Held(e) as held,
-        e.begin("create", keep=keep) as operation,
+        e.begin("create", *_plan(chosen, container_id), keep=keep) as operation,
     ):
         for needed in (image["id"], *(m["image"] for m in config["mounts"] if m.get("image"))):
             if not os.path.exists(e.records.path("image", needed)):
                 # Removed before its layers were leased to us.
                 raise NotFound(f"{options['image']}: image not known", hint="it was just removed")
-        name = _claim_name(e, operation, name, container_id)
+        name = _claim_name(e, operation, chosen, container_id, is_given=bool(name))
         dataset = layout.container(name, container_id)
         size_base = None
         if "size" in native:
@@ -340,7 +341,6 @@ def create_planned(
             record["size_base"] = size_base
         if not config["log_path"] and config["log_driver"] in LOG_FILES:
             config["log_path"] = f"{e.logs}/{container_id}.log"
-        operation.plan(["abandon", "container", container_id, dataset])
         make_dataset(e, record, native)
         trace.point("create:dataset-made")
         _make_volumes(e, operation, held, record)
@@ -391,19 +391,27 @@ def _remove_existing(e: Engine, name: str) -> None:
         remove_record(e, old, force=True, volumes=False, verb="replace")
 
 
-def _claim_name(e: Engine, operation: Operation, name: str, container_id: str) -> str:
-    """Take the wanted name, or a free random one."""
-    chosen = name or words.make_name(e)
-    operation.plan(["unclaim", "container", chosen, container_id])
+def _plan(name: str, container_id: str) -> list[list[str]]:
+    """How to take back that a container gets its name and its dataset."""
+    return [
+        ["unclaim", "container", name, container_id],
+        ["abandon", "container", container_id, layout.container(name, container_id)],
+    ]
+
+
+def _claim_name(
+    e: Engine, operation: Operation, name: str, container_id: str, *, is_given: bool
+) -> str:
+    """Take the name that is planned, or, unless a user gave it, another when it is taken."""
     while True:
         try:
-            names.take_name(e, "container", chosen, container_id)
-            return chosen
+            names.take_name(e, "container", name, container_id)
+            return name
         except AlreadyExists:
-            if name:
+            if is_given:
                 raise
-            chosen = words.make_name(e)
-            operation.plan(["unclaim", "container", chosen, container_id])
+            name = words.make_name(e)
+            operation.plan(*_plan(name, container_id))
 
 
 def make_dataset(e: Engine, record: Record, native: Mapping[str, str]) -> None:

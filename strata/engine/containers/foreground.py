@@ -11,12 +11,10 @@ import os
 
 from strata import trace
 from strata.engine import events
-from strata.engine.containers import create, life, removal
+from strata.engine.containers import create, life
 from strata.engine.core import Engine, Record
 from strata.engine.networks import joining as networks
-from strata.engine.system import collect
 from strata.errors import StateImproper, StrataError, UsageError
-from strata.runtime import attach as attaching
 from strata.runtime import launch as runtime
 from strata.store import lifecycle
 
@@ -24,11 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
-
-
-#: exit codes of a command that leaves a container running: asked to, or nobody reads any more
-#: (then as if SIGPIPE had ended it, so that a pipeline goes on)
-_LEFT = {attaching.DETACHED: 0, attaching.BROKEN: 128 + 13}
 
 
 def run(e: Engine, options: Mapping[str, Any]) -> int:
@@ -46,6 +39,9 @@ def run(e: Engine, options: Mapping[str, Any]) -> int:
         if record["config"]["remove"] and (
             isinstance(error, StrataError) or record["state"]["status"] == lifecycle.CREATED
         ):
+            from strata.engine.containers import removal
+            from strata.engine.system import collect
+
             removal.remove_record(e, record, force=True, volumes=True, verb="rm-auto", keep=False)
             collect.collect_detached(e)
         raise
@@ -67,7 +63,11 @@ def _run_owned(
     e: Engine, record: Record, *, stdin: bool, sig_proxy: bool, detach_keys: bytes,
     preserve: Sequence[int] = (), shown: Sequence[str] | None = None,
 ) -> int:  # fmt: skip
-    launched = life.launch(e, record, owned=True, preserve=preserve)
+    launched = life.launch(
+        e, record, owned=True, preserve=preserve, meanwhile=lambda: _load_rest(record)
+    )
+    from strata.runtime import attach as attaching
+
     begun = False
 
     def begin() -> None:
@@ -107,12 +107,23 @@ def _run_owned(
     return finish(e, record)
 
 
+def _load_rest(record: Record) -> None:
+    """Import what is needed from when the process runs, while the runtime makes the container."""
+    from strata.runtime import attach  # noqa: F401
+
+    if record["config"]["remove"]:
+        from strata.engine.containers import removal  # noqa: F401
+        from strata.engine.system import collect  # noqa: F401
+
+
 def _stay(
     e: Engine, record: Record, sock: int, end: int, *, stdin: bool, sig_proxy: bool,
     detach_keys: bytes, started: Callable[[], None] | None = None,
     shown: Sequence[str] | None = None,
 ) -> str:  # fmt: skip
     """Connect the standard streams with a container; returns how that ended."""
+    from strata.runtime import attach as attaching
+
     streams = attaching.Streams(stdin=0 if stdin else None)
     if shown is not None:
         streams.stdout = 1 if "stdout" in shown else None
@@ -145,6 +156,8 @@ def attach(
             "this container is using the 'passthrough' log driver, cannot attach: its streams are "
             "those of the command that started it"
         )
+    from strata.runtime import attach as attaching
+
     bundle = e.paths.bundle(record["id"])
     try:
         end = runtime.ExitWatch(bundle, record["id"], record["state"]["conmon_pid"])
@@ -169,6 +182,8 @@ def attach(
 
 def _leave(record: Record, ended: str) -> int:
     """The exit code of a command whose container goes on; says so when nobody asked for that."""
+    from strata.runtime import attach as attaching
+
     if ended == attaching.BROKEN:
         name = record["name"]
         try:
@@ -176,7 +191,8 @@ def _leave(record: Record, ended: str) -> int:
                         f"`strata stop {name}` ends it\n".encode())  # fmt: skip
         except OSError:
             pass  # nobody reads this either
-    return _LEFT[ended]
+        return 128 + 13  # as if SIGPIPE had ended it, so that a pipeline goes on
+    return 0
 
 
 def exec_in(
@@ -225,6 +241,9 @@ def finish(e: Engine, record: Record) -> int:
 
     Another command may have been first: removed it, or stopped and started it again.
     """
+    from strata.engine.containers import removal
+    from strata.engine.system import collect
+
     code = life.read_exit_code(e, record)
     state = record["state"]
     with e.hold_if_there(record) as fresh:

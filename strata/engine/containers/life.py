@@ -26,7 +26,7 @@ from strata.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from strata.engine.containers.checkpoints import Resumed
     from strata.linux.mount import MountStep
@@ -114,12 +114,14 @@ def init_container(e: Engine, record: Record) -> None:
 def launch(
     e: Engine, record: Record, *, owned: bool, stdin: bool | None = None,
     preserve: Sequence[int] = (), revived: bool = False, resumed: Resumed | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Launched:  # fmt: skip
     """Create the container's process, not yet running, under its lock.
 
     ``owned``: this process stays and settles the container itself at its end; ``revived``: its
     restart policy wants it. ``preserve``: descriptors that the container's process inherits.
-    ``resumed``: it goes on from there, already running.
+    ``resumed``: it goes on from there, already running. ``meanwhile`` is called while the runtime
+    makes it.
     ``record`` is updated in place.
     """
     from strata.runtime import config as runtime_config
@@ -179,7 +181,7 @@ def launch(
             log_size=config.get("log_size", 0), preserve=preserve,
             stays=config.get("cgroups") in ("no-conmon", "disabled"),
             restore=resumed.source if resumed is not None else None,
-            time=_find_time(config, host),
+            time=_find_time(config, host), meanwhile=meanwhile,
         )  # fmt: skip
         trace.point("start:planned")
         before = record["state"]

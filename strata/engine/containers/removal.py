@@ -126,11 +126,11 @@ def remove_anonymous(e: Engine, record: Record, wanted: bool) -> None:
     """Anonymous volumes end with their container when asked (``rm -v``, ``run --rm``)."""
     if not wanted:
         return
-    from strata.engine.volumes import removal as volumes
-
     for item in record["config"]["mounts"]:
         if not item.get("volume") or not item.get("anonymous"):
             continue
+        from strata.engine.volumes import removal as volumes
+
         volume = e.records.find("volume", item["volume"])
         if volume is None:
             continue
