@@ -33,6 +33,7 @@ from typing import Any
 
 import pytest
 
+from helpers import installed
 from strata.engine.core import Engine, open_engine
 from strata.engine.system import verbs as system
 from strata.linux import loop, mount, process
@@ -119,9 +120,13 @@ class Store:
         return ["--root", self.root, "--runroot", self.runroot, *chosen]
 
     def argv(self, *args: str) -> list[str]:
-        """The words that run a command line against this store."""
+        """The words that run a command line against this store, with the program as installed.
+
+        In the virtual machine it is the checkout's: making a copy would take long there.
+        """
         place = ["nsenter", f"--net={self.netns}", "--"] if self.netns else []
-        return [*place, sys.executable, "-m", "strata", *self.words(*args)]
+        program = [sys.executable, "-m", "strata"] if POOL else [installed.find_launcher()]
+        return [*place, *program, *self.words(*args)]
 
     def strata(
         self, *args: str, input: str | bytes | None = None, env: dict[str, str] | None = None,

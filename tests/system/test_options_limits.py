@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -206,9 +205,7 @@ def test_a_place_for_systemd(busybox_store: Store) -> None:
 def test_descriptors_are_handed_on(busybox_store: Store, tmp_path: Path) -> None:
     for name in ("three", "four", "nine"):
         (tmp_path / name).write_text(f"{name}\n")
-    strata = (
-        f"{sys.executable} -m strata --root {busybox_store.root} --runroot {busybox_store.runroot}"
-    )
+    strata = " ".join(busybox_store.argv())
     run = f"{strata} run --rm --network none"
     shell = f"cd {TOP}; exec 3<{tmp_path}/three 4<{tmp_path}/four 9<{tmp_path}/nine; "
 
