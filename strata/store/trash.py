@@ -132,7 +132,12 @@ class Trash:
 
     def save(self, entry: Record) -> None:
         """Write an entry. From here on the object counts as removed."""
-        files.write_json(self.path(entry["id"]), entry, durable=bool(entry["due"]))
+        path = self.path(entry["id"])
+        files.write_json(path, entry, durable=bool(entry["due"]))
+        try:
+            os.utime(path, (entry["due"], entry["due"]))  # see `list_due`
+        except OSError:
+            return  # collected already, or the pool is full: then it has to be read
 
     def find(self, object_id: str) -> Record | None:
         """One entry, None when absent."""
@@ -154,13 +159,34 @@ class Trash:
 
     def list_entries(self) -> Iterator[Record]:
         """All sound entries; `system check` names the others."""
-        for object_id in self.list_ids():
+        return self._read(self.list_ids())
+
+    def list_due(self, now: float) -> list[Record]:
+        """The sound entries that are due, without reading most of the others.
+
+        The file of an entry has its deadline for its time. Where it has another, as after a copy,
+        the entry is read.
+        """
+        ids = [object_id for object_id in self.list_ids()
+               if not _is_later(self.path(object_id), now)]  # fmt: skip
+        return [entry for entry in self._read(ids) if entry["due"] <= now]
+
+    def _read(self, ids: list[str]) -> Iterator[Record]:
+        for object_id in ids:
             try:
                 entry = files.read_json(self.path(object_id))
             except (FileNotFoundError, RecordError):
                 continue
             if is_sound(entry):
                 yield entry
+
+
+def _is_later(path: str, now: float) -> bool:
+    """Whether the file of an entry says by its time that the entry is not due."""
+    try:
+        return os.stat(path).st_mtime > now
+    except OSError:
+        return False
 
 
 def _read_time() -> tuple[float, str, float]:

@@ -43,17 +43,17 @@ class Collected:
         self.failed: list[tuple[str, str]] = []
 
 
-def find_needed_layers(e: Engine, *, containers: bool = True) -> set[str]:
+def find_needed_layers(e: Engine, *, images_alone: bool = False) -> set[str]:
     """Layer ids that images, containers, the trash or living operations need, with parents.
 
-    ``containers=False``: leave out what only containers need, and reading all their records.
+    ``images_alone``: leave out what only containers and the trash need, and reading all of them.
     """
     needed = e.journal.list_kept()
     for image in e.records.list_records("image"):
         needed.update(image["layers"])
-    for container in e.records.list_records("container") if containers else ():
+    for container in () if images_alone else e.records.list_records("container"):
         needed.add(container.get("layer") or "")
-    for entry in e.trash.list_entries():
+    for entry in () if images_alone else e.trash.list_entries():
         record = entry["record"]
         needed.update(record.get("layers") or ())
         needed.add(record.get("layer") or "")
@@ -86,7 +86,7 @@ def collect(e: Engine) -> Collected:
 
 def _empty_due(e: Engine, now: float, done: Collected) -> None:
     """Destroy what is due, again while that lets something else go: clones pin what they are of."""
-    while due := [entry for entry in e.trash.list_entries() if entry["due"] <= now]:
+    while due := e.trash.list_due(now):
         gone = len(done.datasets)
         done.failed.clear()
         for entry in due:
@@ -276,8 +276,8 @@ def _collect_layers(e: Engine, done: Collected) -> None:
     def find_waste(needed: set[str]) -> dict[str, Record]:
         return {r["id"]: r for r in e.records.list_records("layer") if r["id"] not in needed}
 
-    # Containers are many, and nearly always stand on layers that images need anyway.
-    if not find_waste(find_needed_layers(e, containers=False)):
+    # Containers are many, also in the trash, and nearly always stand on layers that images need.
+    if not find_waste(find_needed_layers(e, images_alone=True)):
         return
     waste = find_waste(find_needed_layers(e))
     while waste:
