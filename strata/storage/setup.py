@@ -62,8 +62,11 @@ def unshare_root(root: str) -> None:
     try:
         mount.unmount(root)
     except OSError as error:
-        if error.errno != 16:  # EBUSY: something below is still in use
+        if error.errno != 16:  # EBUSY
             raise
+        if not any(m.target.startswith(f"{root}/") for m in mount.list_mounts()):
+            # Somebody still looks at a file, such as a supervisor that is about to end.
+            mount.unmount(root, lazy=True)
 
 
 def initialize(

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from helpers.outside import destroy_pool
 
 from strata.errors import AlreadyExists, StorageError, UsageError
 from strata.linux import loop, mount
@@ -89,7 +90,7 @@ def foreign(store: StoreConfig, folder: str) -> Iterator[Foreign]:
         run("zpool", "create", "-o", "cachefile=none", "-m", f"{path}/top", made.top,
             f"{path}/pool")  # fmt: skip
         yield made
-        run("zpool", "destroy", made.top)
+        destroy_pool(made.top)
 
 
 def read(driver: Driver, name: str) -> str:

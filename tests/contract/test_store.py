@@ -301,6 +301,23 @@ def test_an_unknown_pool_is_said(store: StoreConfig, folder: str) -> None:
     assert mounts_below(root) == []
 
 
+def test_the_mount_of_a_removed_store_goes_also_while_a_file_is_open(folder: str) -> None:
+    """Unless others are mounted below, which would go with it."""
+    root = f"{folder}/open"
+    os.makedirs(f"{root}/below")
+    setup.share_root(root)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        mount.mount("none", f"{root}/below", "tmpfs")
+        setup.unshare_root(root)
+        assert mounts_below(root) == [root, f"{root}/below"]
+        mount.unmount(f"{root}/below")
+        setup.unshare_root(root)
+        assert mounts_below(root) == []
+    finally:
+        os.close(fd)
+
+
 # -- init, killed at every step ----------------------------------------------------------------
 
 _EVENTS = frozenset({"os.mkdir", "os.rename", "os.remove", "os.truncate", "fcntl.ioctl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -47,7 +48,17 @@ class Disk:
         os.close(fd)
 
     def unmount(self) -> None:
-        mount.unmount(self.top)
+        """Unmount it, once what collects after a command no longer looks at it."""
+        wait_until(self._try_unmount, f"nobody uses {self.top}")
+
+    def _try_unmount(self) -> bool:
+        try:
+            mount.unmount(self.top)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
 
     def add(self, name: str, text: str = "one") -> str:
         """Make a subvolume with a file ``f``; its path."""
