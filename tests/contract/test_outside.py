@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -74,8 +75,7 @@ class Foreign:
 def foreign(store: StoreConfig, folder: str) -> Iterator[Foreign]:
     driver = description.open_driver(store)
     driver.attach()
-    path = f"{folder}/foreign-{driver.flavour}"
-    os.makedirs(path)
+    path = tempfile.mkdtemp(prefix="foreign-", dir=folder)  # it may be asked for again
     made = Foreign(driver, path)
     with open(f"{path}/pool", "wb") as file:
         file.truncate(256 << 20)
