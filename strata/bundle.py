@@ -30,7 +30,7 @@ from _frozen_importlib_external import ExtensionFileLoader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import CodeType, ModuleType
 
     #: position and size of its code, size of the names after it, whether it is a package, its
@@ -170,14 +170,14 @@ def write(parent: str) -> None:
     needs: dict[str, list[str]] = {}
     codes: dict[str, CodeType] = {}
     times: dict[str, tuple[int, int]] = {}
-    libraries: dict[str, str] = {}
+    imported: set[str] = set()
     for name, source in sources.items():
         with open(f"{parent}/{source}", "rb") as file:
             tree = ast.parse(file.read())
             found = os.fstat(file.fileno())
         times[name] = (found.st_mtime_ns, found.st_size)
-        needs[name] = [need for need in _list_needs(tree) if need in sources]
-        libraries.update(_find_libraries(tree))
+        needs[name] = [need for need in _list_imported(tree.body) if need in sources]
+        imported.update(_list_imported(ast.walk(tree)))
         codes[name] = _compile(tree, f"{parent}/{source}")
     index: dict[str, Entry] = {}
     body = []
@@ -188,6 +188,7 @@ def write(parent: str) -> None:
         index[name] = (position, len(code), len(before), is_package, *times[name])
         body += [code, before]
         position += len(code) + len(before)
+    libraries = dict(_find_libraries(sorted(imported)))
     head = marshal.dumps((codes.get(__name__), index, libraries))
     staging = f"{parent}/{_NAME}.{os.getpid()}"
     with open(staging, "wb") as file:
@@ -261,30 +262,22 @@ def _strip(code: CodeType) -> CodeType:
     return code.replace(co_linetable=b"", co_consts=tuple(constants))
 
 
-def _find_libraries(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Names and paths of the shared libraries of the standard library that a module imports."""
-    import ast
+def _find_libraries(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the modules that are shared libraries of the standard library, and their paths."""
     from importlib.util import find_spec
 
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            spec = find_spec(name) if name in sys.stdlib_module_names else None
-            if spec is not None and isinstance(spec.loader, ExtensionFileLoader) and spec.origin:
-                yield name, spec.origin
+    for name in names:
+        spec = find_spec(name) if name in sys.stdlib_module_names else None
+        if spec is not None and isinstance(spec.loader, ExtensionFileLoader) and spec.origin:
+            yield name, spec.origin
 
 
-def _list_needs(tree: ast.Module) -> Iterator[str]:
-    """What a module imports when it is loaded, packages before what is in them; also names that
-    are no modules."""
+def _list_imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """What those of the statements that are imports import, packages before what is in them; also
+    names that are no modules."""
     import ast
 
-    for node in tree.body:
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             wanted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):

@@ -57,7 +57,7 @@ def make_process(
         config, who, caps, spec.container_hostname(record, host.hostname), args=argv, tty=tty,
         env=env, cwd=workdir or "", privileged=privileged,
     )  # fmt: skip
-    program.check(root, process)
+    os.close(program.find(root, process))
     return process
 
 

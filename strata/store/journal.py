@@ -42,7 +42,7 @@ class Operation:
     Leaving the block normally completes it. Leaving it with an exception undoes it.
     """
 
-    __slots__ = ("_is_written", "_journal", "_lock", "_path", "id", "keep", "undo", "verb")
+    __slots__ = ("_journal", "_lock", "_path", "id", "keep", "undo", "verb")
 
     def __init__(self, journal: Journal, verb: str, undo: list[list[str]], keep: list[str]) -> None:
         self._journal = journal
@@ -51,8 +51,8 @@ class Operation:
         self.undo = undo
         self.keep = keep
         self._path = f"{journal.folder}/{self.id}.json"
+        #: held from when there is an entry
         self._lock: locks.Lock | None = None
-        self._is_written = False
         try:
             self._write()
         except BaseException:
@@ -66,7 +66,6 @@ class Operation:
             return
         if self._lock is None:
             self._lock = locks.lock(f"{self._journal.locks}/op.{self.id}")
-        self._is_written = True
         # Not flushed: it guards against killed commands; after a power cut `system check`
         # compares datasets with records and needs no journal.
         files.write_json(
@@ -77,13 +76,12 @@ class Operation:
         )  # fmt: skip
 
     def _remove(self) -> None:
-        if not self._is_written:
+        if self._lock is None:
             return
         try:
             os.unlink(self._path)
         except FileNotFoundError:
-            pass  # the pool was too full to write it
-        self._is_written = False
+            pass
 
     def plan(self, *steps: list[str]) -> None:
         """Record how to take back an effect that is about to happen."""
