@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from typing import TYPE_CHECKING
@@ -56,22 +57,6 @@ def read_options() -> argparse.Namespace:
         options.repeat, options.containers, options.many, options.datasets = 3, 50, 16, 100
         options.neighbours = 20
     return options
-
-
-def write_launcher(target: str) -> None:
-    """A copy of this checkout, compiled, and a launcher as quickstart writes it."""
-    package = f"{os.path.dirname(target)}/package"
-    shutil.copytree(f"{TOP}/strata", f"{package}/strata",
-                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
-    site = ask([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
-    ask(["/usr/bin/python3", "-m", "compileall", "-q", package])
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); "
-        "from strata.bundle import write; write(sys.argv[1]); "
-        "from strata.cli.launcher import write_launcher; "
-        "write_launcher('/usr/bin/python3', *sys.argv[1:4])"
-    )
-    ask(["/usr/bin/python3", "-I", "-c", code, package, site.strip(), target])
 
 
 def find_port() -> int:
@@ -121,7 +106,7 @@ def describe_host(engines: list[Engine]) -> str:
 def measure_all(options: argparse.Namespace, folder: str) -> str:
     """Set everything up, measure the groups asked for, return the report."""
     launcher = f"{folder}/strata"
-    write_launcher(launcher)
+    ask([f"{TOP}/tools/as_installed.py", folder, sysconfig.get_path("purelib")])
     strata = Strata(f"{folder}/s", launcher, size="40g")
     engines: list[Engine] = [strata]
     if not options.alone:
